@@ -1,0 +1,1 @@
+"""The ground every room stands on: user errors, configuration, schema, timeline, artifacts, engine, progress."""

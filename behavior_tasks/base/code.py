@@ -1,0 +1,80 @@
+"""The digest of a stage's code: part of its key, so that a changed line never serves an old result.
+
+It covers the stage's module and every module of this package that it imports, directly or not. Comments,
+docstrings and layout play no part. The ground that cannot change a result (errors, progress, folders, the
+artifact store and the configuration model, whose values are in the key already) is left out.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = "behavior_tasks"
+PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
+LEFT_OUT = frozenset(
+    f"{PACKAGE}.base.{name}" for name in ("artifacts", "code", "config", "errors", "home", "progress", "stage")
+)
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Return a short hash of a module's code and of all it imports from this package.
+
+    Args:
+        module: full name, e.g. `behavior_tasks.data.clean`.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(_closure(module)):
+        digest.update(_without_docstrings(_source(name)).encode())
+    return digest.hexdigest()[:16]
+
+
+def _closure(module: str) -> set[str]:
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name in LEFT_OUT:
+            continue
+        seen.add(name)
+        waiting += _imports(name)
+    return seen
+
+
+def _imports(module: str) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(_source(module))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+            candidates = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            candidates = [alias.name for alias in node.names if alias.name.startswith(PACKAGE)]
+        else:
+            continue
+        names += [name for name in candidates if _path(name) is not None]
+    return names
+
+
+def _path(module: str) -> Path | None:
+    base = PACKAGE_FOLDER.joinpath(*module.split(".")[1:])
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _source(module: str) -> str:
+    path = _path(module)
+    if path is None:
+        raise ModuleNotFoundError(f"no module {module}")
+    return path.read_text(encoding="utf-8")
+
+
+def _without_docstrings(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [
+                part for part in node.body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+            ]
+    return ast.dump(tree)

@@ -1,0 +1,384 @@
+"""The one configuration model: what can be set, within which bounds, and in which words it is refused.
+
+Presets in `conf/`, the command line's `--set` and Airflow's trigger form are three faces of it. All problems
+are found at once, each named with the nearest valid key, and reported in a single `UserError`.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from behavior_tasks.base.errors import UserError, nearest
+
+PRESETS_FOLDER = Path(__file__).resolve().parents[2] / "conf"
+
+
+class Section(BaseModel):
+    """Common rules: values never change, unknown keys are refused, every field says what it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SimulateConfig(Section):
+    """The simulated shop that stands in when no log is given."""
+
+    shoppers: int = Field(3000, ge=50, le=50_000_000, description="Number of shoppers.")
+    days: int = Field(120, ge=30, le=3650, description="Length of the log in days.")
+    products: int = Field(400, ge=10, le=1_000_000, description="Number of products.")
+    seed: int = Field(7, ge=0, description="Random seed; the same seed writes the same bytes.")
+    rollouts: int = Field(
+        200, ge=10, le=100_000, description="Futures simulated per shopper to know the best possible score."
+    )
+
+
+class SourceConfig(Section):
+    """How to read the log: which columns, words, time format and file format it has."""
+
+    columns: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="Canonical column → the file's column. Columns of the same name need no entry; null: ignore.",
+    )
+    header: list[str] | None = Field(
+        None, description="Column names, in order, of a file that has no header line; empty: the file has one."
+    )
+    actions: dict[str, str] = Field(
+        default_factory=dict, description="The file's action word → one of the canonical actions."
+    )
+    action_prefixes: dict[str, str] = Field(
+        default_factory=dict,
+        description="For files without an action column: start of the action column's value → canonical action.",
+    )
+    default_action: str | None = Field(
+        None, description="Action of every row that no word or prefix matches; empty: such rows are refused."
+    )
+    time_format: str = Field(
+        "unix_seconds",
+        description="unix_seconds, unix_milliseconds, iso, or a strptime format such as %Y-%m-%d %H:%M:%S.",
+    )
+    timezone: str = Field("UTC", description="Zone of local timestamps and of midnight, e.g. Europe/London.")
+    delimiter: str = Field(",", min_length=1, max_length=1, description="One character between columns.")
+    encoding: str = Field("utf-8", description="Text encoding of the file, e.g. utf-8 or gb18030.")
+    period_start: date | None = Field(
+        None, description="First local day of the log (YYYY-MM-DD); earlier rows go to quarantine."
+    )
+    period_end: date | None = Field(
+        None, description="Last local day of the log (YYYY-MM-DD); later rows go to quarantine."
+    )
+    max_amount: float = Field(
+        1_000_000, gt=0, description="A price or amount above this is absurd and goes to quarantine."
+    )
+    max_bad_fraction: float = Field(
+        0.05, ge=0, le=1, description="The run fails when more than this share of the rows is bad."
+    )
+    expected_reasons: list[str] = Field(
+        default_factory=list,
+        description="Quarantine reasons that this kind of log is known for; they do not count as bad.",
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("is not a time zone such as UTC or Asia/Shanghai") from error
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except LookupError as error:
+            raise ValueError("is not a text encoding such as utf-8 or gb18030") from error
+        return value
+
+
+class MissingRule(Section):
+    """What happens to a missing value of one column."""
+
+    rule: Literal["keep", "drop", "constant", "median"] = Field(
+        description="keep it missing, drop the event, fill a constant, or the category's median on train."
+    )
+    value: str | float | None = Field(None, description="The constant.")
+
+    @model_validator(mode="after")
+    def _constant_has_value(self) -> Self:
+        if (self.rule == "constant") != (self.value is not None):
+            raise ValueError("needs `value` exactly when the rule is `constant`")
+        return self
+
+
+class CleanConfig(Section):
+    """Duplicates, missing values and outliers."""
+
+    missing: dict[str, MissingRule] = Field(
+        default_factory=lambda: {
+            "category": MissingRule(rule="constant", value="unknown"),
+            "gender": MissingRule(rule="constant", value="unknown"),
+        },
+        description="Column → rule. Amount, price and quantity are first derived from one another.",
+    )
+    outliers: Literal["iqr", "zscore", "off"] = Field(
+        "iqr", description="How extreme amounts are found, on the logarithm of the amount, per category."
+    )
+    outlier_factor: float = Field(
+        3.0, gt=0, le=100, description="Interquartile ranges (iqr) or standard deviations (zscore) allowed."
+    )
+    outlier_min_group: int = Field(
+        30, ge=2, description="A category with fewer amounts than this uses the whole log's bounds."
+    )
+
+
+class ExamplesConfig(Section):
+    """What is predicted, for whom, and where time splits the log."""
+
+    horizon_days: int = Field(7, ge=1, le=365, description="Days after the cutoff in which a purchase counts.")
+    lookback_days: int = Field(
+        365, ge=1, le=3650, description="Days before the cutoff that are read; a shopper needs an event in them."
+    )
+    train_cutoffs: int = Field(4, ge=1, le=200, description="Number of train cutoffs.")
+    train_every_days: int = Field(7, ge=1, le=365, description="Days between train cutoffs.")
+    min_shoppers: int = Field(50, ge=2, description="Fewest shoppers each split needs.")
+    min_buyers: int = Field(10, ge=1, description="Fewest buyers, and fewest non-buyers, each split needs.")
+
+
+class TextConfig(Section):
+    """How a shopper's history becomes text."""
+
+    language: Literal["en"] = Field("en", description="Language of the text.")
+    last_events: int = Field(24, ge=1, le=500, description="Number of most recent phrases written out.")
+    feature_words: bool = Field(True, description="Write the engineered features as quantile words.")
+    quantiles: int = Field(8, ge=2, le=50, description="Quantile words per feature, fitted on train.")
+
+
+class ModelConfig(Section):
+    """The language model."""
+
+    checkpoint: str = Field(
+        "scratch", description="scratch, or a GPT-2 checkpoint: `gpt2`, another hub id, or a local folder."
+    )
+    size: Literal["tiny", "compact", "base"] = Field("compact", description="Size of a model from scratch.")
+    vocabulary: int = Field(1500, ge=300, le=100_000, description="Tokenizer vocabulary for `scratch`.")
+    max_tokens: int = Field(192, ge=16, le=1024, description="Longest text in tokens; the oldest events go first.")
+    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout probability.")
+
+
+class TrainConfig(Section):
+    """Fine-tuning."""
+
+    epochs: int = Field(3, ge=1, le=1000, description="Most passes over the train split.")
+    patience: int = Field(1, ge=0, le=100, description="Epochs without a better validation AP before stopping.")
+    batch_size: int = Field(32, ge=1, le=4096, description="Examples per optimiser step.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak AdamW learning rate.")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay.")
+    next_token_weight: float = Field(0.2, ge=0, le=10, description="Weight of the next-token cross-entropy.")
+    checkpoint_steps: int = Field(100, ge=1, description="Optimiser steps between checkpoints.")
+    seed: int = Field(7, ge=0, description="Random seed.")
+    threads: int = Field(2, ge=1, le=256, description="CPU threads; pinned, so that a resumed run is the same.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto uses a GPU when there is one.")
+
+
+class GateConfig(Section):
+    """When a new model may replace the champion."""
+
+    min_f1: float = Field(0.3, ge=0, le=1, description="The candidate's F1 on test must reach this.")
+    margin: float = Field(
+        0.02, ge=0, le=1, description="By how much F1 may fall behind a baseline or the champion, at worst."
+    )
+    bootstrap: int = Field(1000, ge=100, le=100_000, description="Paired bootstrap resamples, by shopper.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence level of the intervals.")
+    seed: int = Field(7, ge=0, description="Random seed of the bootstrap.")
+
+
+class EngineConfig(Section):
+    """Who does the work, and with how much."""
+
+    buckets: int = Field(4, ge=1, le=100_000, description="Shopper buckets; size them for 300,000 events each.")
+    workers: int = Field(2, ge=1, le=256, description="Processes that work on buckets at the same time.")
+    memory_mb: int = Field(2048, ge=256, description="DuckDB memory limit of each process, in MB.")
+    min_free_disk_mb: int = Field(
+        500, ge=0, description="Free space, in MB, that must remain before a stage starts to write."
+    )
+
+
+class RegistryConfig(Section):
+    """Where runs and versions stand in MLflow."""
+
+    experiment: str = Field("behavior", min_length=1, description="MLflow experiment.")
+    model_name: str = Field("behavior", min_length=1, description="Registered model.")
+
+
+class Config(Section):
+    """All settings of one run."""
+
+    simulate: SimulateConfig = Field(default_factory=SimulateConfig)
+    source: SourceConfig = Field(default_factory=SourceConfig)
+    clean: CleanConfig = Field(default_factory=CleanConfig)
+    examples: ExamplesConfig = Field(default_factory=ExamplesConfig)
+    text: TextConfig = Field(default_factory=TextConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    gate: GateConfig = Field(default_factory=GateConfig)
+    engine: EngineConfig = Field(default_factory=EngineConfig)
+    registry: RegistryConfig = Field(default_factory=RegistryConfig)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation  # type: ignore[misc]  # every field of Config is a section
+    for name, field in Config.model_fields.items()
+}
+DEFAULT_PRESET = "canonical"
+
+
+def presets() -> list[str]:
+    """Return the names of the presets in `conf/`, sorted."""
+    return sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml"))
+
+
+def load_config(
+    preset: str = DEFAULT_PRESET,
+    *,
+    file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Config:
+    """Merge defaults, a preset, a YAML file and dotted overrides, in that order, and check the whole.
+
+    Args:
+        preset: name of a file in `conf/`.
+        file: the user's own YAML, same shape as a preset.
+        overrides: dotted key → value, e.g. {"train.epochs": 1}; a value of None means "as it stands".
+
+    Raises:
+        UserError: naming every unknown key, wrong type and contradiction at once.
+    """
+    if preset not in presets():
+        close = nearest(preset, presets())
+        raise UserError(
+            f'There is no preset "{preset}".',
+            found=preset,
+            expected=", ".join(presets()),
+            next_step=f"use preset {close or DEFAULT_PRESET}",
+        )
+    merged = _read_yaml(PRESETS_FOLDER / f"{preset}.yaml")
+    if file is not None:
+        merged = _merge(merged, _read_yaml(file))
+    problems: list[str] = []
+    for dotted, value in (overrides or {}).items():
+        if value is None:
+            continue
+        section, _, key = dotted.partition(".")
+        if not key:
+            problems.append(f"{dotted}: not a setting; expected section.key{_did_you_mean(dotted)}")
+            continue
+        current = merged.get(section)
+        merged[section] = {**(current if isinstance(current, dict) else {}), key: value}
+    return _validate(merged, problems)
+
+
+def setting_keys() -> list[str]:
+    """Return every dotted key, e.g. `train.epochs`, in the order of the model."""
+    return [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no configuration file {path}.", next_step="check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"The configuration file {path} is not readable as YAML.",
+            found=str(error),
+            next_step="compare it with conf/canonical.yaml",
+        ) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(
+            f"The configuration file {path} is not a table of sections.",
+            found=type(content).__name__,
+            expected="sections such as `train:` with keys below them",
+            next_step="compare it with conf/canonical.yaml",
+        )
+    return content
+
+
+def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(low)
+    for key, value in high.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
+    return merged
+
+
+def _validate(raw: dict[str, Any], problems: list[str]) -> Config:
+    """Validate again and again without the keys already found wrong, so that one mistake hides no other."""
+    remaining = {k: dict(v) if isinstance(v, dict) else v for k, v in raw.items()}
+    while True:
+        try:
+            config = Config.model_validate(remaining)
+            problems += _contradictions(config)
+            break
+        except ValidationError as error:
+            for entry in error.errors():
+                location = entry["loc"]
+                problems.append(_describe(location, entry, remaining))
+                _drop(remaining, location)
+    if problems:
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        raise UserError(
+            f"The configuration has {count}.",
+            found="\n".join(problems),
+            next_step="`behavior settings` lists every key with its range and default",
+        )
+    return config
+
+
+def _contradictions(config: Config) -> list[str]:
+    found = []
+    if config.simulate.days < 3 * config.examples.horizon_days + 14 and config.simulate != SimulateConfig():
+        found.append(
+            f"simulate.days: {config.simulate.days} days are too few for examples.horizon_days = "
+            f"{config.examples.horizon_days}; expected at least {3 * config.examples.horizon_days + 14}"
+        )
+    start, end = config.source.period_start, config.source.period_end
+    if start and end and start > end:
+        found.append(f"source.period_start: {start} is after source.period_end {end}")
+    return found
+
+
+def _describe(location: tuple[int | str, ...], entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+    key = ".".join(str(part) for part in location)
+    if entry["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_did_you_mean(key)}"
+    message = str(entry["msg"]).removeprefix("Value error, ")
+    value = entry["input"]
+    shown = "" if isinstance(value, dict) else f"{value!r}: "
+    return f"{key}: {shown}{message[:1].lower()}{message[1:]}"
+
+
+def _did_you_mean(dotted: str) -> str:
+    close = nearest(dotted, setting_keys())
+    last = dotted.rpartition(".")[2]
+    if close is None:
+        by_last = nearest(last, [k.rpartition(".")[2] for k in setting_keys()])
+        close = next((k for k in setting_keys() if k.endswith(f".{by_last}")), None) if by_last else None
+    if close is None:
+        close = nearest(dotted, SECTIONS)
+    return f"; did you mean {close}?" if close else ""
+
+
+def _drop(raw: dict[str, Any], location: tuple[int | str, ...]) -> None:
+    """Remove the setting (section.key) that an error points at; the whole section when that is what is wrong."""
+    section = str(location[0])
+    inner = raw.get(section)
+    if len(location) > 1 and isinstance(inner, dict) and location[1] in inner:
+        del inner[str(location[1])]
+    else:
+        raw.pop(section, None)

@@ -1,0 +1,83 @@
+"""The state folder: the one place under which everything is written.
+
+`BEHAVIOR_HOME` names it, `var/` is the default. Between tasks only URIs travel (`artifact://train/4f0c…`,
+`run://2026-11-23-nightly`); this module turns them into paths, so no absolute path reaches a log or an XCom.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from behavior_tasks.base.errors import UserError
+
+HOME_VARIABLE = "BEHAVIOR_HOME"
+
+
+@dataclass(frozen=True)
+class Home:
+    """Folders below the state folder; none is made before something is written into it."""
+
+    root: Path
+
+    @property
+    def artifacts(self) -> Path:
+        """Content-addressed results of the stages."""
+        return self.root / "artifacts"
+
+    @property
+    def runs(self) -> Path:
+        """One folder a run: its settings and which artifact each stage gave."""
+        return self.root / "runs"
+
+    @property
+    def work(self) -> Path:
+        """Unfinished training, by key, from which a killed run resumes."""
+        return self.root / "work"
+
+    @property
+    def secrets(self) -> Path:
+        """Keys, mode 0700; never below a run or an artifact."""
+        return self.root / "secrets"
+
+    @property
+    def mlflow(self) -> Path:
+        """The embedded MLflow store."""
+        return self.root / "mlflow"
+
+    @property
+    def registry(self) -> Path:
+        """The promotion ledger."""
+        return self.root / "registry"
+
+    @property
+    def airflow(self) -> Path:
+        """AIRFLOW_HOME of the embedded Airflow."""
+        return self.root / "airflow"
+
+    @property
+    def services(self) -> Path:
+        """What `behavior up` runs: process ids and logs."""
+        return self.root / "services"
+
+
+def current_home() -> Home:
+    """Return the state folder named by BEHAVIOR_HOME, else `var/` below the working folder."""
+    return Home(Path(os.environ.get(HOME_VARIABLE) or "var").resolve())
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents.
+
+    Raises:
+        UserError: when the place cannot be written to.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The folder {path.name} can't be made in the state folder.",
+            found=error.strerror,
+            expected=f"a folder that this user may write to ({HOME_VARIABLE} names it)",
+            next_step=f"export {HOME_VARIABLE}=/a/writable/folder",
+        ) from None
+    return path

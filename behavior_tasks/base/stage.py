@@ -1,0 +1,35 @@
+"""What a stage is given: settings, finished inputs, and a folder to write into.
+
+Every room's entry function has the same shape, `work(job) -> Output`, so that the pipeline can name the
+stages in one table and the command line and the DAG can run the same functions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from behavior_tasks.base.artifacts import Artifact
+from behavior_tasks.base.config import Config
+from behavior_tasks.base.home import Home
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One piece of work.
+
+    The work may read only its inputs and the slice of the configuration that the stage declares, because
+    only those are in its key.
+    """
+
+    config: Config
+    inputs: Mapping[str, Artifact]
+    out: Path
+    """An empty folder; what is in it when the work returns becomes the artifact."""
+    key: str
+    """The artifact's key, e.g. to find unfinished work of the same key."""
+    home: Home
+    today: date
+    """The day of the run; never the clock."""
+    raw: Path | None = None
+    """The user's log; None when the simulated shop stands in for it."""
