@@ -18,21 +18,25 @@ LEFT_OUT = frozenset(
 
 
 @cache
-def code_digest(module: str) -> str:
-    """Return a short hash of a module's code and of all it imports from this package.
+def code_digest(*modules: str) -> str:
+    """Return a short hash of the modules' code, of all they import from this package, and of their data files.
 
     Args:
-        module: full name, e.g. `behavior_tasks.data.clean`.
+        modules: names below the package, e.g. `data.clean`.
     """
     digest = hashlib.sha256()
-    for name in sorted(_closure(module)):
+    names = sorted(_closure([f"{PACKAGE}.{module}" for module in modules]))
+    for name in names:
         digest.update(_without_docstrings(_source(name)).encode())
+    rooms = {path.parent for path in map(_path, names) if path is not None} - {PACKAGE_FOLDER}
+    for file in sorted(file for room in rooms for file in room.rglob("*.yaml")):
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _closure(module: str) -> set[str]:
+def _closure(modules: list[str]) -> set[str]:
     seen: set[str] = set()
-    waiting = [module]
+    waiting = list(modules)
     while waiting:
         name = waiting.pop()
         if name in seen or name in LEFT_OUT:

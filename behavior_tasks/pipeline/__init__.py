@@ -1,0 +1,25 @@
+"""The pipeline: every stage in one table, the run that leads through them, and the registry steps at its end.
+
+The DAG and the command line both call `start_run` once and then `run_stage` by name with the URIs of the
+finished inputs; what comes back is the URI of the new artifact. Importing it costs nothing heavy, so a DAG may.
+"""
+
+from behavior_tasks.pipeline.execute import run_all, run_stage
+from behavior_tasks.pipeline.publish import close_tracking, open_tracking, promote, register
+from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
+from behavior_tasks.pipeline.stages import STAGES
+
+__all__ = [
+    "STAGES",
+    "Run",
+    "StageRecord",
+    "close_tracking",
+    "last_runs",
+    "open_run",
+    "open_tracking",
+    "promote",
+    "register",
+    "run_all",
+    "run_stage",
+    "start_run",
+]

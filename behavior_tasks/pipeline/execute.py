@@ -1,0 +1,120 @@
+"""Running a stage: inputs opened, key made, work done once, the outcome kept in the run's folder."""
+
+import importlib
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from behavior_tasks.base.artifacts import Built, Output
+from behavior_tasks.base.code import code_digest
+from behavior_tasks.base.config import Config, EngineConfig
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.stage import Job
+from behavior_tasks.pipeline.runs import Run, StageRecord, open_run
+from behavior_tasks.pipeline.stages import STAGES
+
+
+def run_all(run_uri: str, *, on_start: Callable[[str], None], on_end: Callable[[StageRecord], None]) -> None:
+    """Run every stage of a run in this process, without Airflow.
+
+    Args:
+        run_uri: what `start_run` gave.
+        on_start: called with a stage's name before it runs.
+        on_end: called with its record afterwards.
+    """
+    run = open_run(run_uri)
+    uris: dict[str, str] = {}
+    for name, stage in STAGES.items():
+        if name == "simulate" and run.record.input:
+            continue
+        on_start(name)
+        wanted = (i.removesuffix("?") for i in stage.inputs)
+        uris[name] = run_stage(name, run_uri, *(uris.get(i) for i in wanted))
+        on_end(next(record for record in run.stages() if record.stage == name))
+
+
+def run_stage(name: str, run_uri: str, *inputs: str | None) -> str:
+    """Run one stage of a run and return the URI of its artifact.
+
+    Args:
+        name: a key of `STAGES`.
+        run_uri: what `start_run` gave.
+        inputs: URIs of finished artifacts, whatever their order; None for one that is absent.
+
+    Raises:
+        UserError: also kept in the run's folder as `error.json`, for the closing message.
+    """
+    run = open_run(run_uri)
+    started = time.monotonic()
+    try:
+        built = _build(name, run, [uri for uri in inputs if uri])
+    except UserError as error:
+        run.note("error", {"stage": name, "message": str(error)})
+        raise
+    record = StageRecord(
+        stage=name,
+        uri=built.artifact.uri,
+        seconds=round(time.monotonic() - started, 3),
+        reused=built.reused,
+    )
+    run.keep(record)
+    return built.artifact.uri
+
+
+def _build(name: str, run: Run, uris: list[str]) -> Built:
+    stage = STAGES[name]
+    inputs = {artifact.manifest.stage: artifact for artifact in map(run.store.open, uris)}
+    needed = {i for i in stage.inputs if not i.endswith("?")}
+    allowed = {i.removesuffix("?") for i in stage.inputs}
+    if not needed <= set(inputs) <= allowed:
+        raise ValueError(f"stage {name} takes {stage.inputs}, not {sorted(inputs)}")
+    config = run.record.config
+    settings = _slice(config, stage.sections)
+    raw = Path(run.record.input) if run.record.input else None
+    outside = _load(stage.outside)(raw, config, run.home) if stage.outside else {}
+    work = _load(stage.work)
+
+    def do(out: Path, key: str) -> Output:
+        job = Job(
+            config=_only(settings, engine=config.engine),
+            inputs=inputs,
+            out=out,
+            key=key,
+            home=run.home,
+            today=run.record.day,
+            raw=raw,
+        )
+        return work(job)
+
+    return run.store.build(
+        stage=name,
+        code=code_digest(stage.work.partition(":")[0], *stage.also),
+        settings=settings,
+        inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside},
+        work=do,
+    )
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(f"behavior_tasks.{module}"), function)
+
+
+def _slice(config: Config, sections: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a stage declares to read, as nested JSON-able settings."""
+    dumped = config.model_dump(mode="json")
+    settings: dict[str, Any] = {}
+    for name in sections:
+        section, _, key = name.partition(".")
+        settings.setdefault(section, {}).update({key: dumped[section][key]} if key else dumped[section])
+    return settings
+
+
+def _only(settings: Mapping[str, Any], *, engine: EngineConfig) -> Config:
+    """Return a configuration in which everything undeclared is at its default.
+
+    A stage that reads a setting it does not declare then sees the same value in every run, so its key still
+    says all that its result depends on. The engine's settings pass through: they say who does the work.
+    """
+    return Config.model_validate({**settings, "engine": engine.model_dump()})

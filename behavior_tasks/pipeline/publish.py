@@ -1,0 +1,152 @@
+"""The registry steps of a run: its MLflow run opened and closed, its results kept, its model promoted or not.
+
+What stands in MLflow comes from finished artifacts only, so each step can be repeated: the MLflow run is found
+again by the run's id, and a model that is registered already is not registered twice.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from behavior_tasks.base.artifacts import Artifact
+from behavior_tasks.base.config import Config
+from behavior_tasks.pipeline.runs import Run, model_label, open_run
+
+
+def open_tracking(run_uri: str) -> str:
+    """Start (or find again) the MLflow run of a run and return MLflow's id for it."""
+    from behavior_tasks.registry import tracking
+
+    run = open_run(run_uri)
+    record = run.record
+    tags = {
+        "trigger": record.trigger,
+        "day": record.day.isoformat(),
+        "preset": record.preset,
+        "log": Path(record.input).name if record.input else "simulated shop",
+        "unit": "shopper",
+        "horizon_days": str(record.config.examples.horizon_days),
+    }
+    return tracking.start_tracking(run.home, record.config, run_id=record.run_id, name=record.name, tags=tags)
+
+
+def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> str:
+    """Keep the run's parameters, metrics, plots and verdict in MLflow, and register its model.
+
+    Returns:
+        The version of the registered model; the one it has already when the same model was registered before.
+    """
+    from behavior_tasks.registry import tracking, versions
+
+    run = open_run(run_uri)
+    gate, evaluated, trained = (run.store.open(uri) for uri in (gate_uri, evaluate_uri, train_uri))
+    verdict = json.loads((gate.path / "verdict.json").read_bytes())
+    measured = json.loads((evaluated.path / "metrics.json").read_bytes())
+    record = run.record
+    tags = {
+        "verdict": str(verdict["decision"]),
+        "reason": str(verdict["reason"]),
+        "test_hash": str(measured["test_hash"]),
+        "model": trained.uri,
+        "nothing_changed": str(nothing_changed(run)).lower(),
+    }
+    tracking.log_results(
+        run.home,
+        record.config,
+        run_id=record.run_id,
+        params=flat_settings(record.config),
+        metrics=flat_metrics(measured),
+        epochs=_epochs(trained),
+        plots=sorted((evaluated.path / "plots").glob("*.png")),
+        files=[gate.path / "verdict.json", evaluated.path / "metrics.json", *_reports(run)],
+        datasets=_dataset_hashes(run),
+        tags=tags,
+    )
+    f1 = str(measured["models"]["candidate"]["f1"])
+    registered = versions.register(
+        run.home, record.config, run_id=record.run_id, model=trained, tags={**tags, "f1": f1}
+    )
+    run.note("registered", {"version": registered.version, "reused": registered.reused})
+    return registered.version
+
+
+def promote(run_uri: str, version: str, gate_uri: str, who: str) -> str | None:
+    """Move the alias `champion` to a version when the gate says so.
+
+    Args:
+        run_uri: the run whose gate decided.
+        version: what `register` gave.
+        gate_uri: the gate's artifact.
+        who: person or service, for the ledger.
+
+    Returns:
+        None when the version was promoted, else the reason why the champion was kept.
+    """
+    from behavior_tasks.registry import versions
+
+    run = open_run(run_uri)
+    verdict = json.loads((run.store.open(gate_uri).path / "verdict.json").read_bytes())
+    if verdict["decision"] != "promote":
+        return str(verdict["reason"])
+    versions.promote(
+        run.home,
+        run.record.config,
+        version=version,
+        verdict=verdict,
+        run_id=run.record.run_id,
+        who=who,
+        # The one place that needs the clock: the ledger says when the promotion really happened.
+        when=datetime.now(UTC),
+    )
+    return None
+
+
+def close_tracking(run_uri: str) -> str:
+    """End the run's MLflow run: FINISHED when its results were kept, else FAILED; never left RUNNING."""
+    from behavior_tasks.registry import tracking
+
+    run = open_run(run_uri)
+    succeeded = run.noted("registered") is not None
+    tracking.finish_tracking(run.home, run.record.config, run_id=run.record.run_id, succeeded=succeeded)
+    return "FINISHED" if succeeded else "FAILED"
+
+
+def nothing_changed(run: Run) -> bool:
+    """Whether the run found its model and baselines finished already."""
+    reused = {record.stage: record.reused for record in run.stages()}
+    return reused.get("train", False) and reused.get("baselines", False)
+
+
+def flat_settings(config: Config) -> dict[str, str]:
+    """Return every setting under its dotted key. A local checkpoint shows its name, not where it lies."""
+    dumped = config.model_dump(mode="json")
+    flat = {f"{name}.{key}": str(value) for name, section in dumped.items() for key, value in section.items()}
+    if config.model.checkpoint != "scratch":
+        flat["model.checkpoint"] = model_label(config)
+    return flat
+
+
+def flat_metrics(measured: dict[str, Any]) -> dict[str, float]:
+    """Return test metrics under MLflow names: `test_f1` for the candidate, `boosting_test_f1` for the others."""
+    named = {"": measured["models"]["candidate"]}
+    named |= {f"{name}_": m for name, m in measured["models"].items() if name != "candidate"}
+    if measured.get("best_possible"):
+        named["best_possible_"] = measured["best_possible"]
+    flat = {f"{prefix}test_{key}": value for prefix, metrics in named.items() for key, value in metrics.items()}
+    return {key: float(value) for key, value in flat.items() if isinstance(value, int | float)}
+
+
+def _epochs(trained: Artifact) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (trained.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _reports(run: Run) -> list[Path]:
+    clean = run.artifact("clean")
+    return [clean.path / "report.json"] if clean is not None else []
+
+
+def _dataset_hashes(run: Run) -> dict[str, str]:
+    """Return the content hashes of the tables this run stands on."""
+    found = ((name, run.artifact(name)) for name in ("ingest", "identities", "features", "verbalize"))
+    return {name: a.manifest.content_hash for name, a in found if a is not None and a.manifest.content_hash}

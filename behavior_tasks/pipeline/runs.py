@@ -1,0 +1,162 @@
+"""A run: what it was asked to do, and which artifact each stage gave.
+
+`start_run` checks the settings once and keeps them in the run's folder; every task then opens the run by its
+URI. Small records only: the results themselves are artifacts, shared by all runs that need the same ones.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from behavior_tasks.base.artifacts import Artifact, ArtifactStore, write_durably
+from behavior_tasks.base.config import DEFAULT_PRESET, Config, load_config
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import Home, current_home, make_folder
+from behavior_tasks.pipeline.stages import STAGES
+
+RUN_SCHEME = "run://"
+Trigger = Literal["nightly", "manual", "command line"]
+
+
+class Record(BaseModel):
+    """Common rules of what is kept in a run's folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunRecord(Record):
+    """What a run was asked to do."""
+
+    run_id: str
+    name: str
+    """For people, e.g. `2026-11-23 nightly · gpt2-compact`."""
+    day: date
+    trigger: Trigger
+    input: str | None
+    """The log's path as the user wrote it; None: the simulated shop."""
+    preset: str
+    config: Config
+
+
+class StageRecord(Record):
+    """What a stage gave in this run."""
+
+    stage: str
+    uri: str
+    seconds: float
+    reused: bool
+
+
+class Run:
+    """A started run: its record, its folder, and the stages done so far."""
+
+    def __init__(self, home: Home, run_id: str) -> None:
+        self.home = home
+        self.folder = home.runs / run_id
+        try:
+            self.record = RunRecord.model_validate_json((self.folder / "run.json").read_bytes())
+        except FileNotFoundError:
+            raise UserError(
+                f"There is no run {run_id} in the state folder.", next_step="`behavior status` lists the runs"
+            ) from None
+        self.store = ArtifactStore(home.artifacts, min_free_disk_mb=self.record.config.engine.min_free_disk_mb)
+
+    @property
+    def uri(self) -> str:
+        """`run://<run id>`: what travels between tasks."""
+        return RUN_SCHEME + self.record.run_id
+
+    def stages(self) -> list[StageRecord]:
+        """The stages done so far, in the order of the table."""
+        files = {file.stem: file for file in (self.folder / "stages").glob("*.json")}
+        return [StageRecord.model_validate_json(files[name].read_bytes()) for name in STAGES if name in files]
+
+    def artifact(self, stage: str) -> Artifact | None:
+        """The artifact that a stage gave in this run, or None when it has not run."""
+        uris = {record.stage: record.uri for record in self.stages()}
+        return self.store.open(uris[stage]) if stage in uris else None
+
+    def keep(self, record: StageRecord) -> None:
+        """Keep what a stage gave."""
+        write_durably(self.folder / "stages" / f"{record.stage}.json", record.model_dump_json().encode())
+
+    def note(self, name: str, content: Mapping[str, Any]) -> None:
+        """Keep a small JSON record in the run's folder, e.g. the registered version."""
+        text = json.dumps(content, ensure_ascii=False, indent=2)
+        write_durably(self.folder / f"{name}.json", text.encode())
+
+    def noted(self, name: str) -> dict[str, Any] | None:
+        """Return a record kept by `note`, or None."""
+        path = self.folder / f"{name}.json"
+        return json.loads(path.read_bytes()) if path.is_file() else None
+
+
+def start_run(
+    run_id: str,
+    *,
+    day: date,
+    trigger: Trigger,
+    input_path: str | None = None,
+    preset: str = DEFAULT_PRESET,
+    config_file: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> str:
+    """Check the settings, make the run's folder and return its URI. Starting again keeps what is done.
+
+    Args:
+        run_id: any text; characters that do not belong into a folder's name are replaced.
+        day: the day the run is for.
+        trigger: what started it.
+        input_path: the user's log; None or empty: the simulated shop.
+        preset: name of a file in `conf/`.
+        config_file: the user's own YAML over the preset.
+        overrides: dotted setting → value.
+
+    Raises:
+        UserError: naming everything that is wrong with the settings.
+    """
+    config = load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
+    safe_id = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
+    home = current_home()
+    folder = make_folder(home.runs / safe_id)
+    make_folder(folder / "stages")
+    for stale in ("error.json", "registered.json"):
+        (folder / stale).unlink(missing_ok=True)
+    record = RunRecord(
+        run_id=safe_id,
+        name=f"{day.isoformat()} {trigger} · {model_label(config)}",
+        day=day,
+        trigger=trigger,
+        input=input_path or None,
+        preset=preset,
+        config=config,
+    )
+    write_durably(folder / "run.json", record.model_dump_json(indent=2).encode())
+    return RUN_SCHEME + safe_id
+
+
+def open_run(uri: str) -> Run:
+    """Return a started run by its URI (or its bare id)."""
+    return Run(current_home(), uri.removeprefix(RUN_SCHEME))
+
+
+def last_runs(home: Home, *, most: int) -> list[Run]:
+    """Return the runs started last, newest first."""
+    files = sorted(home.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [Run(home, path.parent.name) for path in files[:most]]
+
+
+def model_label(config: Config) -> str:
+    """A short name of the model for run names, e.g. `gpt2-compact` or the checkpoint's name.
+
+    >>> model_label(Config())
+    'gpt2-compact'
+    """
+    if config.model.checkpoint == "scratch":
+        return f"gpt2-{config.model.size}"
+    return Path(config.model.checkpoint).name

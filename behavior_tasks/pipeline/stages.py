@@ -1,0 +1,85 @@
+"""The table of stages: what does the work, what it reads, and in which order the data walks.
+
+A stage's key is made from exactly what its row declares: the settings, the inputs, and what it reads from
+outside the store. A stage sees no other setting, so the table can't lie about what a result depends on.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Stage(BaseModel):
+    """One row of the table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    work: str
+    """`module:function` below `behavior_tasks`, called with a Job; loaded only when the stage runs."""
+    also: tuple[str, ...] = ()
+    """Modules that the work starts by name instead of importing; their code is part of the key too."""
+    sections: tuple[str, ...] = ()
+    """What the work reads of the configuration: sections (`clean`) or single keys (`source.timezone`)."""
+    inputs: tuple[str, ...] = ()
+    """Stages whose artifacts it takes; a trailing `?` marks one that may be absent."""
+    outside: str | None = None
+    """`module:function` that names what the stage reads from outside the store, called with the raw log's path
+    (or None), the configuration and the state folder; its answer, name → hash, is part of the key."""
+
+
+TIMELINE = (
+    "source.timezone",
+    "examples.horizon_days",
+    "examples.train_cutoffs",
+    "examples.train_every_days",
+)
+STAGES: dict[str, Stage] = {
+    "simulate": Stage(work="data.simulate:simulate_stage", sections=("simulate", "examples.lookback_days", *TIMELINE)),
+    "source": Stage(
+        work="data.sources:source_stage",
+        sections=("source",),
+        inputs=("simulate?",),
+        outside="data.sources:hash_raw_files",
+    ),
+    "ingest": Stage(
+        work="data.ingest:ingest_stage",
+        sections=("source", "engine.buckets"),
+        inputs=("source", "simulate?"),
+    ),
+    "clean": Stage(work="data.clean:clean_stage", sections=("clean", *TIMELINE), inputs=("ingest",)),
+    "identities": Stage(
+        work="data.identities:identities_stage",
+        inputs=("clean",),
+        outside="data.identities:key_fingerprint",
+    ),
+    "cutoffs": Stage(
+        work="examples.cutoffs:cutoffs_stage", sections=("examples", "source.timezone"), inputs=("identities",)
+    ),
+    "features": Stage(
+        work="examples.features:features_stage",
+        sections=("examples.horizon_days", "examples.lookback_days", "source.timezone"),
+        inputs=("cutoffs", "identities"),
+    ),
+    "verbalize": Stage(
+        work="text.verbalize:verbalize_stage",
+        sections=("text", "examples.lookback_days", "source.timezone"),
+        inputs=("features", "identities"),
+    ),
+    "encode": Stage(work="text.encode:encode_stage", sections=("model",), inputs=("verbalize",)),
+    "train": Stage(
+        work="model.train:train_stage",
+        also=("model.train_process",),
+        sections=("model", "train"),
+        inputs=("encode", "verbalize"),
+    ),
+    "baselines": Stage(work="model.baselines:baselines_stage", sections=("train.seed",), inputs=("features",)),
+    "champion": Stage(
+        work="registry.versions:champion_stage",
+        sections=("registry",),
+        outside="registry.versions:champion_identity",
+    ),
+    "evaluate": Stage(
+        work="verdict.evaluate:evaluate_stage",
+        sections=("train.device", "train.threads"),
+        inputs=("train", "encode", "baselines", "features", "identities", "champion", "simulate?"),
+    ),
+    "gate": Stage(work="verdict.gate:gate_stage", sections=("gate",), inputs=("evaluate",)),
+}

@@ -1,0 +1,74 @@
+"""Configuration: one model, all problems at once, nearest names, the three real presets."""
+
+from pathlib import Path
+
+import pytest
+
+from behavior_tasks.base.config import Config, load_config, presets, setting_keys
+from behavior_tasks.base.errors import UserError
+
+
+def test_three_mistakes_of_three_kinds_are_named_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(
+            "taobao",
+            overrides={"train.epoch": 3, "train.learning_rate": "fast", "source.period_start": "2018-01-01"},
+        )
+    message = str(caught.value)
+    assert "3 mistakes" in message
+    assert "train.epoch: unknown key; did you mean train.epochs?" in message
+    assert "train.learning_rate" in message
+    assert "'fast'" in message
+    assert "2018-01-01 is after source.period_end 2017-12-03" in message
+
+
+def test_a_wrong_section_name_gets_the_nearest_one(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("exampels: {horizon_days: 3}\ntrain: {epochs: 0}\n", encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        load_config(file=file)
+    assert "exampels: unknown key; did you mean examples?" in str(caught.value)
+    assert "train.epochs: 0: input should be greater than or equal to 1" in str(caught.value)
+
+
+def test_later_faces_win_and_none_leaves_a_setting_alone(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("examples: {horizon_days: 14}\n", encoding="utf-8")
+    config = load_config(
+        "online_retail", file=file, overrides={"train.epochs": 2, "examples.lookback_days": None, "model.size": "tiny"}
+    )
+    assert config.examples.horizon_days == 14
+    assert config.examples.lookback_days == 365
+    assert config.examples.train_every_days == 14
+    assert (config.train.epochs, config.model.size) == (2, "tiny")
+
+
+@pytest.mark.parametrize("content", ["- a\n- b\n", "train: [1, 2\n", "train: 5\n"])
+def test_a_yaml_of_another_shape_is_refused(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError):
+        load_config(file=file)
+
+
+def test_a_missing_file_and_an_unknown_preset_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"mine\.yaml"):
+        load_config(file=tmp_path / "mine.yaml")
+    with pytest.raises(UserError) as caught:
+        load_config("taoboa")
+    assert caught.value.next_step == "use preset taobao"
+
+
+def test_every_preset_is_valid_and_settings_never_change() -> None:
+    assert {"canonical", "taobao", "online_retail"} <= set(presets())
+    for preset in presets():
+        config = load_config(preset)
+        with pytest.raises(ValueError, match="frozen"):
+            config.train.epochs = 9  # type: ignore[misc]
+
+
+def test_every_key_can_be_set_from_its_dotted_name() -> None:
+    defaults = Config().model_dump()
+    for key in setting_keys():
+        section, _, name = key.partition(".")
+        assert load_config(overrides={key: defaults[section][name]}) is not None
