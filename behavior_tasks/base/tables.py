@@ -1,7 +1,10 @@
 """Tables: DuckDB connections that are repeatable, Parquet buckets, and hashes of ordered rows."""
 
+import errno
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -31,9 +34,21 @@ def quote(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """Raise DuckDB's word for a full disk as the OSError that it is, so that the store can say so."""
+    try:
+        yield
+    except duckdb.IOException as error:
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+
+
 def write_parquet(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """Write a query's rows, in the order the query gives them."""
-    connection.execute(f"COPY ({query}) TO {quote(path)} ({PARQUET_OPTIONS})")
+    with full_disk():
+        connection.execute(f"COPY ({query}) TO {quote(path)} ({PARQUET_OPTIONS})")
 
 
 def hash_rows(connection: duckdb.DuckDBPyConnection, path: Path) -> str:

@@ -1,0 +1,111 @@
+"""The trigger form: the configuration model as typed form fields, and a filled-in form back as a run's settings.
+
+In comes the JSON schema of `Config`, out come plain dictionaries, one a field, which the DAG hands to Airflow.
+An empty field means "as the preset has it", so a form that nobody touched changes nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from behavior_tasks.base.config import DEFAULT_PRESET, SECTIONS, Config, presets
+
+INPUT, PRESET, CONFIG_FILE = "input", "preset", "config_file"
+BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "format")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """What somebody asked for by filling in the form."""
+
+    input_path: str | None
+    """The log; None: the simulated shop."""
+    preset: str
+    config_file: str | None
+    overrides: dict[str, Any]
+    """Dotted setting → value; unknown names are kept here, so that `load_config` refuses them with the rest."""
+
+
+def form_fields(*, input_path: str | None = None, preset: str = DEFAULT_PRESET) -> dict[str, dict[str, Any]]:
+    """Return the form: name → JSON-schema keywords with `default`, `title`, `description` and, for settings, `section`.
+
+    Args:
+        input_path: the log that a run reads when the field is left as it is, e.g. every night; None: simulate.
+        preset: the preset chosen when the field is left as it is.
+
+    >>> field = form_fields()["train.epochs"]
+    >>> field["type"], field["minimum"], field["default"]
+    (['integer', 'null'], 1, None)
+    """
+    fields: dict[str, dict[str, Any]] = {
+        INPUT: {
+            "default": input_path,
+            "type": ["string", "null"],
+            "title": "Log",
+            "description": "Path of the log on the machine that runs the tasks; empty: a simulated shop.",
+        },
+        PRESET: {
+            "default": preset,
+            "type": "string",
+            "enum": presets(),
+            "title": "Preset",
+            "description": "What kind of log it is: a file in conf/.",
+        },
+        CONFIG_FILE: {
+            "default": None,
+            "type": ["string", "null"],
+            "title": "Configuration file",
+            "description": "Path of your own YAML, laid over the preset; same shape as a file in conf/.",
+        },
+    }
+    definitions = Config.model_json_schema()["$defs"]
+    defaults = Config().model_dump(mode="json")
+    for name, section in SECTIONS.items():
+        properties = definitions[section.__name__]["properties"]
+        about = (section.__doc__ or name).partition("\n")[0].rstrip(".")
+        for key, schema in properties.items():
+            field = _field(schema)
+            field["title"] = f"{name}.{key}"
+            field["description"] += f" Empty: the preset's value, else {_shown(defaults[name][key])}."
+            field["section"] = f"{name} · {about}"
+            fields[f"{name}.{key}"] = field
+    return fields
+
+
+def read_form(values: Mapping[str, Any]) -> Filled:
+    """Return what a filled-in form asks for. Empty fields are left out; nothing else is judged here.
+
+    >>> read_form({"input": "", "preset": "taobao", "train.epochs": 1, "model.size": None})
+    Filled(input_path=None, preset='taobao', config_file=None, overrides={'train.epochs': 1})
+    """
+    own = (INPUT, PRESET, CONFIG_FILE)
+    return Filled(
+        input_path=values.get(INPUT) or None,
+        preset=values.get(PRESET) or DEFAULT_PRESET,
+        config_file=values.get(CONFIG_FILE) or None,
+        overrides={name: value for name, value in values.items() if name not in own and value not in (None, "")},
+    )
+
+
+def _field(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one setting's field. Tables and lists stay JSON; what is inside them the start of the run checks."""
+    variants = [schema, *schema.get("anyOf", ())]
+    types = list(dict.fromkeys(v["type"] for v in variants if v.get("type", "null") != "null"))
+    field: dict[str, Any] = {"default": None, "type": [*types, "null"], "description": schema["description"]}
+    for variant in variants:
+        field |= {word: variant[word] for word in BOUNDS if word in variant}
+        if "enum" in variant:
+            field["enum"] = [*variant["enum"], None]
+        elif "const" in variant:
+            field["enum"] = [variant["const"], None]
+        elif variant.get("type") == "boolean":
+            # A switch knows two states; an untouched field is a third.
+            field["enum"] = [True, False, None]
+    return field
+
+
+def _shown(default: object) -> str:
+    if default is None or default == [] or default == {}:
+        return "nothing"
+    return default if isinstance(default, str) and len(default) > 1 else json.dumps(default, ensure_ascii=False)
