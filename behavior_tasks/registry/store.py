@@ -1,0 +1,148 @@
+"""The MLflow store: which one is meant, a client for it, and the experiment and run of a run id.
+
+`MLFLOW_TRACKING_URI` names a server; without it, a SQLite file and a folder below the state folder are the store.
+Nothing here touches MLflow's global state: every call goes through a client that knows its store.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from filelock import FileLock
+
+from behavior_tasks.base.config import Config
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import Home, make_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+DATABASE = "mlflow.db"
+RUN_TAG = "dag_run_id"
+"""Tag by which a run is found again, whatever process asks."""
+ENVIRONMENT: dict[str, str] = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A server that is down is said within seconds, not after MLflow's default of several minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    # What a model needs is named in full; a lock file in the working folder is none of its business.
+    "MLFLOW_UV_AUTO_DETECT": "false",
+}
+"""Defaults for MLflow, read when it is imported; what the user has set stands."""
+
+
+def tracking_uri(home: Home) -> str:
+    """Return the store's address: `MLFLOW_TRACKING_URI`, else the SQLite file in the state folder."""
+    return os.environ.get(URI_VARIABLE) or f"sqlite:///{home.mlflow / DATABASE}"
+
+
+def is_embedded(home: Home) -> bool:
+    """Whether the store is the SQLite file in the state folder."""
+    return tracking_uri(home) == f"sqlite:///{home.mlflow / DATABASE}"
+
+
+def exists(home: Home) -> bool:
+    """Whether there can be anything in the store; costs no import of MLflow."""
+    return not is_embedded(home) or (home.mlflow / DATABASE).is_file()
+
+
+@contextmanager
+def connect(home: Home) -> Iterator["MlflowClient"]:
+    """Yield a client of the store, making the embedded one when it is not there yet.
+
+    Raises:
+        UserError: when a server is named and does not answer.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    uri = tracking_uri(home)
+    try:
+        if is_embedded(home):
+            make_folder(home.mlflow)
+            with _lock(home, "store"):  # two processes must not make the tables at the same time
+                client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        else:
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        yield client
+    except MlflowException as error:
+        if "API request to" not in str(error):
+            raise
+        raise UserError(
+            "The MLflow server does not answer.",
+            found=_without_login(uri),
+            expected=f"a running MLflow server ({URI_VARIABLE} names it)",
+            next_step=f"start the server, or `unset {URI_VARIABLE}` to use the store in the state folder",
+        ) from None
+
+
+@contextmanager
+def exclusive(home: Home) -> Iterator[None]:
+    """Let one process at a time find or make something in the store."""
+    make_folder(home.mlflow)
+    with _lock(home, "change"):
+        yield
+
+
+def experiment_id(client: "MlflowClient", home: Home, config: Config) -> str:
+    """Return the experiment's id, making the experiment when it is not there yet."""
+    name = config.registry.experiment
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # A server decides by itself where files go; the embedded store keeps them beside its database.
+        place = (home.mlflow / "artifacts").as_uri() if is_embedded(home) else None
+        return client.create_experiment(name, artifact_location=place)
+    if found.lifecycle_stage == "deleted":
+        raise UserError(
+            f"The MLflow experiment {name} is deleted.",
+            expected="an active experiment (registry.experiment)",
+            next_step=f"`mlflow experiments restore -x {found.experiment_id}`, or set registry.experiment anew",
+        )
+    return str(found.experiment_id)
+
+
+def find_run(client: "MlflowClient", home: Home, config: Config, run_id: str) -> "Run | None":
+    """Return the MLflow run of a run id, or None. Should there be several, the first one made counts."""
+    if "'" in run_id:
+        raise ValueError(f"a run id holds no quotation mark: {run_id}")
+    found = client.search_runs(
+        [experiment_id(client, home, config)],
+        filter_string=f"tags.{RUN_TAG} = '{run_id}'",
+        order_by=["attributes.start_time ASC"],
+        max_results=1,
+    )
+    return found[0] if found else None
+
+
+def need_run(client: "MlflowClient", home: Home, config: Config, run_id: str) -> "Run":
+    """Return the MLflow run of a run id.
+
+    Raises:
+        UserError: when tracking was never started for it.
+    """
+    run = find_run(client, home, config, run_id)
+    if run is None:
+        raise UserError(
+            f"There is no MLflow run for {run_id}.",
+            expected=f"an active run with the tag {RUN_TAG} in the experiment {config.registry.experiment}",
+            next_step="run the DAG or `behavior run` again; it starts one",
+        )
+    return run
+
+
+def _lock(home: Home, name: str) -> FileLock:
+    return FileLock(home.mlflow / f".{name}.lock")
+
+
+def _without_login(uri: str) -> str:
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

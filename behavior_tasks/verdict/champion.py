@@ -1,0 +1,75 @@
+"""The champion's texts: its model folder and today's test examples in; one text an example, in its words, out.
+
+Text settings travel with a model, so that it reads what it was trained to read. They are applied here to the
+features and events of this run, by the same function that wrote its training texts.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from behavior_tasks.base.engine import run_buckets
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import make_folder
+from behavior_tasks.base.stage import Job
+from behavior_tasks.base.tables import bucket_files, connect, quote, write_parquet
+from behavior_tasks.text.verbalize import TextSettings, write_texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bucket:
+    features: Path
+    events: Path
+    examples: Path
+    texts: Path
+    settings: TextSettings
+    memory_mb: int
+
+
+def champion_texts(job: Job, model: Path) -> pd.Series:
+    """Write the test examples' texts with a model's own settings.
+
+    Args:
+        job: the evaluation, whose inputs hold features and events.
+        model: the champion's model folder.
+
+    Returns:
+        Texts (str), indexed by example.
+
+    Raises:
+        UserError: when the settings can't be read or name features that today's table lacks.
+    """
+    settings = TextSettings.load(model / "text.json")
+    features, identities = job.inputs["features"], job.inputs["identities"]
+    lacking = sorted(set(settings.bins) - set(features.facts["features"]))
+    if lacking:
+        raise UserError(
+            "The champion reads features that this run does not have.",
+            found=f"no {', '.join(lacking)}",
+            next_step="let a new model take its place, e.g. with a lower gate.min_f1",
+        )
+    with tempfile.TemporaryDirectory(dir=make_folder(job.home.work), prefix="champion-") as folder:
+        buckets = [
+            _Bucket(
+                features=file,
+                events=identities.path / "events" / file.name,
+                examples=Path(folder) / f"examples-{file.name}",
+                texts=Path(folder) / f"texts-{file.name}",
+                settings=settings,
+                memory_mb=job.config.engine.memory_mb,
+            )
+            for file in bucket_files(features.path / "examples")
+        ]
+        parts = run_buckets(_write_bucket, buckets, workers=job.config.engine.workers, what="the champion's texts")
+    return pd.concat(parts).set_index("example")["text"]
+
+
+def _write_bucket(bucket: _Bucket) -> pd.DataFrame:
+    with connect(memory_mb=bucket.memory_mb) as connection:
+        source = f"read_parquet({quote(bucket.features)})"
+        query = f"SELECT * FROM {source} WHERE split = 'test' ORDER BY cutoff, shopper"
+        write_parquet(connection, query, bucket.examples)
+    write_texts(bucket.examples, bucket.events, bucket.texts, bucket.settings, memory_mb=bucket.memory_mb)
+    return pd.read_parquet(bucket.texts, columns=["example", "text"])

@@ -1,0 +1,198 @@
+"""Evaluation on real texts and tokens: who is measured on what, and what becomes of a champion that can't be."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from behavior_tasks.base.artifacts import Artifact, Output
+from behavior_tasks.base.stage import Job
+from behavior_tasks.model.predict import predict, score_texts
+from behavior_tasks.text.encode import TokenSet
+from behavior_tasks.text.verbalize import TextSettings, verbalize_stage, write_texts
+from behavior_tasks.verdict.evaluate import evaluate_stage
+from behavior_tasks.verdict.gate import judge, read_evidence
+from behavior_tasks.verdict.metrics import Scored, hash_examples, measure
+from tests.verdict.world import CONFIG, World, one
+
+
+def evaluate(world: World, train: Artifact, champion: Artifact, *more: Artifact, name: str = "") -> Artifact:
+    rooms = ("encode", "features", "identities")
+    inputs = (train, world.baselines(), champion, *(world.artifacts[room] for room in rooms), *more)
+    return world.build("evaluate", evaluate_stage, *inputs, name=name)
+
+
+def read(evaluated: Artifact) -> tuple[dict[str, Any], pd.DataFrame]:
+    measured = json.loads((evaluated.path / "metrics.json").read_bytes())
+    return measured, pd.read_parquet(evaluated.path / "predictions.parquet")
+
+
+@pytest.fixture(scope="module")
+def first(world: World) -> Artifact:
+    """An evaluation without a champion."""
+    return evaluate(world, world.model(1), world.champion(None))
+
+
+def test_the_files_and_rows_are_exactly_these(world: World, first: Artifact) -> None:
+    plots = {"plots/precision_recall.png", "plots/reliability.png"}
+    assert set(first.manifest.files) == {"metrics.json", "predictions.parquet", *plots}
+    _, table = read(first)
+    columns = ["example", "shopper", "cutoff", "label", "candidate", "prior", "logistic", "boosting", "champion"]
+    assert list(table.columns) == columns
+    index = TokenSet.load(world.artifacts["encode"].path).index
+    test = index[index["split"] == "test"].sort_values("example")
+    assert table["example"].tolist() == test["example"].tolist()
+    assert table["label"].tolist() == test["label"].tolist()
+    assert 0 < table["label"].sum() < len(table)
+    assert first.manifest.rows.rows_in == first.manifest.rows.rows_out == len(table)
+
+
+def test_the_candidate_is_scored_on_its_tokens_and_the_baselines_by_example(world: World, first: Artifact) -> None:
+    _, table = read(first)
+    tokens = TokenSet.load(world.artifacts["encode"].path)
+    rows = tokens.rows("test")
+    found = predict(world.model(1).path / "model", tokens.tokens, tokens.offsets, rows, device="cpu", threads=1)
+    expected = pd.Series(found, index=tokens.index["example"].iloc[rows])
+    np.testing.assert_allclose(table["candidate"], expected.loc[table["example"]], atol=1e-6)
+    baselines = pd.read_parquet(world.baselines().path / "predictions.parquet").set_index("example")
+    for name in ("prior", "logistic", "boosting"):
+        assert table[name].tolist() == baselines[name].loc[table["example"]].tolist()
+    assert table["champion"].isna().all()
+
+
+def test_the_metrics_are_those_of_the_predictions_at_each_models_threshold(first: Artifact) -> None:
+    measured, table = read(first)
+    labels = table["label"].to_numpy()
+    thresholds = {"candidate": 0.5, "prior": 0.25, "logistic": 0.5, "boosting": 0.6}
+    assert set(measured["models"]) == set(thresholds)
+    for name, threshold in thresholds.items():
+        scored = Scored(probabilities=table[name].to_numpy(), threshold=threshold)
+        assert measured["models"][name] == pytest.approx(measure(labels, scored))
+    assert measured["test_hash"] == hash_examples(table["example"], labels)
+    assert (measured["examples"], measured["buyers"]) == (len(table), int(labels.sum()))
+    assert measured["champion"] == {"version": None, "problem": None, "same_model": False}
+    assert measured["best_possible"] is None
+    assert first.facts["f1"]["candidate"] == measured["models"]["candidate"]["f1"]
+
+
+def test_validation_is_measured_on_validation(world: World, first: Artifact) -> None:
+    measured, _ = read(first)
+    tokens = TokenSet.load(world.artifacts["encode"].path)
+    rows = tokens.rows("validation")
+    found = predict(world.model(1).path / "model", tokens.tokens, tokens.offsets, rows, device="cpu", threads=1)
+    expected = measure(tokens.index["label"].to_numpy()[rows], Scored(probabilities=found, threshold=0.5))
+    assert measured["validation"]["candidate"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_gate_can_read_what_was_written(first: Artifact) -> None:
+    verdict = judge(read_evidence(first.path), CONFIG.gate)
+    complete = verdict.rules[0]
+    assert complete.passed, complete.words
+    assert verdict.candidate == first.manifest.inputs["train"]
+
+
+def test_the_best_possible_score_comes_from_the_simulator(world: World) -> None:
+    def simulate(job: Job) -> Output:
+        (job.out / "oracle.json").write_text(json.dumps({"test": {"average_precision": 0.5, "f1": 0.4}}))
+        return one("shoppers", "rows")
+
+    evaluated = evaluate(world, world.model(1), world.champion(None), world.build("simulate", simulate))
+    assert read(evaluated)[0]["best_possible"] == {"average_precision": 0.5, "f1": 0.4}
+
+
+def test_the_very_same_model_needs_no_second_scoring(world: World) -> None:
+    train = world.model(1)
+    champion = world.champion(train)
+    # Even with its files gone: they are not read.
+    shutil.rmtree(champion.path / "model")
+    measured, table = read(evaluate(world, train, champion))
+    assert measured["champion"] == {"version": "3", "problem": None, "same_model": True}
+    assert measured["models"]["champion"] == measured["models"]["candidate"]
+    assert table["champion"].tolist() == table["candidate"].tolist()
+
+
+def test_a_champion_reads_the_same_text_in_scoring_as_in_training(world: World) -> None:
+    # The same weights under another name: texts written anew must give the scores that the tokens gave.
+    candidate = world.model(1)
+    twin = world.model(1, threshold=0.4)
+    measured, table = read(evaluate(world, candidate, world.champion(twin)))
+    np.testing.assert_allclose(table["champion"], table["candidate"], atol=1e-6)
+    assert measured["champion"]["same_model"] is False
+    assert measured["models"]["champion"]["threshold"] == 0.4
+    assert measured["models"]["champion"]["recall"] >= measured["models"]["candidate"]["recall"]
+
+
+def test_a_champion_uses_its_own_text_settings_and_tokenizer(world: World, tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"text": CONFIG.text.model_copy(update={"last_events": 1, "quantiles": 3})})
+    features, identities = world.artifacts["features"], world.artifacts["identities"]
+    other = world.build("verbalize", verbalize_stage, features, identities, config=config)
+    champion = world.model(2, verbalize=other)
+    _, table = read(evaluate(world, world.model(1), world.champion(champion)))
+    texts = []
+    settings = TextSettings.load(champion.path / "model" / "text.json")
+    for file in sorted((features.path / "examples").iterdir()):
+        write_texts(file, identities.path / "events" / file.name, tmp_path / file.name, settings)
+        texts.append(pd.read_parquet(tmp_path / file.name))
+    wanted = pd.concat(texts).set_index("example")["text"].loc[table["example"]].tolist()
+    expected = score_texts(champion.path / "model", wanted, device="cpu", threads=1)
+    np.testing.assert_allclose(table["champion"], expected, atol=1e-6)
+    # With the candidate's settings the same weights would have answered otherwise.
+    assert not np.allclose(
+        table["champion"], read(evaluate(world, world.model(1), world.champion(world.model(2))))[1]["champion"]
+    )
+
+
+def test_a_champion_with_a_problem_is_not_scored(world: World) -> None:
+    champion = world.champion(None, problem="its files are gone")
+    measured, table = read(evaluate(world, world.model(1), champion))
+    assert measured["champion"] == {"version": "3", "problem": "its files are gone", "same_model": False}
+    assert "champion" not in measured["models"]
+    assert table["champion"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("text.json", None),
+        ("text.json", b"{}"),
+        ("model.safetensors", None),
+        ("model.safetensors", b"no weights"),
+        ("config.json", b"{}"),
+        ("decision.json", None),
+        ("decision.json", b'{"threshold": null}'),
+        ("tokenizer/tokenizer.json", None),
+    ],
+)
+def test_a_damaged_champion_is_a_problem_and_not_a_crash(file: str, content: bytes | None, world: World) -> None:
+    name = f"{file} {content!r}"
+    champion = world.champion(world.model(5), version=name)
+    place = champion.path / "model" / file
+    place.unlink()
+    if content is not None:
+        place.write_bytes(content)
+    evaluated = evaluate(world, world.model(1), champion, name=name)
+    measured, table = read(evaluated)
+    assert measured["champion"]["problem"]
+    assert str(world.home.root) not in measured["champion"]["problem"]
+    assert table["champion"].isna().all()
+    assert judge(read_evidence(evaluated.path), CONFIG.gate).decision == "keep"
+
+
+def test_a_champion_that_wants_features_of_yesterday_is_a_problem(world: World) -> None:
+    champion = world.champion(world.model(5), version="old")
+    place = champion.path / "model" / "text.json"
+    settings = TextSettings.load(place)
+    settings.model_copy(update={"bins": {**settings.bins, "moon_phase": [0.5]}}).save(place)
+    measured, _ = read(evaluate(world, world.model(1), champion))
+    assert measured["champion"]["problem"] == (
+        "the champion reads features that this run does not have (no moon_phase)"
+    )
+
+
+def test_nothing_is_left_in_the_work_folder(world: World) -> None:
+    evaluate(world, world.model(7), world.champion(world.model(8)))
+    assert list(world.home.work.iterdir()) == []
