@@ -152,7 +152,7 @@ class TextConfig(Section):
     """How a shopper's history becomes text."""
 
     language: Literal["en"] = Field("en", description="Language of the text.")
-    last_events: int = Field(24, ge=1, le=500, description="Number of most recent phrases written out.")
+    last_events: int = Field(16, ge=1, le=500, description="Number of most recent phrases written out.")
     feature_words: bool = Field(True, description="Write the engineered features as quantile words.")
     quantiles: int = Field(8, ge=2, le=50, description="Quantile words per feature, fitted on train.")
 

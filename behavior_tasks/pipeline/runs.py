@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import date
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,8 @@ from behavior_tasks.base.home import Home, current_home, make_folder
 from behavior_tasks.pipeline.stages import STAGES
 
 RUN_SCHEME = "run://"
-Trigger = Literal["nightly", "manual", "command line"]
+# An inspection (`behavior doctor`, `behavior simulate`) uses stages but trains nothing.
+Trigger = Literal["nightly", "manual", "command line", "inspection"]
 
 
 class Record(BaseModel):
@@ -146,9 +148,10 @@ def open_run(uri: str) -> Run:
 
 
 def last_runs(home: Home, *, most: int) -> list[Run]:
-    """Return the runs started last, newest first."""
+    """Return the training runs started last, newest first; a look by `doctor` or `simulate` is none."""
     files = sorted(home.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [Run(home, path.parent.name) for path in files[:most]]
+    training = (run for run in (Run(home, file.parent.name) for file in files) if run.record.trigger != "inspection")
+    return list(islice(training, most))
 
 
 def model_label(config: Config) -> str:

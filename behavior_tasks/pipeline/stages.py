@@ -60,10 +60,15 @@ STAGES: dict[str, Stage] = {
     ),
     "verbalize": Stage(
         work="text.verbalize:verbalize_stage",
-        sections=("text", "examples.lookback_days", "source.timezone"),
+        sections=("text", "examples.lookback_days"),
         inputs=("features", "identities"),
     ),
-    "encode": Stage(work="text.encode:encode_stage", sections=("model",), inputs=("verbalize",)),
+    "encode": Stage(
+        work="text.encode:encode_stage",
+        sections=("model",),
+        inputs=("verbalize",),
+        outside="text.encode:checkpoint_identity",
+    ),
     "train": Stage(
         work="model.train:train_stage",
         also=("model.train_process",),

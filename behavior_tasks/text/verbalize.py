@@ -1,0 +1,277 @@
+"""Verbalize: examples become texts, the same way for training and for scoring.
+
+In come examples with their features and the events by bucket; out comes one text an example: the most recent
+phrases of its history ("User A browsed product B, clicked product C, 2 days later purchased product C for 12"),
+then profile words, then features as quantile words. Products are letters, in the order in which the text first
+names them, so no shopper and no product can be recognised, and a text depends on nothing at or after its cutoff.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from behavior_tasks.base.artifacts import Output, Rows
+from behavior_tasks.base.engine import run_buckets
+from behavior_tasks.base.schema import SHOPPER_COLUMNS, order_sql
+from behavior_tasks.base.stage import Job
+from behavior_tasks.base.tables import (
+    bucket_file,
+    bucket_files,
+    combine_hashes,
+    connect,
+    hash_rows,
+    quote,
+    write_parquet,
+)
+from behavior_tasks.examples.features import SESSION_GAP, UNITS, UNKNOWN
+from behavior_tasks.text.settings import TextSettings, fit_settings
+from behavior_tasks.text.words import Templates, fill, in_band, literal
+
+__all__ = ["LISTED_PRODUCTS", "TextSettings", "verbalize_stage", "write_texts"]
+
+TEXT_COLUMNS = ("example", "shopper", "split", "cutoff", "label")
+SETTINGS_FILE = "text.json"
+LISTED_PRODUCTS = 3
+"""A phrase names up to this many products; of more it says how many."""
+HOUR = 3_600_000_000
+"""Microseconds in an hour."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bucket:
+    examples: Path
+    events: Path
+    out: Path
+    settings: TextSettings
+    memory_mb: int
+
+
+def verbalize_stage(job: Job) -> Output:
+    """Fit the text settings on train, save them, and write the texts of every bucket."""
+    examples, events = job.inputs["features"].path / "examples", job.inputs["identities"].path / "events"
+    memory_mb = job.config.engine.memory_mb
+    settings = fit_settings(
+        examples,
+        events,
+        job.config.text,
+        lookback_days=job.config.examples.lookback_days,
+        memory_mb=memory_mb,
+    )
+    settings.save(job.out / SETTINGS_FILE)
+    folder = job.out / "texts"
+    folder.mkdir()
+    jobs = [
+        _Bucket(
+            examples=file,
+            events=events / file.name,
+            out=bucket_file(folder, number),
+            settings=settings,
+            memory_mb=memory_mb,
+        )
+        for number, file in enumerate(bucket_files(examples))
+    ]
+    done = run_buckets(_work_bucket, jobs, workers=job.config.engine.workers, what="texts")
+    total = sum(rows for rows, _ in done)
+    return Output(
+        rows=Rows(unit_in="examples", unit_out="examples", rows_in=total, rows_out=total),
+        content_hash=combine_hashes(content_hash for _, content_hash in done),
+        facts={"feature_words": len(settings.bins), "categories": len(settings.categories)},
+    )
+
+
+def write_texts(
+    examples: Path, events: Path, out: Path, settings: TextSettings, *, memory_mb: int = 2048
+) -> tuple[int, str]:
+    """Write the texts of one bucket's examples, in their order of (cutoff, shopper).
+
+    Args:
+        examples: Parquet file of `features`.
+        events: Parquet file with SHOPPER_COLUMNS of at least the same shoppers, in any order.
+        out: Parquet file to write: example, shopper, split, cutoff, label, text.
+
+    Returns:
+        The number of rows and the hash of the rows.
+    """
+    connection = connect(memory_mb=memory_mb)
+    for name, path in (("examples", examples), ("events", events)):
+        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({quote(path)})")
+    connection.execute("CREATE TABLE popular (category VARCHAR)")
+    if settings.categories:
+        connection.executemany("INSERT INTO popular VALUES (?)", [[name] for name in settings.categories])
+    # Each step is a table: the next ones read it more than once.
+    for name, query in (
+        ("shown", _shown_sql(settings)),
+        ("phrases", _phrases_sql()),
+        ("named", _named_sql(settings.templates)),
+    ):
+        connection.execute(f"CREATE TABLE {name} AS {query}")
+    write_parquet(connection, _texts_sql(settings), out)
+    row = connection.execute(f"SELECT count(*) FROM read_parquet({quote(out)})").fetchone()
+    return (int(row[0]) if row else 0), hash_rows(connection, out)
+
+
+def _work_bucket(bucket: _Bucket) -> tuple[int, str]:
+    return write_texts(bucket.examples, bucket.events, bucket.out, bucket.settings, memory_mb=bucket.memory_mb)
+
+
+def _shown_sql(settings: TextSettings) -> str:
+    """SQL of the events that an example's text tells of, each with the number of its phrase.
+
+    A phrase is a run of events of one action with no silence longer than a session allows. Its number counts
+    the shopper's phrases up to the event, which depends on nothing later; a cutoff within a phrase cuts it.
+    """
+    return f"""
+        WITH ordered AS (
+            SELECT *, row_number() OVER (ORDER BY {order_sql(SHOPPER_COLUMNS)}) AS place, epoch_us(timestamp) AS us
+            FROM events
+        ),
+        marked AS (
+            SELECT *, lag(action) OVER w IS DISTINCT FROM action OR us - lag(us) OVER w > {SESSION_GAP} AS begins
+            FROM ordered WINDOW w AS (PARTITION BY shopper ORDER BY place)
+        ),
+        numbered AS (
+            SELECT *, sum(CAST(begins AS BIGINT)) OVER (PARTITION BY shopper ORDER BY place
+                      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS phrase
+            FROM marked
+        ),
+        windows AS (
+            SELECT example, shopper, cutoff, cutoff - INTERVAL {settings.lookback_days} DAY AS start FROM examples
+        ),
+        latest AS (
+            SELECT x.*, max(n.phrase) AS last_phrase
+            FROM windows AS x JOIN numbered AS n
+                ON n.shopper = x.shopper AND n.timestamp < x.cutoff AND n.timestamp >= x.start
+            GROUP BY ALL
+        )
+        SELECT x.example, n.phrase, n.place, n.us, epoch_us(x.cutoff) - n.us AS ago, n.action,
+               nullif(n.product_id, '') AS product_id, n.category,
+               CAST(round(n.amount * {UNITS}) AS BIGINT) AS amount_units
+        FROM latest AS x JOIN numbered AS n
+            ON n.shopper = x.shopper AND n.timestamp < x.cutoff AND n.timestamp >= x.start
+            AND n.phrase > x.last_phrase - {settings.last_events}
+    """
+
+
+def _phrases_sql() -> str:
+    """SQL of one row per example and phrase: its action, size, amount and the silence before it."""
+    return """
+        SELECT example, phrase, any_value(action) AS action, count(*) AS events,
+               count(DISTINCT product_id) AS products, sum(amount_units) AS amount_units, min(ago) AS ago,
+               min(us) - lag(max(us)) OVER (PARTITION BY example ORDER BY phrase) AS silence
+        FROM shown GROUP BY example, phrase
+    """
+
+
+def _named_sql(templates: Templates) -> str:
+    """SQL of one row per example and phrase that names its products: their letters, in order of appearance.
+
+    A product's category is told where the text first names the product.
+    """
+    category = f"CASE WHEN p.category IS NULL THEN {literal(templates.other_category)} ELSE {_slug('f.category')} END"
+    named = f"coalesce({fill(templates.category, {'category': category})}, '')"
+    told = f"CASE WHEN f.category <> '{UNKNOWN}' THEN {named} ELSE '' END"
+    return f"""
+        WITH mentions AS (
+            SELECT s.example, s.phrase, s.product_id, min(s.place) AS place, arg_min(s.category, s.place) AS category
+            FROM shown AS s JOIN phrases AS p ON p.example = s.example AND p.phrase = s.phrase
+            WHERE p.products <= {LISTED_PRODUCTS} AND s.product_id IS NOT NULL
+            GROUP BY s.example, s.phrase, s.product_id
+        ),
+        first AS (
+            SELECT example, product_id, min(place) AS place, arg_min(category, place) AS category,
+                   row_number() OVER (PARTITION BY example ORDER BY min(place)) AS number
+            FROM mentions GROUP BY example, product_id
+        )
+        SELECT m.example, m.phrase,
+               string_agg({_letter("f.number")} || CASE WHEN m.place = f.place THEN {told} ELSE '' END,
+                          {literal(templates.joint)} ORDER BY m.place) AS letters
+        FROM mentions AS m
+        JOIN first AS f ON f.example = m.example AND f.product_id = m.product_id
+        LEFT JOIN popular AS p ON p.category = f.category
+        GROUP BY m.example, m.phrase
+    """
+
+
+def _texts_sql(settings: TextSettings) -> str:
+    """SQL of the texts: phrases, then profile, then features."""
+    t = settings.templates
+    gap = in_band(t.gaps, f"(CAST(p.silence AS DOUBLE) / {HOUR})")
+    now = in_band(t.gaps, f"(CAST(h.ago AS DOUBLE) / {HOUR})")
+    before = f"""
+        CASE WHEN p.silence IS NULL THEN ''
+             WHEN p.silence <= {SESSION_GAP} THEN {literal(t.joint)}
+             ELSE {literal(t.joint)} || {fill(t.later, {"gap": gap})} END
+    """
+    facts = f"""concat_ws({literal(t.joint)}, {_slug("x.gender")}, {in_band(t.ages, "x.age")},
+                          {in_band(t.purchases, "x.purchases")})"""
+    features = f"|| {fill(t.features, {'words': _feature_words(settings)})}" if settings.bins else ""
+    return f"""
+        WITH histories AS (
+            SELECT p.example, string_agg({before} || {_phrase(t)}, '' ORDER BY p.phrase) AS words, min(p.ago) AS ago
+            FROM phrases AS p LEFT JOIN named AS n ON n.example = p.example AND n.phrase = p.phrase
+            GROUP BY p.example
+        )
+        SELECT {", ".join(f"x.{name}" for name in TEXT_COLUMNS)},
+               {literal(t.start)} || coalesce(h.words || {fill(t.ago, {"joint": literal(t.joint), "gap": now})},
+                                              {literal(t.nothing + ".")})
+               || {fill(t.profile, {"facts": facts})} {features} AS text
+        FROM examples AS x LEFT JOIN histories AS h ON h.example = x.example
+        ORDER BY x.cutoff, x.shopper
+    """
+
+
+def _phrase(t: Templates) -> str:
+    """SQL of one phrase, e.g. `purchased 12 products for 250`."""
+    what = f"""
+        CASE WHEN p.products = 0 AND p.events = 1 THEN {literal(t.once)}
+             WHEN p.products = 0 THEN {fill(t.times, {"count": "p.events"})}
+             WHEN p.products = 1 THEN {fill(t.product, {"letter": "n.letters"})}
+             WHEN p.products <= {LISTED_PRODUCTS} THEN {fill(t.products, {"letters": "n.letters"})}
+             ELSE {fill(t.many, {"count": "p.products"})} END
+    """
+    action = " ".join(f"WHEN {literal(name)} THEN {fill(words, {'what': what})}" for name, words in t.actions.items())
+    amount = fill(t.amount, {"amount": _rounded(f"(CAST(p.amount_units AS DOUBLE) / {UNITS})")})
+    return f"""
+        CASE p.action {action} END
+        || CASE WHEN p.action IN ('purchase', 'return') AND p.amount_units IS NOT NULL THEN {amount} ELSE '' END
+    """
+
+
+def _feature_words(settings: TextSettings) -> str:
+    """SQL of one word a feature: the number of its quantile, or that it is undefined."""
+    t = settings.templates
+    words = []
+    for name, edges in settings.bins.items():
+        cases = [f"WHEN x.{name} IS NULL THEN {literal(t.undefined.format(feature=t.feature_words[name]))}"]
+        for number, edge in enumerate((*edges, None), start=1):
+            word = literal(t.quantile.format(feature=t.feature_words[name], number=number))
+            # As a string, so that the edge is read as exactly the double that it is.
+            cases.append(f"ELSE {word}" if edge is None else f"WHEN x.{name} <= CAST('{edge!r}' AS DOUBLE) THEN {word}")
+        words.append(f"CASE {' '.join(cases)} END")
+    return f"concat_ws(' ', {', '.join(words)})"
+
+
+def _letter(number: str) -> str:
+    """SQL of a product's letters: 1 is B (A is the shopper), 25 is Z, 26 is AA, as the columns of a spreadsheet."""
+    one = f"chr(CAST(65 + {number} AS INTEGER))"
+    two = f"chr(CAST(65 + ({number} - 26) // 26 AS INTEGER)) || chr(CAST(65 + ({number} - 26) % 26 AS INTEGER))"
+    n = f"({number} - 702)"
+    three = (
+        f"chr(CAST(65 + {n} // 676 AS INTEGER)) || chr(CAST(65 + {n} // 26 % 26 AS INTEGER))"
+        f" || chr(CAST(65 + {n} % 26 AS INTEGER))"
+    )
+    return f"CASE WHEN {number} < 26 THEN {one} WHEN {number} < 702 THEN {two} ELSE {three} END"
+
+
+def _rounded(amount: str) -> str:
+    """SQL of an amount in two significant digits, without a trailing zero: 0.85, 2.5, 12, 250."""
+    small = f"rtrim(rtrim(printf('%.2f', round({amount}, 2)), '0'), '.')"
+    middle = f"rtrim(rtrim(printf('%.1f', round({amount}, 1)), '0'), '.')"
+    # All branches may be computed for every row, so this one must stand small amounts too.
+    power = f"CAST(pow(10, floor(log10(greatest({amount}, 10))) - 1) AS BIGINT)"
+    large = f"CAST(CAST(round({amount} / {power}) AS BIGINT) * {power} AS VARCHAR)"
+    return f"CASE WHEN {amount} < 0.995 THEN {small} WHEN {amount} < 9.95 THEN {middle} ELSE {large} END"
+
+
+def _slug(name: str) -> str:
+    """SQL of a shop's own word as one short word: lower case, no blanks and none of the texts' punctuation."""
+    return f"nullif(left(trim(regexp_replace(lower({name}), '[\\s,.:;()]+', '-', 'g'), '-'), 24), '')"
