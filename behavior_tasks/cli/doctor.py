@@ -1,0 +1,75 @@
+"""`behavior doctor`: whether a log can be learned from, before anything is trained."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from rich.table import Table
+
+from behavior_tasks.base.config import DEFAULT_PRESET
+from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
+from behavior_tasks.cli.screen import console
+from behavior_tasks.pipeline import Run, open_run, run_stage, start_run
+
+MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warning[/]", "fail": "[red]missing[/]"}
+
+
+def doctor(
+    input: Input = None,
+    preset: Preset = DEFAULT_PRESET,
+    config: ConfigFile = None,
+    set: Settings = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Say whether a log can be learned from; every finding with a number and what to do.
+
+    Exit code 0: yes. 1: yes, with warnings. 2: no.
+
+    Examples:
+
+        behavior doctor --input log.csv
+
+        behavior doctor --input log.csv.gz --preset taobao --json
+    """
+    from behavior_tasks.examples.cutoffs import count_log
+    from behavior_tasks.examples.doctor import examine, worst
+
+    now = datetime.now(UTC)
+    uri = start_run(
+        f"doctor-{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
+        day=now.date(),
+        trigger="inspection",
+        input_path=input,
+        preset=preset,
+        config_file=str(config) if config else None,
+        overrides=parse_settings(set),
+    )
+    run = _read(uri)
+    ingested, identities = run.artifact("ingest"), run.artifact("identities")
+    assert ingested is not None
+    assert identities is not None
+    counts = count_log(identities.path / "events", identities.facts, run.record.config)
+    findings = examine(counts, run.record.config, read=ingested.manifest.rows)
+    if as_json:
+        console.print_json(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        table = Table(title=f"Can {input or 'the simulated shop'} be learned from?", title_justify="left")
+        for name in ("", "what", "there is", "needed", "what to do"):
+            table.add_column(name, overflow="fold")
+        for finding in findings:
+            table.add_row(MARKS[finding.level], finding.what, finding.number, finding.needed, finding.advice)
+        console.print(table)
+        console.print(("Yes.", "Yes, with the warnings above.", "No: see what is missing.")[worst(findings)])
+    raise typer.Exit(worst(findings))
+
+
+def _read(uri: str) -> Run:
+    run = open_run(uri)
+    simulated = None if run.record.input else run_stage("simulate", uri)
+    source = run_stage("source", uri, simulated)
+    ingested = run_stage("ingest", uri, source, simulated)
+    run_stage("identities", uri, run_stage("clean", uri, ingested))
+    return run

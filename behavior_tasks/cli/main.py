@@ -1,0 +1,61 @@
+"""The command line: what a person types.
+
+Every command is a thin face of the package. A user's mistake is shown on one screen and ends with exit code 2;
+a traceback means a fault of this project.
+"""
+
+import logging
+import sys
+
+import typer
+
+from behavior_tasks import __version__
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.cli import doctor, run, services, settings, simulate, status
+from behavior_tasks.cli.screen import errors
+
+app = typer.Typer(
+    name="behavior",
+    help="Turn a shop's behaviour log into a language model that earns its promotion.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    add_completion=False,
+)
+app.command("run")(run.run)
+app.command("simulate")(simulate.simulate)
+app.command("doctor")(doctor.doctor)
+app.command("status")(status.status)
+app.command("settings")(settings.settings)
+app.command("up")(services.up)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"behavior {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Turn a shop's behaviour log into a language model that earns its promotion."""
+    logging.getLogger("behavior").setLevel(logging.INFO)
+
+
+def main() -> None:
+    """Run the command line; the console script `behavior`."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except UserError as error:
+        errors.print(str(error), markup=False, highlight=False, style="red")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("Stopped. What is finished is kept; the same command goes on from there.")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The closing page of a run: stages, metrics beside the baselines, the verdict, and what to type next."""
+
+import json
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from behavior_tasks.cli.screen import count, figure, seconds
+from behavior_tasks.pipeline import Run, StageRecord
+from behavior_tasks.pipeline.publish import nothing_changed
+
+MODEL_NAMES = {
+    "candidate": "language model",
+    "champion": "champion",
+    "boosting": "gradient boosting",
+    "logistic": "logistic regression",
+    "prior": "prior (buyer rate)",
+}
+METRIC_NAMES = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "accuracy": "accuracy",
+    "average_precision": "AP",
+    "roc_auc": "ROC-AUC",
+    "log_loss": "log-loss",
+    "ece": "ECE",
+}
+
+
+def stage_line(run: Run, record: StageRecord) -> tuple[str, str, str]:
+    """Return a stage's seconds, rows and removed rows for one line of a table."""
+    rows = run.store.open(record.uri).manifest.rows
+    time = "reused" if record.reused else seconds(record.seconds)
+    flow = f"{count(rows.rows_in)} {rows.unit_in} → {count(rows.rows_out)} {rows.unit_out}"
+    removed = ", ".join(f"{reason} {count(n)}" for reason, n in sorted(rows.removed.items()) if n)
+    return time, flow, removed
+
+
+def closing_page(run: Run) -> RenderableType:
+    """Return everything a person wants to know at the end of a run that reached its verdict."""
+    evaluated, gate = run.artifact("evaluate"), run.artifact("gate")
+    parts: list[RenderableType] = [_stage_table(run)]
+    if evaluated is not None and gate is not None:
+        measured = json.loads((evaluated.path / "metrics.json").read_bytes())
+        verdict = json.loads((gate.path / "verdict.json").read_bytes())
+        parts += [_metric_table(measured), _verdict_panel(run, verdict)]
+    parts.append(_next_steps(run))
+    return Group(*parts)
+
+
+def _stage_table(run: Run) -> Table:
+    table = Table(title=f"Run {run.record.name}", title_justify="left")
+    for name, justify in (("stage", "left"), ("seconds", "right"), ("rows in → out", "left"), ("set aside", "left")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for record in run.stages():
+        table.add_row(record.stage, *stage_line(run, record))
+    return table
+
+
+def _metric_table(measured: dict[str, Any]) -> Table:
+    title = f"Test: {count(measured['examples'])} shoppers, {count(measured['buyers'])} buyers"
+    table = Table(title=title, title_justify="left")
+    table.add_column("model")
+    for name in METRIC_NAMES.values():
+        table.add_column(name, justify="right")
+    for key, name in MODEL_NAMES.items():
+        metrics = measured["models"].get(key)
+        if metrics:
+            table.add_row(
+                name,
+                *(figure(metrics.get(metric)) for metric in METRIC_NAMES),
+                style="bold" if key == "candidate" else "",
+            )
+    best = measured.get("best_possible")
+    if best:
+        table.add_row("best possible", *(figure(best.get(metric)) for metric in METRIC_NAMES), style="dim")
+    return table
+
+
+def _verdict_panel(run: Run, verdict: dict[str, Any]) -> Panel:
+    promoted = verdict["decision"] == "promote"
+    lines = Text()
+    lines.append(str(verdict["reason"]) + "\n", style="bold")
+    for rule in verdict["rules"]:
+        lines.append("  ✓ " if rule["passed"] else "  ✗ ", style="green" if rule["passed"] else "red")
+        lines.append(f"{rule['words']}\n")
+    registered = run.noted("registered")
+    if registered:
+        again = " (the same model as before)" if registered["reused"] else ""
+        lines.append(
+            f"Registered model: {run.record.config.registry.model_name} version {registered['version']}{again}"
+        )
+        lines.append(", champion" if promoted else "")
+    if nothing_changed(run):
+        lines.append("\nNothing changed since an earlier run: its model and results were reused.")
+    return Panel(lines, title=f"Verdict: {verdict['decision']}", border_style="green" if promoted else "yellow")
+
+
+def _next_steps(run: Run) -> Text:
+    return Text.assemble(
+        ("Next\n", "bold"),
+        "  make up                     open this run in Airflow and MLflow (the addresses are printed)\n",
+        "  behavior status             the last runs, the champion, what is running\n",
+        "  make run INPUT=log.csv PRESET=canonical     the same with your own log\n",
+        f"  Verdict and metrics as JSON: runs/{run.record.run_id} in the state folder names every artifact",
+    )

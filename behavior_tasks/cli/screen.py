@@ -1,0 +1,35 @@
+"""The two consoles, and how figures are written on them."""
+
+from rich.console import Console
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def count(number: int) -> str:
+    """Return a whole number with thousands separators.
+
+    >>> count(541909)
+    '541,909'
+    """
+    return f"{number:,}"
+
+
+def seconds(value: float) -> str:
+    """Return a duration for a table.
+
+    >>> seconds(0.04), seconds(12.34), seconds(75.2)
+    ('0.0 s', '12.3 s', '1 min 15 s')
+    """
+    if value < 60:
+        return f"{value:.1f} s"
+    return f"{int(value) // 60} min {int(value) % 60:02d} s"
+
+
+def figure(value: float | None) -> str:
+    """Return a metric with three decimals; a dash where it is undefined.
+
+    >>> figure(0.35499), figure(None), figure(float("nan"))
+    ('0.355', '–', '–')
+    """
+    return "–" if value is None or value != value else f"{value:.3f}"

@@ -1,0 +1,56 @@
+"""`behavior status`: the last runs, the champion, and what is running."""
+
+import json
+
+from rich.table import Table
+
+from behavior_tasks.base.home import Home, current_home
+from behavior_tasks.cli import services
+from behavior_tasks.cli.screen import console
+from behavior_tasks.pipeline import Run, last_runs
+
+
+def status() -> None:
+    """Show the last ten runs with their verdicts, the champion, and which services are running."""
+    home = current_home()
+    runs = last_runs(home, most=10)
+    if not runs:
+        console.print("No run yet. Next: make run")
+    else:
+        console.print(_table(runs))
+        error = runs[0].noted("error")
+        if error:
+            console.print(f"The last run stopped in {error['stage']}:\n{error['message']}", markup=False, style="red")
+    console.print(_champion_line(home), markup=False, highlight=False)
+    running = services.running(home)
+    console.print("Running: " + ("; ".join(running) if running else "nothing (make up starts Airflow and MLflow)"))
+
+
+def _table(runs: list[Run]) -> Table:
+    table = Table(title="Last runs", title_justify="left")
+    for name in ("run", "log", "reached", "verdict", "version"):
+        table.add_column(name, overflow="fold")
+    for run in runs:
+        stages = run.stages()
+        verdict = run.artifact("gate")
+        registered = run.noted("registered") or {}
+        failed = run.noted("error") is not None
+        table.add_row(
+            run.record.name,
+            f"{run.record.input or 'simulated shop'} ({run.record.preset})",
+            ("failed after " if failed else "") + (stages[-1].stage if stages else "start"),
+            str(verdict.facts["decision"]) if verdict is not None else "",
+            str(registered.get("version", "")),
+        )
+    return table
+
+
+def _champion_line(home: Home) -> str:
+    from behavior_tasks.registry import ledger
+
+    entries = ledger.read(home)
+    if not entries:
+        return "Champion: none yet; the first model that passes the gate becomes it."
+    last = entries[-1]
+    why = json.dumps(last["why"], ensure_ascii=False)
+    return f"Champion: version {last['version']} since {last['when']}, promoted by {last['who']}: {why}"

@@ -1,0 +1,102 @@
+"""Missing values: which rule holds for which column, checked before any work, and the SQL that applies it.
+
+In come the rules of `clean.missing` and the columns that the log has; out come SQL expressions over events. The
+one thing to know: a rule looks only at events to which its column applies, so that a browse without an amount is
+no missing value; and a text column that the log lacks altogether stays missing, for one word on every event says
+nothing.
+"""
+
+from collections.abc import Collection, Mapping
+
+from behavior_tasks.base.config import MissingRule
+from behavior_tasks.base.errors import UserError, nearest
+from behavior_tasks.base.schema import EVENT_COLUMNS, OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from behavior_tasks.data.parse import literal
+
+SALE_SQL = "action IN ('purchase', 'return')"
+APPLIES: Mapping[str, str] = {
+    "quantity": SALE_SQL,
+    "price": SALE_SQL,
+    "amount": SALE_SQL,
+    "category": "product_id IS NOT NULL",
+    "query": "action = 'search'",
+    "age": "true",
+    "gender": "true",
+}
+"""Column → condition of the events that should have a value."""
+FOLLOWS: Mapping[str, str] = {
+    "quantity": "amount > 0 AND price > 0",
+    "price": "amount IS NOT NULL AND quantity > 0",
+    "amount": "price IS NOT NULL AND quantity IS NOT NULL",
+}
+"""Column → condition under which it follows from the two others."""
+TYPES: Mapping[str, str] = {c.name: c.type for c in EVENT_COLUMNS}
+NUMBERS: Mapping[str, tuple[float, float]] = {
+    "quantity": (1e-9, 1e12),
+    "price": (0, 1e12),
+    "amount": (0, 1e12),
+    "age": (0, 120),
+}
+"""Numeric columns with the range of a constant."""
+
+
+def check_rules(rules: Mapping[str, MissingRule], present: Collection[str]) -> None:
+    """Check the rules against the schema and the log.
+
+    Args:
+        present: optional columns with any value in the log.
+
+    Raises:
+        UserError: naming every rule that can't be applied.
+    """
+    problems = [problem for column, rule in rules.items() if (problem := _problem(column, rule, present))]
+    if problems:
+        raise UserError(
+            f"{'A rule' if len(problems) == 1 else f'{len(problems)} rules'} for missing values can't be applied.",
+            found="\n".join(problems),
+            expected=f"rules for {', '.join(OPTIONAL_COLUMNS)}",
+            next_step="change clean.missing in your configuration",
+        )
+
+
+def _problem(column: str, rule: MissingRule, present: Collection[str]) -> str:
+    key = f"clean.missing.{column}"
+    if column in REQUIRED_COLUMNS:
+        return f"{key}: every event has a {column}; rows without one are in quarantine already"
+    if column not in OPTIONAL_COLUMNS:
+        close = nearest(column, OPTIONAL_COLUMNS)
+        return f"{key}: there is no such column" + (f"; did you mean {close}?" if close else "")
+    if rule.rule == "drop" and column not in present:
+        return f"{key}: the log has no {column} at all, so dropping would leave nothing"
+    if rule.rule == "median" and column not in NUMBERS:
+        return f"{key}: a word has no median; use constant, drop or keep"
+    if rule.rule == "constant" and column in NUMBERS:
+        low, high = NUMBERS[column]
+        if not isinstance(rule.value, int | float) or not low <= rule.value <= high:
+            return f"{key}: {rule.value!r} is no number from {low:g} to {high:g}"
+    return ""
+
+
+def active_rules(rules: Mapping[str, MissingRule], present: Collection[str], *, kind: str) -> dict[str, MissingRule]:
+    """Return the rules of one kind that change something in this log, in the order of the schema."""
+    return {
+        column: rules[column]
+        for column in OPTIONAL_COLUMNS
+        if column in rules and rules[column].rule == kind and (column in present or column in NUMBERS)
+    }
+
+
+def constants(rules: Mapping[str, MissingRule]) -> dict[str, str]:
+    """Return, by column, the SQL of the constant where an event lacks a value."""
+    filled = {}
+    for column, rule in rules.items():
+        value = f"CAST({rule.value} AS {TYPES[column]})" if column in NUMBERS else literal(str(rule.value))
+        filled[column] = f"CASE WHEN {lacks_sql(column)} THEN {value} END"
+    return filled
+
+
+def lacks_sql(column: str) -> str:
+    """Return the condition of an event that should have a value, has none, and none follows from its others."""
+    follows = FOLLOWS.get(column)
+    known = f" AND NOT coalesce({follows}, false)" if follows else ""
+    return f"({column} IS NULL AND {APPLIES[column]}{known})"

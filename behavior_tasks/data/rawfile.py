@@ -1,0 +1,201 @@
+"""The raw file: found, opened whether compressed or not, and looked through once from end to end.
+
+In comes the path as the user typed it; out come its text, line by line, and what a look over all lines shows
+(how many, which can't be decoded). The one thing to know: bytes that don't fit the encoding come through as
+lone surrogates, so that one broken row never stops the reading of the others.
+"""
+
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import TextIOWrapper
+from pathlib import Path
+from typing import IO, cast
+
+from behavior_tasks.base.errors import UserError
+
+GZIP_MAGIC = b"\x1f\x8b"
+FOREIGN_MAGIC = {
+    b"PK\x03\x04": ("a zip archive or an Excel workbook", "export it as CSV, or unpack it"),
+    b"PAR1": ("a Parquet file", "export it as CSV"),
+    b"BZh": ("a bzip2 file", "unpack it with bunzip2, or compress it with gzip instead"),
+    b"\xfd7zXZ": ("an xz file", "unpack it with unxz, or compress it with gzip instead"),
+    b"\x28\xb5\x2f\xfd": ("a zstd file", "unpack it with unzstd, or compress it with gzip instead"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "export it as CSV"),
+}
+BYTE_ORDER_MARK = "\ufeff"
+SURROGATE = re.compile("[\udc80-\udcff]")
+SAMPLED_BAD_LINES = 200
+SHOWN_LINES = 5
+
+
+@dataclass(kw_only=True)
+class Scan:
+    """What one look over a whole file shows."""
+
+    lines: int = 0
+    """Physical lines, the header and blank ones included."""
+    non_ascii: int = 0
+    """Lines with a character beyond ASCII."""
+    undecodable: int = 0
+    """Lines with a byte that the encoding doesn't know."""
+    first_undecodable: list[int] = field(default_factory=list)
+    """Line numbers of the first few, counted from 1."""
+    sample: list[bytes] = field(default_factory=list)
+    """Their bytes."""
+    opening: list[str] = field(default_factory=list)
+    """The first two lines that are not blank."""
+
+
+def check_file(path: Path, shown: str) -> None:
+    """Check that there is a readable, non-empty file of a kind that can be read here.
+
+    Args:
+        shown: the file's name for messages, as the user typed it.
+
+    Raises:
+        UserError: saying what is there instead.
+    """
+    if not path.exists():
+        raise UserError(f"There is no file {shown}.", next_step="check the path of the input (--input, INPUT=…)")
+    if path.is_dir():
+        names = sorted(p.name for p in path.iterdir() if p.name.endswith((".csv", ".csv.gz")))[:SHOWN_LINES]
+        raise UserError(
+            f"{shown} is a folder.",
+            found=f"in it: {', '.join(names)}" if names else "no .csv or .csv.gz in it",
+            expected="one CSV file, also .csv.gz",
+            next_step=f"--input {shown.rstrip('/')}/{names[0] if names else 'log.csv'}",
+        )
+    if not path.is_file():
+        raise UserError(f"{shown} is not a regular file.", next_step="write the log to a file and name that")
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+    except PermissionError:
+        raise UserError(
+            f"The file {shown} may not be read by this user.",
+            found="permission denied",
+            next_step=f"chmod u+r {shown}, or run as the user who owns it",
+        ) from None
+    if not start:
+        raise UserError(
+            f"The file {shown} is empty.", expected="a header line and rows", next_step="check the export that wrote it"
+        )
+    for magic, (kind, remedy) in FOREIGN_MAGIC.items():
+        if start.startswith(magic):
+            raise UserError(f"{shown} is {kind}.", expected="CSV text, plain or compressed with gzip", next_step=remedy)
+
+
+@contextmanager
+def open_log(path: Path, *, encoding: str, shown: str) -> Iterator[TextIOWrapper]:
+    """Open a log as text with its line ends kept; gzip is recognised by its first bytes, not by its name.
+
+    Undecodable bytes come through as the surrogates of PEP 383.
+
+    Raises:
+        UserError: when the compressed data or (UTF-16 and the like) the text as a whole is broken; also while reading.
+    """
+    with path.open("rb") as raw:
+        compressed = raw.read(2) == GZIP_MAGIC
+        raw.seek(0)
+        stream = cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if compressed else raw)
+        try:
+            with TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline="") as text:
+                yield text
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise UserError(
+                f"The compressed file {shown} is damaged.",
+                found=str(error),
+                next_step=f"gzip --test {shown}; copy or export the file again",
+            ) from None
+        except UnicodeError as error:
+            raise UserError(
+                f"The file {shown} can't be read as {encoding}.",
+                found=str(error),
+                next_step="set the encoding that the export used, e.g. --set source.encoding=utf-8",
+            ) from None
+
+
+def first_lines(text: Iterator[str]) -> list[str]:
+    """Take the lines up to and including the first that is not blank."""
+    taken = []
+    for line in text:
+        taken.append(line)
+        if not is_blank(line):
+            break
+    return taken
+
+
+def is_blank(line: str) -> bool:
+    """Whether a line holds nothing but spaces, its end, and perhaps the byte order mark."""
+    return not line.strip(BYTE_ORDER_MARK + " \r\n")
+
+
+def header_text(line: str) -> str:
+    """Return a first line without byte order mark and line end."""
+    return line.removeprefix(BYTE_ORDER_MARK).rstrip("\r\n")
+
+
+def scan_log(path: Path, *, encoding: str, shown: str) -> Scan:
+    """Look over every line of a file.
+
+    Raises:
+        UserError: when the compressed data is damaged.
+    """
+    scan = Scan()
+    with open_log(path, encoding=encoding, shown=shown) as text:
+        number = 0
+        for number, line in enumerate(text, start=1):
+            if len(scan.opening) < 2 and not is_blank(line):
+                scan.opening.append(header_text(line))
+            if line.isascii():
+                continue
+            scan.non_ascii += 1
+            if SURROGATE.search(line):
+                scan.undecodable += 1
+                if scan.undecodable <= SAMPLED_BAD_LINES:
+                    scan.first_undecodable.append(number)
+                    scan.sample.append(line.encode(encoding, "surrogateescape"))
+        scan.lines = number
+    return scan
+
+
+def printable(text: str) -> str:
+    r"""Return text with undecodable bytes and NULs written out, so that it can be stored and shown.
+
+    >>> print(printable("caf\udce9 \0"))
+    caf\xe9 \x00
+    """
+    return SURROGATE.sub(lambda m: f"\\x{ord(m[0]) - 0xDC00:02x}", text).replace("\0", r"\x00")
+
+
+def likely_encoding(sample: list[bytes], configured: str) -> str | None:
+    """Return an encoding that reads all of these lines, or None.
+
+    Chinese text comes in runs of at least two bytes beyond ASCII; an accented letter of Western text stands alone.
+
+    >>> likely_encoding(["你好,世界".encode("gbk")], "utf-8"), likely_encoding(["café noir".encode("cp1252")], "utf-8")
+    ('gb18030', 'cp1252')
+    """
+    blob = b"".join(sample)
+    if blob.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    runs = re.findall(rb"[\x80-\xff]+", blob)
+    chinese = 2 * sum(len(run) > 1 for run in runs) > len(runs)
+    candidates = ("utf-8", "gb18030", "cp1252") if chinese else ("utf-8", "cp1252", "gb18030")
+    for candidate in candidates:
+        if candidate != configured.lower() and _decodes(sample, candidate):
+            return candidate
+    return None
+
+
+def _decodes(sample: list[bytes], encoding: str) -> bool:
+    try:
+        for line in sample:
+            line.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,121 @@
+"""Sources: the log is found, checked from end to end, and named by the hash of its bytes.
+
+In comes the user's file (or the simulated shop's); out come its hash, size and columns as facts. The one thing
+to know: whatever is wrong with the file as a whole is said here, on one screen, before any row is read.
+"""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from behavior_tasks.base.artifacts import Output, Rows, hash_file
+from behavior_tasks.base.config import Config, SourceConfig
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import Home
+from behavior_tasks.base.stage import Job
+from behavior_tasks.data.layout import Layout, check_settings, read_layout
+from behavior_tasks.data.rawfile import SURROGATE, Scan, check_file, likely_encoding, scan_log
+
+MANY_BAD_LINES, MANY_BAD_SHARE = 10, 0.001
+"""So many undecodable lines, being most of the lines beyond ASCII, are no accident but another encoding."""
+SHOWN_BYTES = 4
+log = logging.getLogger("behavior")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawLog:
+    """The file that a run reads."""
+
+    path: Path
+    shown: str
+    """Its name for messages: what the user typed."""
+
+    @property
+    def name(self) -> str:
+        """The file's bare name, for tables and facts."""
+        return self.path.name
+
+
+def hash_raw_files(raw: Path | None, config: Config, home: Home) -> dict[str, str]:
+    """Return file name → SHA-256 of its bytes; nothing when the simulated shop stands in.
+
+    Raises:
+        UserError: when the file is missing, a folder, empty or unreadable.
+    """
+    if raw is None:
+        return {}
+    check_file(raw, str(raw))
+    return {raw.name: hash_file(raw)}
+
+
+def source_stage(job: Job) -> Output:
+    """Check the whole file and write `source.json`.
+
+    Raises:
+        UserError: saying what is wrong with the file or with the source's settings, and what to type.
+    """
+    config = job.config.source
+    check_settings(config)
+    log_file = find_log(job)
+    check_file(log_file.path, log_file.shown)
+    scan = scan_log(log_file.path, encoding=config.encoding, shown=log_file.shown)
+    layout = check_scan(scan, config, shown=log_file.shown)
+    size = log_file.path.stat().st_size
+    facts = {
+        "files": [{"name": log_file.name, "bytes": size, "sha256": hash_file(log_file.path)}],
+        "read_on": job.today.isoformat(),
+        "columns": list(layout.names),
+        "lines": scan.lines,
+    }
+    (job.out / "source.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    log.info("source: %s, %d bytes, %d lines", log_file.name, size, scan.lines)
+    return Output(rows=Rows(unit_in="files", unit_out="files", rows_in=1, rows_out=1), facts=facts)
+
+
+def find_log(job: Job) -> RawLog:
+    """Return the file that this job reads: the user's, else the simulated shop's."""
+    if job.raw is not None:
+        return RawLog(path=job.raw, shown=str(job.raw))
+    return RawLog(path=job.inputs["simulate"].path / "events.csv", shown="events.csv of the simulated shop")
+
+
+def check_scan(scan: Scan, config: SourceConfig, *, shown: str) -> Layout:
+    """Check what a look over the file has shown, and return its layout.
+
+    Raises:
+        UserError: for another encoding, a header without rows, or columns that don't fit.
+    """
+    if not scan.opening:
+        raise UserError(
+            f"The file {shown} holds only blank lines.",
+            expected="a header line and rows",
+            next_step="check the export that wrote it",
+        )
+    _check_encoding(scan, config, shown)
+    layout = read_layout(scan.opening[0], config, shown=shown)
+    if layout.has_header and len(scan.opening) == 1:
+        raise UserError(
+            f"{shown} holds a header but no rows.",
+            found=f"columns {', '.join(layout.names)}",
+            expected="one row an event below the header",
+            next_step="check the export that wrote it",
+        )
+    return layout
+
+
+def _check_encoding(scan: Scan, config: SourceConfig, shown: str) -> None:
+    share = scan.undecodable / scan.lines
+    mostly = scan.undecodable >= MANY_BAD_LINES and 2 * scan.undecodable >= scan.non_ascii and share > MANY_BAD_SHARE
+    if not (SURROGATE.search(scan.opening[0]) or share > config.max_bad_fraction or mostly):
+        return
+    likely = likely_encoding(scan.sample, config.encoding)
+    first = next(n for n, byte in enumerate(scan.sample[0]) if byte > 0x7F)
+    held = scan.sample[0][first : first + SHOWN_BYTES].hex(" ")
+    raise UserError(
+        f"The file {shown} is not written in {config.encoding}.",
+        found=f"line {scan.first_undecodable[0]} holds the bytes {held}; "
+        f"{scan.undecodable:,} of {scan.lines:,} lines can't be read",
+        expected=f"text in source.encoding = {config.encoding}",
+        next_step=f"--set source.encoding={likely}" if likely else "set source.encoding to what the export used",
+    )

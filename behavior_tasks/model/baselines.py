@@ -1,0 +1,194 @@
+"""The baselines: features and labels in, three ordinary predictions for validation and test out.
+
+The share of buyers, a logistic regression and gradient boosting, on the same examples as the language model.
+They are fitted on train alone; validation's labels choose their thresholds and test's labels are never read.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from behavior_tasks.base.artifacts import Output, Rows
+from behavior_tasks.base.stage import Job
+from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, quote, write_parquet
+from behavior_tasks.model.threshold import best_f1_threshold
+
+NAMES = ("prior", "logistic", "boosting")
+SKEWED_ABOVE = 1.0
+"""Features with a larger sample skewness on train enter the regression as signed logarithms."""
+MAX_CATEGORIES = 32
+HELD_OUT = 0.15
+MAX_ROUNDS = 400
+FALLBACK_ROUNDS = 60
+"""Boosting rounds where train has too few shoppers of one kind to hold some out."""
+BOOSTING = {"learning_rate": 0.05, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0}
+
+
+def baselines_stage(job: Job) -> Output:
+    """Fit the baselines on train and write their predictions for validation and test.
+
+    Writes `predictions.parquet`: example, split, prior, logistic, boosting; rows in the order of the features.
+    """
+    features = job.inputs["features"]
+    names: list[str] = features.facts["features"]
+    categorical: list[str] = features.facts["categorical"]
+    examples = read_examples(features.path / "examples", names)
+    # One thread: with more, the sums inside depend on the number of cores.
+    with threadpool_limits(limits=1):
+        predictions = predict_baselines(examples, names, categorical, seed=job.config.train.seed)
+    connection = connect()
+    connection.register("predictions", predictions)
+    out = job.out / "predictions.parquet"
+    write_parquet(connection, "SELECT * FROM predictions", out)
+    on_validation = predictions["split"].to_numpy() == "validation"
+    labels = examples.loc[examples["split"] == "validation", "label"].to_numpy()
+    thresholds = {name: best_f1_threshold(labels, predictions.loc[on_validation, name].to_numpy()) for name in NAMES}
+    rows = Rows(
+        unit_in="examples",
+        unit_out="examples",
+        rows_in=len(examples),
+        rows_out=len(predictions),
+        removed={"train": len(examples) - len(predictions)},
+    )
+    return Output(
+        rows=rows, content_hash=combine_hashes([hash_rows(connection, out)]), facts={"thresholds": thresholds}
+    )
+
+
+def read_examples(folder: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Return all buckets' examples, in bucket order, with the named features."""
+    columns = ", ".join(["example", "shopper", "split", "label", *(f'"{name}"' for name in names)])
+    connection = connect()
+    tables = [
+        connection.execute(f"SELECT {columns} FROM read_parquet({quote(file)})").df() for file in bucket_files(folder)
+    ]
+    return pd.concat([table for table in tables if len(table)], ignore_index=True)
+
+
+def predict_baselines(
+    examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[str], *, seed: int
+) -> pd.DataFrame:
+    """Fit every baseline on the train examples and predict the others.
+
+    Args:
+        examples: example, shopper, split, label and the features, in any number.
+        names: feature columns; null or NaN means undefined.
+        categorical: those of them that hold words.
+        seed: chooses the shoppers held out to find the number of boosting rounds.
+
+    Returns:
+        example, split and a probability column per baseline, for validation and test, in the order given.
+    """
+    numeric = [name for name in names if name not in categorical]
+    table = examples[list(names)].astype(dict.fromkeys(numeric, "float64"))
+    table = table.astype(dict.fromkeys(categorical, "object"))
+    # One kind of missing word, whatever the table came from.
+    table[list(categorical)] = table[list(categorical)].where(table[list(categorical)].notna(), None)
+    in_train = (examples["split"] == "train").to_numpy()
+    fitted, asked = table[in_train], table[~in_train]
+    labels = examples["label"].to_numpy()[in_train]
+    shoppers = examples["shopper"].to_numpy()[in_train]
+
+    logistic = make_logistic(fitted, numeric, categorical).fit(fitted, labels)
+    boosting = fit_boosting(fitted, labels, shoppers, numeric, categorical, seed=seed)
+    answer = examples.loc[~in_train, ["example", "split"]].reset_index(drop=True)
+    answer["prior"] = float(labels.mean())
+    answer["logistic"] = logistic.predict_proba(asked)[:, 1]
+    answer["boosting"] = boosting.predict_proba(asked)[:, 1]
+    return answer
+
+
+def make_logistic(fitted: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str]) -> Pipeline:
+    """Return an unfitted logistic regression: medians with missing indicators, logarithms, standardised, one-hot."""
+    skewness = fitted[list(numeric)].skew()
+    skewed = [name for name in numeric if abs(skewness[name]) > SKEWED_ABOVE]
+    even = [name for name in numeric if name not in skewed]
+
+    def impute() -> SimpleImputer:
+        return SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+
+    columns = ColumnTransformer(
+        [
+            ("skewed", make_pipeline(FunctionTransformer(signed_log), impute(), StandardScaler()), skewed),
+            ("even", make_pipeline(impute(), StandardScaler()), even),
+            ("words", OneHotEncoder(handle_unknown="ignore", max_categories=MAX_CATEGORIES), list(categorical)),
+        ],
+        sparse_threshold=0.0,
+    )
+    return make_pipeline(columns, LogisticRegression(C=1.0, max_iter=2000))
+
+
+def signed_log(values: np.ndarray) -> np.ndarray:
+    """Return sign(x) ln(1 + |x|), which keeps order, zero and undefined values.
+
+    >>> signed_log(np.array([0.0, -1.0])).round(3).tolist()
+    [0.0, -0.693]
+    """
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def fit_boosting(
+    fitted: pd.DataFrame,
+    labels: np.ndarray,
+    shoppers: np.ndarray,
+    numeric: Sequence[str],
+    categorical: Sequence[str],
+    *,
+    seed: int,
+) -> Pipeline:
+    """Return gradient boosting fitted on all of train, with the number of rounds found on held-out shoppers.
+
+    A shopper has an example per cutoff; holding out whole shoppers keeps one's examples on one side.
+    """
+    words = OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=np.nan,
+        encoded_missing_value=np.nan,
+        max_categories=MAX_CATEGORIES,
+    )
+    # The booster can't bin a feature that is defined nowhere, and has nothing to learn from it.
+    known_words = [name for name in categorical if fitted[name].notna().any()]
+    known_numbers = [name for name in numeric if fitted[name].notna().any()]
+    columns = ColumnTransformer([("words", words, known_words), ("numbers", "passthrough", known_numbers)])
+    values = np.asarray(columns.fit_transform(fitted), dtype=np.float64)
+    is_word = np.arange(values.shape[1]) < len(known_words)
+    rounds = _count_rounds(values, labels, shoppers, is_word, seed=seed)
+    model = HistGradientBoostingClassifier(
+        max_iter=rounds, early_stopping=False, categorical_features=is_word, random_state=seed, **BOOSTING
+    ).fit(values, labels)
+    return Pipeline([("columns", columns), ("model", model)])
+
+
+def _count_rounds(
+    values: np.ndarray, labels: np.ndarray, shoppers: np.ndarray, is_word: np.ndarray, *, seed: int
+) -> int:
+    if len(np.unique(shoppers)) < 2:
+        return FALLBACK_ROUNDS
+    splitter = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
+    kept, held = next(splitter.split(values, labels, shoppers))
+    if len(np.unique(labels[kept])) < 2 or len(np.unique(labels[held])) < 2:
+        return FALLBACK_ROUNDS
+    defined = ~np.isnan(values[kept]).all(axis=0)
+    values, is_word = values[:, defined], is_word[defined]
+    model = HistGradientBoostingClassifier(
+        max_iter=MAX_ROUNDS,
+        early_stopping=True,
+        n_iter_no_change=20,
+        scoring="loss",
+        categorical_features=is_word,
+        random_state=seed,
+        **BOOSTING,
+    ).fit(values[kept], labels[kept], X_val=values[held], y_val=labels[held])
+    losses = model.validation_score_
+    # The first entry is the score before any round.
+    return max(1, int(np.argmax(losses)))

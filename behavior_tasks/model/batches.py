@@ -1,0 +1,96 @@
+"""Batches: token sequences of unequal length in, padded rectangles of similar length out.
+
+Rows are sorted by length within shuffled chunks, so that little is padded and the order stays random. The order
+depends on nothing but (seed, epoch), so a resumed training meets exactly the batches it would have met.
+
+Shapes: B examples in a batch, T tokens of the longest of them, N target positions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+CHUNK_BATCHES = 40
+"""Batches per chunk within which rows are sorted by length."""
+SCORING_BATCH_TOKENS = 16_384
+"""Padded tokens per batch when nothing is learned; bounds memory whatever the lengths."""
+PADDING = 0
+"""What stands behind the last real token. Any id does: nothing reads it (see `network`)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Examples side by side, padded on the right to the longest."""
+
+    tokens_BT: torch.Tensor  # noqa: N815  # shape suffix
+    lengths_B: torch.Tensor  # noqa: N815
+    """Real tokens per example, at least 1."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the batch on another device."""
+        return Batch(tokens_BT=self.tokens_BT.to(device), lengths_B=self.lengths_B.to(device))
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens that are not padding."""
+        return int(self.lengths_B.sum())
+
+
+def lengths_of(offsets: np.ndarray) -> np.ndarray:
+    """Return the number of tokens of every row, at least 1: an empty text reads as one padding token."""
+    return np.maximum(np.diff(offsets), 1)
+
+
+def make_batch(tokens: np.ndarray, offsets: np.ndarray, rows: np.ndarray) -> Batch:
+    """Put rows side by side.
+
+    Args:
+        tokens: all tokens behind one another, shape (total,).
+        offsets: where each row starts and the last one ends, shape (n + 1,).
+        rows: row numbers, shape (B,).
+    """
+    lengths = np.maximum(offsets[rows + 1] - offsets[rows], 1)
+    padded = np.full((len(rows), int(lengths.max())), PADDING, dtype=np.int64)
+    for place, row in enumerate(rows):
+        start, end = offsets[row], offsets[row + 1]
+        padded[place, : end - start] = tokens[start:end]
+    return Batch(tokens_BT=torch.from_numpy(padded), lengths_B=torch.from_numpy(lengths.astype(np.int64)))
+
+
+def epoch_batches(rows: np.ndarray, lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Return the row numbers of every batch of one epoch, in order.
+
+    Args:
+        rows: row numbers to go through, shape (n,).
+        lengths: tokens of each of these rows, shape (n,).
+    """
+    random = np.random.default_rng([seed, epoch])
+    order = random.permutation(len(rows))
+    chunk = batch_size * CHUNK_BATCHES
+    batches = []
+    for start in range(0, len(order), chunk):
+        part = order[start : start + chunk]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [rows[part[i : i + batch_size]] for i in range(0, len(part), batch_size)]
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def scoring_batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield positions into `lengths`, shortest first, so that a padded batch stays within the token budget."""
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and (end + 1 - start) * lengths[order[end]] <= SCORING_BATCH_TOKENS:
+            end += 1
+        yield order[start:end]
+        start = end
+
+
+def next_token_positions(batch: Batch) -> torch.Tensor:
+    """Return flat positions (into B x T) whose next token is real, shape (N,)."""
+    width = batch.tokens_BT.shape[1]
+    has_next_BT = torch.arange(width, device=batch.lengths_B.device)[None, :] < (batch.lengths_B - 1)[:, None]
+    return has_next_BT.flatten().nonzero().squeeze(1)

@@ -1,0 +1,99 @@
+"""Checkpoints: weights, optimiser state and position in, one safetensors file out, and back.
+
+A checkpoint is a single file, written beside its place, flushed and renamed, so after a kill there is the old one
+or the new one, whole. No random state is kept: every step is seeded from (seed, step), see `train_process`.
+"""
+
+import os
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.optim import Optimizer
+
+from behavior_tasks.model.network import BehaviorModel
+from behavior_tasks.model.work_folder import Epoch
+
+POSITION = "position"
+MODEL_PREFIX = "model."
+OPTIMISER_PREFIX = "optimiser."
+
+
+class Position(BaseModel):
+    """How far the training is, and the running sums of the unfinished epoch."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    epoch: int = 0
+    """Epochs finished."""
+    batch: int = 0
+    """Batches done of the epoch after those."""
+    step: int = 0
+    """Optimiser steps done."""
+    examples: int = 0
+    tokens: int = 0
+    targets: int = 0
+    """Positions whose next token was predicted."""
+    purchase_sum: float = 0.0
+    next_token_sum: float = 0.0
+    seconds: float = 0.0
+    epochs: list[Epoch] = []
+    best_epoch: int | None = None
+    threshold: float = 0.5
+    """The best epoch's, chosen on validation."""
+    finished: bool = False
+
+    def next_epoch(self) -> Self:
+        """Return the position at the start of the next epoch."""
+        kept = {"epochs", "best_epoch", "threshold", "finished", "step"}
+        return type(self)(epoch=self.epoch + 1, **self.model_dump(include=kept))
+
+    @property
+    def best_average_precision(self) -> float | None:
+        """Validation AP of the best epoch so far."""
+        return None if self.best_epoch is None else self.epochs[self.best_epoch - 1].validation_average_precision
+
+
+def save_checkpoint(path: Path, model: BehaviorModel, optimiser: Optimizer, position: Position) -> None:
+    """Write the whole state of the training, in place of the checkpoint before."""
+    tensors = {MODEL_PREFIX + name: tensor for name, tensor in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for field, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"{OPTIMISER_PREFIX}{field}.{name}"] = value
+    save_tensors(path, tensors, {POSITION: position.model_dump_json()})
+
+
+def load_checkpoint(path: Path, model: BehaviorModel, optimiser: Optimizer) -> Position:
+    """Put the saved state into the model and its optimiser, bit for bit, and return the position."""
+    parameters = dict(model.named_parameters())
+    with safe_open(path, framework="pt") as stream:
+        position = Position.model_validate_json(stream.metadata()[POSITION])
+        weights = {}
+        for key in stream.keys():  # noqa: SIM118  # safe_open is not a mapping
+            tensor = stream.get_tensor(key)
+            if key.startswith(MODEL_PREFIX):
+                weights[key.removeprefix(MODEL_PREFIX)] = tensor
+                continue
+            field, _, name = key.removeprefix(OPTIMISER_PREFIX).partition(".")
+            parameter = parameters[name]
+            optimiser.state[parameter][field] = tensor.to(parameter.device)
+    model.load_state_dict(weights)
+    return position
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file so that, after a crash, the old or the new one is there, whole."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+    with temporary.open("rb") as stream:
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+    handle = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,130 @@
+"""The work folder of a training: what is asked of it, how far it is, and how it ended.
+
+The stage writes `job.json` and starts the training process on the folder; the process writes the rest. Nothing
+else passes between the two, so either can be killed at any moment and the next pair goes on from the files.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal
+from uuid import uuid4
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from behavior_tasks.base.artifacts import write_durably
+from behavior_tasks.base.config import ModelConfig, TrainConfig
+
+EXIT_REFUSED = 2
+"""The user has to change something first."""
+EXIT_RESUME = 75
+"""Stopped on request; start again to resume (EX_TEMPFAIL of sysexits.h)."""
+
+
+class Record(BaseModel):
+    """Common rules of what is kept in the work folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainingJob(Record):
+    """What to train on, and how."""
+
+    tokens: Path
+    """Folder of the encode artifact."""
+    text_settings: Path
+    """`text.json` of the verbalize artifact; travels with the model."""
+    model: ModelConfig
+    train: TrainConfig
+
+
+class Epoch(Record):
+    """One line of `metrics.jsonl`. Losses are means, in nats."""
+
+    epoch: int
+    """Counted from 1."""
+    step: int
+    """Optimiser steps so far."""
+    train_loss: float
+    purchase_loss: float
+    next_token_loss: float
+    validation_loss: float
+    validation_average_precision: float
+    examples_per_second: float
+    tokens_per_second: float
+    seconds: float
+
+
+class Heartbeat(Record):
+    """How far the training is; rewritten about once a second."""
+
+    pid: int
+    epoch: int
+    step: int
+    total_steps: int
+    loss: float
+    examples_per_second: float
+    seconds_left: float
+    validation_average_precision: float | None
+    """Of the last finished epoch."""
+
+
+class Outcome(Record):
+    """How the process ended."""
+
+    status: Literal["done", "stopped", "refused"]
+    problem: str | None = None
+    found: str | None = None
+    expected: str | None = None
+    next_step: str | None = None
+
+
+class WorkFolder:
+    """Paths and records below one work folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.job = root / "job.json"
+        self.log = root / "log.txt"
+        self.lock = root / "process.lock"
+        self.heartbeat = root / "heartbeat.json"
+        self.outcome = root / "outcome.json"
+        self.metrics = root / "metrics.jsonl"
+        self.last = root / "last.safetensors"
+        self.best = root / "best.safetensors"
+        self.bundle = root / "bundle"
+
+    def read_job(self) -> TrainingJob:
+        """Return what is asked."""
+        return TrainingJob.model_validate_json(self.job.read_bytes())
+
+    def write_metrics(self, epochs: list[Epoch]) -> None:
+        """Write one line an epoch; always the whole file, so a resumed training repeats no line."""
+        text = "".join(json.dumps(epoch.model_dump()) + "\n" for epoch in epochs)
+        write_durably(self.metrics, text.encode())
+
+    def read_metrics(self) -> list[Epoch]:
+        """Return the finished epochs."""
+        if not self.metrics.is_file():
+            return []
+        return [Epoch.model_validate_json(line) for line in self.metrics.read_bytes().splitlines()]
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Say how far the training is. Not flushed to disk: after a crash of the machine nobody needs it."""
+        temporary = self.heartbeat.with_name(f".heartbeat.{uuid4().hex[:8]}")
+        temporary.write_text(heartbeat.model_dump_json(), encoding="utf-8")
+        temporary.replace(self.heartbeat)
+
+    def read_heartbeat(self) -> Heartbeat | None:
+        """Return how far the training is, or None before its first step."""
+        return Heartbeat.model_validate_json(self.heartbeat.read_bytes()) if self.heartbeat.is_file() else None
+
+    def finish(self, outcome: Outcome) -> None:
+        """Say how the process ended."""
+        write_durably(self.outcome, outcome.model_dump_json().encode())
+
+    def read_outcome(self) -> Outcome | None:
+        """Return how the process ended; None when it was killed or crashed."""
+        try:
+            return Outcome.model_validate_json(self.outcome.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None

@@ -1,0 +1,106 @@
+"""What the DAG files need of Airflow beside the DAG itself: form fields, fault handling, the link to MLflow.
+
+In come the package's plain values and functions, out come Airflow's objects. One thing to know: a user's mistake
+ends a task with its message alone (no traceback, no second try); any other failure is tried again when that can help.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from airflow.sdk import BaseOperatorLink, ExceptionRetryPolicy, Param, RetryAction, RetryRule, XComArg
+
+from behavior_tasks.base.config import DEFAULT_PRESET
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.form import form_fields, read_form
+
+Result = TypeVar("Result")
+USER_MISTAKE = 2
+"""Exit code of a task, and of the command line, after a user's mistake."""
+RUN = "{{ ti.xcom_pull(task_ids='start') }}"
+"""The run's URI, for every task; as a template it draws no edge, so that the graph shows the data's way alone."""
+OPENED = "open_tracking"
+log = logging.getLogger("behavior")
+
+RETRIES = {
+    "retries": 2,
+    "retry_delay": timedelta(minutes=1),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=15),
+    "retry_policy": ExceptionRetryPolicy(
+        rules=[
+            RetryRule(
+                exception=[SystemExit, KeyboardInterrupt],
+                action=RetryAction.FAIL,
+                reason="somebody has to mend this first",
+            ),
+            RetryRule(
+                exception=[AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError],
+                action=RetryAction.FAIL,
+                reason="a fault of the program; a second try would end the same",
+            ),
+        ]
+    ),
+}
+"""Disks, networks, databases and killed processes deserve another try; a mistake or a fault of the program does not."""
+
+
+def explained(work: Callable[..., Result], *args: Any, **options: Any) -> Result:
+    """Call `work`; after a user's mistake, log its message and end the task.
+
+    Airflow logs a traceback with every exception, `AirflowFailException` included. Leaving with an exit code is
+    the one end it logs without; the retry policy sees to it that there is no second try.
+    """
+    try:
+        return work(*args, **options)
+    except UserError as error:
+        log.error("%s", error)
+        sys.exit(USER_MISTAKE)
+
+
+def form() -> dict[str, Param]:
+    """Return the trigger form. BEHAVIOR_INPUT and BEHAVIOR_PRESET name the log that is read every night."""
+    fields = form_fields(
+        input_path=os.environ.get("BEHAVIOR_INPUT") or None,
+        preset=os.environ.get("BEHAVIOR_PRESET") or DEFAULT_PRESET,
+    )
+    return {name: Param(field.pop("default"), **field) for name, field in fields.items()}
+
+
+def what_is_asked(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the named arguments of `pipeline.start_run` for a DAG run and its filled-in form.
+
+    The day is that of the logical date, in UTC; a run that has none is for the day on which it was to start.
+    """
+    asked = read_form(values)
+    return {
+        "day": (dag_run.logical_date or dag_run.run_after).date(),
+        "trigger": "nightly" if dag_run.run_type == "scheduled" else "manual",
+        "input_path": asked.input_path,
+        "preset": asked.preset,
+        "config_file": asked.config_file,
+        "overrides": asked.overrides,
+    }
+
+
+class MlflowRunLink(BaseOperatorLink):
+    """The button that leads from a task to the run's page in MLflow."""
+
+    name = "MLflow run"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Return the page's address; the MLflow server's front page before the run is known."""
+        from airflow.sdk.execution_time.xcom import XCom
+
+        server = os.environ.get("BEHAVIOR_MLFLOW_URL", "http://127.0.0.1:5000").rstrip("/")
+        run = XCom.get_one(key="return_value", dag_id=ti_key.dag_id, task_id=OPENED, run_id=ti_key.run_id)
+        return f"{server}/#/runs/{run}" if run else server
+
+
+def with_mlflow_link(result: XComArg) -> XComArg:
+    """Give the task behind `result` the button to MLflow."""
+    result.operator.operator_extra_links = (MlflowRunLink(),)
+    return result

@@ -1,0 +1,120 @@
+"""
+Reads a behaviour log, takes the identities out, writes each shopper's history as text, fine-tunes a language model
+to say who buys next, and measures it on days it has never seen. The **gate** decides: the new model becomes the
+champion, or the champion is kept and `promote` is *skipped* with the reason. A kept champion is a green run.
+
+**Trigger** it with *Log* and *Preset*, or leave both for a simulated shop. Every other field is a setting: empty
+means "as the preset has it". Tasks hand on URIs only; what is finished already is never computed again.
+
+**When a task fails**, its log says what was found and what to do next. A mistake in the log or the settings is not
+tried again; trouble with disks, databases or killed processes is, twice.
+"""
+
+import os
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, CronTriggerTimetable, TaskGroup, TriggerRule, XComArg, task
+from airflow.sdk.exceptions import AirflowSkipException
+from behavior_dag_support import OPENED, RETRIES, RUN, explained, form, what_is_asked, with_mlflow_link
+
+from behavior_tasks import pipeline
+from behavior_tasks.base.form import read_form
+
+ZONE = os.environ.get("BEHAVIOR_TIMEZONE") or "UTC"
+NIGHTLY = os.environ.get("BEHAVIOR_SCHEDULE") or "0 2 * * *"
+
+
+@task
+def start(dag_run: Any = None, params: Any = None) -> str:
+    """Check all settings and open the run."""
+    return explained(pipeline.start_run, dag_run.run_id, **what_is_asked(dag_run, params))
+
+
+@task(task_id=OPENED)
+def open_tracking(run: str) -> str:
+    """Start the run in MLflow, or find it again."""
+    return explained(pipeline.open_tracking, run)
+
+
+@task
+def simulate(run: str, params: Any = None) -> str:
+    """Make the log of a simulated shop, unless there is one to read."""
+    if read_form(params).input_path:
+        raise AirflowSkipException("the run reads your log")
+    return explained(pipeline.run_stage, "simulate", run)
+
+
+@task
+def run_stage(name: str, run: str, *inputs: str | None) -> str:
+    """Run one stage on its inputs' URIs and hand on the URI of what it made."""
+    return explained(pipeline.run_stage, name, run, *inputs)
+
+
+@task
+def register(run: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> str:
+    """Keep parameters, metrics, plots and the verdict in MLflow, and register the model."""
+    return explained(pipeline.register, run, gate_uri, evaluate_uri, train_uri)
+
+
+@task
+def promote(run: str, version: str, gate_uri: str) -> None:
+    """Make the new version the champion, when the gate says so."""
+    kept = explained(pipeline.promote, run, version, gate_uri, "airflow")
+    if kept:
+        raise AirflowSkipException(kept)
+
+
+@task
+def close_tracking(run: str) -> str:
+    """End the run in MLflow: FINISHED or FAILED, whatever happened above."""
+    return explained(pipeline.close_tracking, run)
+
+
+def stage(name: str, *inputs: XComArg, hours: float = 2) -> XComArg:
+    """Return a stage's task; its inputs are its edges in the graph."""
+    # A skipped simulation must not stop what could have read it; a failed one must.
+    rule = TriggerRule.NONE_FAILED if "simulate?" in pipeline.STAGES[name].inputs else TriggerRule.ALL_SUCCESS
+    named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=hours))
+    return named(name, RUN, *inputs)
+
+
+with DAG(
+    dag_id="behavior_training",
+    description="A behaviour log in, a language model that earns its promotion out.",
+    doc_md=__doc__,
+    # The first night is the next one: switching Airflow on at noon starts nothing.
+    schedule=CronTriggerTimetable(NIGHTLY, timezone=ZONE, run_immediately=timedelta(minutes=10)),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    dagrun_timeout=timedelta(hours=20),
+    default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
+    tags=["behavior", "training"],
+    params=form(),
+) as dag:
+    started, opened, closed = start(), with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
+    with TaskGroup("data"):
+        simulated = simulate(RUN)
+        source = stage("source", simulated)
+        ingested = stage("ingest", source, simulated)
+        cleaned = stage("clean", ingested)
+        events = stage("identities", cleaned)
+    with TaskGroup("examples"):
+        examples = stage("cutoffs", events)
+        features = stage("features", examples, events)
+    with TaskGroup("text"):
+        texts = stage("verbalize", features, events)
+        tokens = stage("encode", texts)
+    with TaskGroup("model"):
+        model = stage("train", tokens, texts, hours=12)
+        baselines = stage("baselines", features)
+    with TaskGroup("verdict"):
+        champion = stage("champion")
+        evaluation = stage("evaluate", model, tokens, baselines, features, events, champion, simulated)
+        verdict = stage("gate", evaluation)
+    with TaskGroup("registry"):
+        version = with_mlflow_link(register(RUN, verdict, evaluation, model))
+        promoted = promote(RUN, version, verdict)
+    started >> opened >> [simulated, champion]
+    promoted >> closed.as_teardown(setups=opened)

@@ -1,0 +1,169 @@
+"""The DAG file: it loads without a heavy library, its edges are the data's way, its form is the configuration."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from behavior_tasks.base.config import setting_keys
+from behavior_tasks.pipeline import STAGES
+
+PROJECT = Path(__file__).resolve().parents[2]
+HEAVY = ["accelerate", "duckdb", "matplotlib", "mlflow", "numpy", "pandas", "pyarrow", "pyspark", "sklearn", "torch"]
+HEAVY += ["transformers"]
+GROUPS = {
+    "data": ["simulate", "source", "ingest", "clean", "identities"],
+    "examples": ["cutoffs", "features"],
+    "text": ["verbalize", "encode"],
+    "model": ["train", "baselines"],
+    "verdict": ["champion", "evaluate", "gate"],
+    "registry": ["register", "promote"],
+}
+TASK = {name: f"{group}.{name}" for group, names in GROUPS.items() for name in names}
+# Airflow is imported in a process of its own: it sets up logging, a database address and warnings for all.
+LOAD = """
+import json, sys
+from importlib.abc import MetaPathFinder
+
+class Blocked(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HEAVY:
+            raise ImportError(f"{name} is imported while the DAG is read")
+
+HEAVY = set(sys.argv[2].split(","))
+sys.meta_path.insert(0, Blocked())
+from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.serialization.serialized_objects import DagSerialization
+from pathlib import Path
+
+bag = BundleDagBag(Path(sys.argv[1]), bundle_path=Path(sys.argv[1]), bundle_name="dags-folder")
+dags = {}
+for name, dag in bag.dags.items():
+    tasks = {
+        t.task_id: {
+            "upstream": sorted(t.upstream_task_ids),
+            "rule": str(t.trigger_rule.value),
+            "setup": t.is_setup,
+            "teardown": t.is_teardown,
+            "fails_run": t.on_failure_fail_dagrun,
+            "retries": t.retries,
+            "minutes": t.execution_timeout.total_seconds() / 60,
+            "owner": t.owner,
+            "links": [link.name for link in t.operator_extra_links],
+            "says": bool(t.doc_md),
+            "retry": {
+                kind: t.retry_policy.evaluate(error, 1, 2).action.value
+                for kind, error in {
+                    "user": SystemExit(2), "stopped": KeyboardInterrupt(), "bug": KeyError("x"), "disk": OSError(5)
+                }.items()
+            },
+        }
+        for t in dag.tasks
+    }
+    dags[name] = {
+        "tasks": tasks,
+        "catchup": dag.catchup,
+        "active": dag.max_active_runs,
+        "tags": sorted(dag.tags),
+        "doc": dag.doc_md,
+        "cron": dag.timetable.serialize() if hasattr(dag.timetable, "serialize") else None,
+        "summary": DagSerialization.to_dict(dag)["dag"]["timetable"],
+        "params": {key: dag.params.get_param(key).serialize() for key in dag.params},
+    }
+print("RESULT" + json.dumps({"errors": bag.import_errors, "dags": dags}, default=str))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    home = tmp_path_factory.mktemp("airflow")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "BEHAVIOR"))}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(PROJECT / "dags"), ",".join(HEAVY)],
+        env={**clean, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads(done.stdout.rpartition("RESULT")[2]))
+
+
+@pytest.fixture(scope="module")
+def dag(loaded: dict[str, Any]) -> dict[str, Any]:
+    return dict(loaded["dags"]["behavior_training"])
+
+
+def test_it_loads_without_errors_and_without_a_heavy_library(loaded: dict[str, Any]) -> None:
+    assert loaded["errors"] == {}
+    assert list(loaded["dags"]) == ["behavior_training"]
+
+
+def test_every_stage_has_its_task_in_its_group(dag: dict[str, Any]) -> None:
+    assert set(dag["tasks"]) == {"start", "open_tracking", "close_tracking", *TASK.values()}
+    assert set(STAGES) == set(TASK) - {"register", "promote"}
+
+
+@pytest.mark.parametrize("stage", [name for name, row in STAGES.items() if row.inputs])
+def test_a_stage_stands_below_exactly_the_stages_whose_results_it_reads(dag: dict[str, Any], stage: str) -> None:
+    inputs = {TASK[name.removesuffix("?")] for name in STAGES[stage].inputs}
+    assert set(dag["tasks"][TASK[stage]]["upstream"]) == inputs
+
+
+def test_the_ends_of_the_graph(dag: dict[str, Any]) -> None:
+    upstream = {name: task["upstream"] for name, task in dag["tasks"].items()}
+    assert upstream["start"] == []
+    assert upstream["open_tracking"] == ["start"]
+    assert upstream["data.simulate"] == upstream["verdict.champion"] == ["open_tracking"]
+    assert upstream["registry.register"] == ["model.train", "verdict.evaluate", "verdict.gate"]
+    assert upstream["registry.promote"] == ["registry.register", "verdict.gate"]
+    assert set(upstream["close_tracking"]) == {"open_tracking", "registry.promote"}
+
+
+def test_only_what_could_read_a_simulated_log_outlives_its_skipping(dag: dict[str, Any]) -> None:
+    tolerant = {name for name, task in dag["tasks"].items() if task["rule"] == "none_failed"}
+    assert tolerant == {"data.source", "data.ingest", "verdict.evaluate"}
+
+
+def test_the_mlflow_run_is_opened_and_closed_whatever_happens(dag: dict[str, Any]) -> None:
+    opened, closed = dag["tasks"]["open_tracking"], dag["tasks"]["close_tracking"]
+    assert opened["setup"]
+    assert closed["teardown"]
+    assert closed["rule"] == "all_done_setup_success"
+    assert not closed["fails_run"]
+    assert opened["links"] == dag["tasks"]["registry.register"]["links"] == ["MLflow run"]
+
+
+def test_what_is_tried_again(dag: dict[str, Any]) -> None:
+    for task in dag["tasks"].values():
+        assert task["retries"] == 2
+        assert task["retry"] == {"user": "fail", "stopped": "fail", "bug": "fail", "disk": "default"}
+        assert 0 < task["minutes"] <= 12 * 60
+
+
+def test_when_it_runs_and_what_it_says_about_itself(dag: dict[str, Any]) -> None:
+    assert "0 2 * * *" in json.dumps(dag["summary"])
+    assert "UTC" in json.dumps(dag["summary"])
+    assert (dag["catchup"], dag["active"], dag["tags"]) == (False, 1, ["behavior", "training"])
+    assert "gate" in dag["doc"]
+    assert all(task["owner"] == "behavior" and task["says"] for task in dag["tasks"].values())
+
+
+def test_the_form_holds_every_setting_with_its_bounds(dag: dict[str, Any]) -> None:
+    assert list(dag["params"]) == ["input", "preset", "config_file", *setting_keys()]
+    epochs = dag["params"]["train.epochs"]
+    assert epochs["value"] is None
+    assert (epochs["schema"]["type"], epochs["schema"]["minimum"], epochs["schema"]["maximum"]) == (
+        ["integer", "null"],
+        1,
+        1000,
+    )
+
+
+def test_dag_files_stay_thin() -> None:
+    for file in (PROJECT / "dags").glob("behavior_*.py"):
+        assert len(file.read_text(encoding="utf-8").splitlines()) <= 120

@@ -1,0 +1,149 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import average_precision_score, log_loss
+
+from behavior_tasks.base.artifacts import Output
+from behavior_tasks.model.baselines import baselines_stage, signed_log
+from behavior_tasks.model.threshold import best_f1_threshold
+from tests.model.toy import make_artifact, make_job
+
+FEATURES = ["recency_days", "spend", "trend", "gender"]
+
+
+def make_examples(*, seed: int = 0) -> pd.DataFrame:
+    """400 shoppers at four cutoffs. Recency, spend and gender tell who buys; each is undefined for some."""
+    random = np.random.default_rng(seed)
+    shoppers = 400
+    tables = []
+    for number, split in enumerate(["train", "train", "validation", "test"]):
+        recency = random.exponential(10, shoppers)
+        spend = np.exp(random.normal(3, 1.5, shoppers))
+        gender = random.choice(["female", "male"], shoppers).astype(object)
+        logit = 0.5 - 0.15 * recency + 0.5 * (np.log(spend) - 3) + np.where(gender == "female", 0.7, -0.7)
+        label = (random.random(shoppers) < 1 / (1 + np.exp(-logit))).astype(np.int32)
+        recency[random.random(shoppers) < 0.1] = np.nan
+        gender[random.random(shoppers) < 0.1] = None
+        tables.append(
+            pd.DataFrame(
+                {
+                    "example": [f"s{i}@{number}" for i in range(shoppers)],
+                    "shopper": [f"s{i}" for i in range(shoppers)],
+                    "split": split,
+                    "cutoff": pd.Timestamp("2026-01-01") + pd.Timedelta(days=7 * number),
+                    "label": label,
+                    "amount": label * 100.0,
+                    "recency_days": recency,
+                    "spend": spend,
+                    "trend": np.nan,
+                    "gender": gender,
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True)
+
+
+def run(folder: Path, examples: pd.DataFrame) -> tuple[pd.DataFrame, Output]:
+    tables = folder / "features" / "examples"
+    tables.mkdir(parents=True)
+    bucket = examples["shopper"].map(lambda shopper: int(shopper[1:]) % 2)
+    for number in (0, 1, 2):  # the last bucket is empty
+        examples[bucket == number].to_parquet(tables / f"{number:04d}.parquet", index=False)
+    artifact = make_artifact(folder / "features", "features", features=FEATURES, categorical=["gender"])
+    job = make_job(folder, {}, artifact)
+    output = baselines_stage(job)
+    assert [file.name for file in job.out.iterdir()] == ["predictions.parquet"]
+    return pd.read_parquet(job.out / "predictions.parquet"), output
+
+
+@pytest.fixture(scope="module")
+def examples() -> pd.DataFrame:
+    return make_examples()
+
+
+@pytest.fixture(scope="module")
+def ran(examples: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, Output]:
+    return run(tmp_path_factory.mktemp("baselines"), examples)
+
+
+def of_split(examples: pd.DataFrame, predictions: pd.DataFrame, split: str) -> pd.DataFrame:
+    wanted = predictions[predictions["split"] == split]
+    return wanted.merge(examples[["example", "label"]], on="example", validate="one_to_one")
+
+
+def test_every_validation_and_test_example_is_predicted_once(
+    examples: pd.DataFrame, ran: tuple[pd.DataFrame, Output]
+) -> None:
+    predictions, output = ran
+    assert list(predictions.columns) == ["example", "split", "prior", "logistic", "boosting"]
+    wanted = examples[examples["split"] != "train"]
+    assert set(zip(predictions["example"], predictions["split"], strict=True)) == set(
+        zip(wanted["example"], wanted["split"], strict=True)
+    )
+    assert len(predictions) == 800
+    assert output.rows.balanced
+    assert (output.rows.rows_in, output.rows.rows_out) == (1600, 800)
+
+
+def test_both_learners_beat_the_prior_by_far(examples: pd.DataFrame, ran: tuple[pd.DataFrame, Output]) -> None:
+    table = of_split(examples, ran[0], "test")
+    train = examples[examples["split"] == "train"]
+    assert table["prior"].to_numpy() == pytest.approx(train["label"].mean())
+    for name in ("logistic", "boosting"):
+        assert average_precision_score(table["label"], table[name]) > table["label"].mean() + 0.2
+        assert log_loss(table["label"], table[name]) < log_loss(table["label"], table["prior"]) - 0.05
+
+
+def test_thresholds_are_chosen_on_validation(examples: pd.DataFrame, ran: tuple[pd.DataFrame, Output]) -> None:
+    predictions, output = ran
+    assert output.facts is not None
+    table = of_split(examples, predictions, "validation")
+    for name in ("prior", "logistic", "boosting"):
+        expected = best_f1_threshold(table["label"].to_numpy(), table[name].to_numpy())
+        assert output.facts["thresholds"][name] == expected
+
+
+def test_labels_outside_train_change_no_prediction(
+    examples: pd.DataFrame, ran: tuple[pd.DataFrame, Output], tmp_path: Path
+) -> None:
+    changed = examples.copy()
+    outside = changed["split"] != "train"
+    changed.loc[outside, "label"] = 1 - changed.loc[outside, "label"]
+    changed.loc[outside, "amount"] = 1e6
+    again, output = run(tmp_path, changed)
+    pd.testing.assert_frame_equal(again, ran[0], check_exact=True)
+    assert output.content_hash == ran[1].content_hash
+
+
+def test_test_labels_and_test_features_change_nothing_on_validation(
+    examples: pd.DataFrame, ran: tuple[pd.DataFrame, Output], tmp_path: Path
+) -> None:
+    changed = examples.copy()
+    in_test = changed["split"] == "test"
+    changed.loc[in_test, "label"] = 0
+    changed.loc[in_test, ["spend", "recency_days"]] = -1e9
+    changed.loc[in_test, "gender"] = "never seen before"
+    again, output = run(tmp_path, changed)
+    on_validation = again["split"] == "validation"
+    pd.testing.assert_frame_equal(again[on_validation], ran[0][on_validation], check_exact=True)
+    assert output.facts == ran[1].facts
+    assert again[["logistic", "boosting"]].apply(lambda s: s.between(0, 1)).all().all()
+
+
+def test_a_handful_of_shoppers_is_enough_to_answer(tmp_path: Path) -> None:
+    few = make_examples(seed=1)
+    few = few[few["shopper"].isin([f"s{i}" for i in range(4)])].copy()
+    few.loc[few["split"] == "train", "label"] = 0
+    few.loc[few["example"] == "s1@0", "label"] = 1
+    predictions, _ = run(tmp_path, few)
+    assert predictions[["prior", "logistic", "boosting"]].apply(np.isfinite).all().all()
+
+
+def test_the_signed_logarithm_keeps_order_and_undefined_values() -> None:
+    values = np.array([-100.0, -1.0, 0.0, 1.0, 100.0, np.nan])
+    found = signed_log(values)
+    assert np.isnan(found[-1])
+    assert (np.diff(found[:-1]) > 0).all()
+    assert found[4] == pytest.approx(np.log(101))

@@ -1,0 +1,48 @@
+"""A tiny shop for tests that need a whole run: small enough to train in seconds, real in every part."""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+
+from behavior_tasks.pipeline import STAGES, Run, open_run, run_stage, start_run
+
+TINY: dict[str, object] = {
+    "simulate.shoppers": 300,
+    "simulate.days": 60,
+    "simulate.products": 60,
+    "simulate.rollouts": 20,
+    "examples.train_cutoffs": 2,
+    "model.size": "tiny",
+    "model.vocabulary": 400,
+    "model.max_tokens": 96,
+    "train.epochs": 1,
+    "train.batch_size": 16,
+    "gate.bootstrap": 200,
+    "engine.buckets": 2,
+    "engine.workers": 1,
+}
+
+
+def run_until(last: str, run_id: str, *, log: Path | None = None, overrides: Mapping[str, object] | None = None) -> Run:
+    """Start a run on a log (or the simulated shop) and go through the stages up to and including `last`."""
+    uri = start_run(
+        run_id,
+        day=date(2026, 11, 23),
+        trigger="command line",
+        input_path=str(log) if log else None,
+        overrides={**TINY, **(overrides or {})},
+    )
+    uris: dict[str, str] = {}
+    for name, stage in STAGES.items():
+        if name == "simulate" and log is not None:
+            continue
+        uris[name] = run_stage(name, uri, *(uris.get(i.removesuffix("?")) for i in stage.inputs))
+        if name == last:
+            break
+    return open_run(uri)
+
+
+def content_hashes(run: Run) -> dict[str, str | None]:
+    """Return each finished stage's hash of ordered rows."""
+    artifacts = {record.stage: run.artifact(record.stage) for record in run.stages()}
+    return {name: a.manifest.content_hash for name, a in artifacts.items() if a is not None}
