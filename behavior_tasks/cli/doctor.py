@@ -7,6 +7,7 @@ from typing import Annotated
 from uuid import uuid4
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from behavior_tasks.base.config import DEFAULT_PRESET
@@ -56,11 +57,12 @@ def doctor(
     if as_json:
         console.print_json(json.dumps([asdict(finding) for finding in findings]))
     else:
-        table = Table(title=f"Can {input or 'the simulated shop'} be learned from?", title_justify="left")
-        for name in ("", "what", "there is", "needed", "what to do"):
-            table.add_column(name, overflow="fold")
+        console.print(f"Can {input or 'the simulated shop'} be learned from?", style="bold", highlight=False)
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for finding in findings:
-            table.add_row(MARKS[finding.level], finding.what, finding.number, finding.needed, finding.advice)
+            table.add_row(MARKS[finding.level], finding.what, f"{finding.number}  (needed: {finding.needed})")
+            if finding.advice:
+                table.add_row("", "", f"[dim]→ {escape(finding.advice)}[/]")
         console.print(table)
         console.print(("Yes.", "Yes, with the warnings above.", "No: see what is missing.")[worst(findings)])
     raise typer.Exit(worst(findings))

@@ -50,7 +50,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        errors.print(str(error), markup=False, highlight=False, style="red")
+        errors.print(str(error), markup=False, highlight=False, style="red", soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("Stopped. What is finished is kept; the same command goes on from there.")

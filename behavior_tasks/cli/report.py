@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -15,18 +16,18 @@ from behavior_tasks.pipeline.publish import nothing_changed
 MODEL_NAMES = {
     "candidate": "language model",
     "champion": "champion",
-    "boosting": "gradient boosting",
-    "logistic": "logistic regression",
-    "prior": "prior (buyer rate)",
+    "boosting": "boosting",
+    "logistic": "logistic",
+    "prior": "prior",
 }
 METRIC_NAMES = {
     "f1": "F1",
-    "precision": "precision",
+    "precision": "precis.",
     "recall": "recall",
-    "accuracy": "accuracy",
+    "accuracy": "accur.",
     "average_precision": "AP",
-    "roc_auc": "ROC-AUC",
-    "log_loss": "log-loss",
+    "roc_auc": "AUC",
+    "log_loss": "logloss",
     "ece": "ECE",
 }
 
@@ -35,7 +36,8 @@ def stage_line(run: Run, record: StageRecord) -> tuple[str, str, str]:
     """Return a stage's seconds, rows and removed rows for one line of a table."""
     rows = run.store.open(record.uri).manifest.rows
     time = "reused" if record.reused else seconds(record.seconds)
-    flow = f"{count(rows.rows_in)} {rows.unit_in} → {count(rows.rows_out)} {rows.unit_out}"
+    same = rows.unit_in == rows.unit_out
+    flow = f"{count(rows.rows_in)}{'' if same else f' {rows.unit_in}'} → {count(rows.rows_out)} {rows.unit_out}"
     removed = ", ".join(f"{reason} {count(n)}" for reason, n in sorted(rows.removed.items()) if n)
     return time, flow, removed
 
@@ -53,9 +55,11 @@ def closing_page(run: Run) -> RenderableType:
 
 
 def _stage_table(run: Run) -> Table:
-    table = Table(title=f"Run {run.record.name}", title_justify="left")
-    for name, justify in (("stage", "left"), ("seconds", "right"), ("rows in → out", "left"), ("set aside", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = Table(title=f"Run {run.record.name}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("stage", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("rows in → out", no_wrap=True)
+    table.add_column("set aside")
     for record in run.stages():
         table.add_row(record.stage, *stage_line(run, record))
     return table
@@ -63,10 +67,10 @@ def _stage_table(run: Run) -> Table:
 
 def _metric_table(measured: dict[str, Any]) -> Table:
     title = f"Test: {count(measured['examples'])} shoppers, {count(measured['buyers'])} buyers"
-    table = Table(title=title, title_justify="left")
-    table.add_column("model")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("model", no_wrap=True)
     for name in METRIC_NAMES.values():
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for key, name in MODEL_NAMES.items():
         metrics = measured["models"].get(key)
         if metrics:
@@ -103,8 +107,8 @@ def _verdict_panel(run: Run, verdict: dict[str, Any]) -> Panel:
 def _next_steps(run: Run) -> Text:
     return Text.assemble(
         ("Next\n", "bold"),
-        "  make up                     open this run in Airflow and MLflow (the addresses are printed)\n",
-        "  behavior status             the last runs, the champion, what is running\n",
-        "  make run INPUT=log.csv PRESET=canonical     the same with your own log\n",
-        f"  Verdict and metrics as JSON: runs/{run.record.run_id} in the state folder names every artifact",
+        "  make up                                   this run in Airflow and MLflow\n",
+        "  make status                               last runs, champion, what is running\n",
+        "  make run INPUT=log.csv PRESET=canonical   the same with your own log\n",
+        f"  run id: {run.record.run_id}",
     )

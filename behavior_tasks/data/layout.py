@@ -187,8 +187,9 @@ def _refuse_delimiter(line: str, delimiter: str, shown: str) -> None:
 def _refuse_missing(missing: list[str], cells: list[str], config: SourceConfig, shown: str) -> None:
     preset = _fitting_preset(cells, config)
     step = preset or _guessed_header(cells) or _guessed_columns(cells, config)
-    without_header = preset is None and _guessed_header(cells)
-    found = "a first line of values, not of names" if without_header else f"columns {', '.join(cells)}"
+    # A first line of values may hold somebody's id, so it is not shown.
+    values = any(re.fullmatch(r"[\d.:-]+", cell) for cell in cells)
+    found = "a first line of values, not of names" if values else f"columns {', '.join(cells)}"
     raise UserError(
         f"{shown} lacks {'a column' if len(missing) == 1 else f'{len(missing)} columns'}: {', '.join(missing)}.",
         found=found if len(found) < 400 else f"{found[:400]}…",

@@ -6,7 +6,7 @@ few values, or without any spread, takes the whole log's bounds, and a log with 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -49,16 +49,16 @@ def fit_values(counts: Iterable[Count], config: CleanConfig, *, with_bounds: boo
         with_bounds: also fit outlier bounds; the values must be positive then.
     """
     whole: Counter[float] = Counter()
-    groups: list[tuple[str | None, Sequence[tuple[float, int]]]] = []
+    groups: list[tuple[str | None, list[tuple[float, int]]]] = []
     for category, rows in groupby(counts, key=itemgetter(0)):
-        group = [(value, n) for _, value, n in rows]
-        for value, n in group:
-            whole[value] += n
+        group = [(value, times) for _, value, times in rows]
+        for value, times in group:
+            whole[value] += times
         if category is not None:
             groups.append((category, group))
     fits: list[Fit] = []
     for category, group in [(WHOLE_LOG, sorted(whole.items())), *groups]:
-        n = np.array([n for _, n in group], np.int64)
+        n = np.array([times for _, times in group], np.int64)
         if n.sum() < config.outlier_min_group:
             continue
         values = np.array([value for value, _ in group], np.float64)

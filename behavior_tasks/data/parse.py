@@ -167,11 +167,11 @@ def _unit_sql(config: SourceConfig) -> str:
 
 
 def _period_sql(config: SourceConfig) -> str:
-    """Local days outside the stated period."""
+    """Local days outside the stated period; the calendar's first and last year bound nothing."""
     bounds = []
-    if config.period_start:
+    if config.period_start and config.period_start.year > date.min.year:
         bounds.append(f"timestamp < TIMESTAMP '{_midnight(config.period_start, config.timezone)}'")
-    if config.period_end:
+    if config.period_end and config.period_end.year < date.max.year:
         bounds.append(f"timestamp >= TIMESTAMP '{_midnight(config.period_end + timedelta(days=1), config.timezone)}'")
     return f"WHEN {' OR '.join(bounds)} THEN 'outside_period'" if bounds else ""
 

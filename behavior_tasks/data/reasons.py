@@ -18,7 +18,7 @@ REASONS: Mapping[str, str] = {
     "missing_user_id": "if they are anonymous visits: --set source.expected_reasons=[missing_user_id]",
     "unknown_action": "map the words: --set 'source.actions={word: purchase, …}'",
     "missing_product_id": "every action but a search needs a product",
-    "bad_timestamp": "set source.time_format to what the column holds",
+    "bad_timestamp": "set source.time_format: unix_seconds, unix_milliseconds, iso, or one such as %Y-%m-%d %H:%M:%S",
     "milliseconds_for_seconds": "--set source.time_format=unix_milliseconds",
     "seconds_for_milliseconds": "--set source.time_format=unix_seconds",
     "outside_period": "check source.period_start, source.period_end and source.timezone",
