@@ -166,7 +166,7 @@ class ModelConfig(Section):
     size: Literal["tiny", "compact", "base"] = Field("compact", description="Size of a model from scratch.")
     vocabulary: int = Field(1500, ge=300, le=100_000, description="Tokenizer vocabulary for `scratch`.")
     max_tokens: int = Field(192, ge=16, le=1024, description="Longest text in tokens; the oldest events go first.")
-    dropout: float = Field(0.1, ge=0, lt=1, description="Dropout probability.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout probability.")
 
 
 class TrainConfig(Section):

@@ -147,7 +147,8 @@ def _parse(connection: duckdb.DuckDBPyConnection, batch: Sequence[Record], layou
     connection.execute(f"INSERT INTO events SELECT {EVENT_NAMES} FROM parsed WHERE reason IS NULL")
     connection.execute("INSERT INTO aside SELECT line, reason, found, text FROM parsed WHERE reason IS NOT NULL")
     age, quantity = connection.execute(
-        "SELECT count(*) FILTER (set_missing_age), count(*) FILTER (set_missing_quantity) FROM parsed WHERE reason IS NULL"
+        """SELECT count(*) FILTER (set_missing_age), count(*) FILTER (set_missing_quantity)
+        FROM parsed WHERE reason IS NULL"""
     ).fetchall()[0]
     return Counter(rows=len(batch), age=age, quantity=quantity)
 

@@ -39,6 +39,7 @@ class Fit:
     values: int
     median: float
     bounds: Bounds | None
+    """None: the values have no spread, so the whole log's bounds hold."""
 
 
 def fit_values(counts: Iterable[Count], config: CleanConfig, *, with_bounds: bool) -> list[Fit]:
@@ -63,8 +64,6 @@ def fit_values(counts: Iterable[Count], config: CleanConfig, *, with_bounds: boo
             continue
         values = np.array([value for value, _ in group], np.float64)
         bounds = fit_bounds(values, n, config) if with_bounds else None
-        # A category without spread takes the whole log's bounds: fitted first, and never smaller than any category.
-        bounds = bounds or (fits[0].bounds if fits else None)
         median = weighted_quantile(values, n, 0.5)
         fits.append(Fit(category=category, values=int(n.sum()), median=median, bounds=bounds))
     return fits

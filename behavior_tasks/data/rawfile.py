@@ -7,6 +7,7 @@ lone surrogates, so that one broken row never stops the reading of the others.
 
 import gzip
 import re
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,9 +60,15 @@ def check_file(path: Path, shown: str) -> None:
     Raises:
         UserError: saying what is there instead.
     """
-    if not path.exists():
-        raise UserError(f"There is no file {shown}.", next_step="check the path of the input (--input, INPUT=…)")
-    if path.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except PermissionError:
+        raise _not_allowed(shown) from None
+    except (OSError, ValueError):
+        raise UserError(
+            f"There is no file {shown}.", next_step="check the path of the input (--input, INPUT=…)"
+        ) from None
+    if is_folder:
         names = sorted(p.name for p in path.iterdir() if p.name.endswith((".csv", ".csv.gz")))[:SHOWN_LINES]
         raise UserError(
             f"{shown} is a folder.",
@@ -75,11 +82,7 @@ def check_file(path: Path, shown: str) -> None:
         with path.open("rb") as stream:
             start = stream.read(8)
     except PermissionError:
-        raise UserError(
-            f"The file {shown} may not be read by this user.",
-            found="permission denied",
-            next_step=f"chmod u+r {shown}, or run as the user who owns it",
-        ) from None
+        raise _not_allowed(shown) from None
     if not start:
         raise UserError(
             f"The file {shown} is empty.", expected="a header line and rows", next_step="check the export that wrote it"
@@ -87,6 +90,14 @@ def check_file(path: Path, shown: str) -> None:
     for magic, (kind, remedy) in FOREIGN_MAGIC.items():
         if start.startswith(magic):
             raise UserError(f"{shown} is {kind}.", expected="CSV text, plain or compressed with gzip", next_step=remedy)
+
+
+def _not_allowed(shown: str) -> UserError:
+    return UserError(
+        f"The file {shown} may not be read by this user.",
+        found="permission denied",
+        next_step=f"chmod u+r {shown}, or run as the user who owns it",
+    )
 
 
 @contextmanager

@@ -24,8 +24,8 @@ PADDING = 0
 class Batch:
     """Examples side by side, padded on the right to the longest."""
 
-    tokens_BT: torch.Tensor  # noqa: N815  # shape suffix
-    lengths_B: torch.Tensor  # noqa: N815
+    tokens_BT: torch.Tensor
+    lengths_B: torch.Tensor
     """Real tokens per example, at least 1."""
 
     def to(self, device: torch.device) -> "Batch":

@@ -22,7 +22,7 @@ from transformers import GPT2Config, GPT2Model
 
 from behavior_tasks.base.errors import UserError
 
-FORMAT = "behavior-gpt2/1"
+FORMAT = "behavior-gpt2-wide/1"
 FUSED_GELU = "gelu_pytorch_tanh"
 """GPT-2's own `gelu_new`, computed by one kernel instead of seven."""
 INIT_STD = 0.02
@@ -84,7 +84,12 @@ def backbone_config(architecture: dict[str, Any], *, dropout: float) -> GPT2Conf
 
 
 class BehaviorModel(nn.Module):
-    """A GPT-2 backbone with a purchase head; the next-token logits are tied to the token embedding."""
+    """A GPT-2 backbone with a purchase head; the next-token logits are tied to the token embedding.
+
+    The purchase logit is the head's reading of the last hidden state plus one weight for each token of the text
+    ("wide and deep", Cheng et al. 2016): a few thousand shoppers are enough to learn what a word like `recency-q1`
+    is worth by itself, and the backbone learns what the order and the company of words add.
+    """
 
     def __init__(self, backbone: GPT2Model) -> None:
         super().__init__()
@@ -92,9 +97,11 @@ class BehaviorModel(nn.Module):
         self.purchase = nn.Linear(backbone.config.n_embd, 1)
         nn.init.normal_(self.purchase.weight, std=INIT_STD)
         nn.init.zeros_(self.purchase.bias)
+        self.token_weight = nn.Embedding(backbone.config.vocab_size, 1)
+        nn.init.zeros_(self.token_weight.weight)
 
     def forward(self, tokens_BT: torch.Tensor, lengths_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return hidden_BTD and the purchase logits_B, read at each example's last real token.
+        """Return hidden_BTD and the purchase logits_B, from each example's last real token and all its tokens.
 
         Args:
             tokens_BT: token ids, padded on the right with any valid id.
@@ -102,7 +109,9 @@ class BehaviorModel(nn.Module):
         """
         hidden_BTD = self.backbone(input_ids=tokens_BT, use_cache=False).last_hidden_state
         last_BD = hidden_BTD[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
-        return hidden_BTD, self.purchase(last_BD).squeeze(1)
+        real_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B.unsqueeze(1)
+        wide_B = (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
+        return hidden_BTD, self.purchase(last_BD).squeeze(1) + wide_B
 
     def next_token_logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Return logits_NV over the vocabulary for the token that follows each hidden state."""

@@ -190,14 +190,14 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
 def _progress(work: WorkFolder) -> Iterator[Callable[[], None]]:
     """Give a function that shows the newest heartbeat: a bar on a terminal, a log line now and then elsewhere."""
     if sys.stderr.isatty():
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("train", total=None)
 
             def draw() -> None:
                 beat = work.read_heartbeat()
                 if beat is not None:
-                    bar.update(task, total=beat.total_steps, completed=beat.step, description=_words(beat))
+                    bar.update(task, total=beat.total_steps, completed=beat.step, description=_few_words(beat))
 
             yield draw
         return
@@ -225,6 +225,12 @@ def _words(beat: Heartbeat) -> str:
         f"train: step {beat.step} of {beat.total_steps}, epoch {beat.epoch}, loss {beat.loss:.3f}{score}, "
         f"{beat.examples_per_second:.0f} examples/s"
     )
+
+
+def _few_words(beat: Heartbeat) -> str:
+    """Say a heartbeat so that a bar still fits beside it."""
+    measured = beat.validation_average_precision
+    return f"train: loss {beat.loss:.2f}" + ("" if measured is None else f", validation AP {measured:.3f}")
 
 
 def _last_words(work: WorkFolder, job: Job) -> str:

@@ -53,6 +53,8 @@ MAX_GRADIENT_NORM = 1.0
 NEXT_TOKEN_FRACTION = 0.25
 """Share of the positions whose next token is predicted in a step, drawn anew each step. The mean over a random
 part is an unbiased estimate of the mean over all, and the vocabulary's logits are a third of a small model's cost."""
+TOKEN_WEIGHT_RATE_FACTOR = 5.0
+"""The token weights start at zero and each sees few examples, so they move faster than the backbone."""
 HEARTBEAT_SECONDS = 1.0
 LOCK_SECONDS = 60.0
 
@@ -175,7 +177,7 @@ class Trainer:
         torch.manual_seed(_step_seed(settings.seed, position.step))
         rate = learning_rate(position.step, self.steps_per_epoch * settings.epochs, settings.learning_rate)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
         batch = make_batch(self.data.tokens, self.data.offsets, rows).to(self.device)
         labels_B = torch.from_numpy(self.labels[rows]).to(self.device)
         hidden_BTD, logits_B = self.model(batch.tokens_BT, batch.lengths_B)
@@ -284,13 +286,22 @@ def write_bundle(work: WorkFolder, job: TrainingJob, model: BehaviorModel, posit
 
 
 def _parameter_groups(model: BehaviorModel, weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices only; not biases, layer norms (vectors) or embeddings."""
+    """Decay matrices and token weights; not biases, layer norms (vectors) or embeddings."""
     decayed: list[torch.nn.Parameter] = []
     free: list[torch.nn.Parameter] = []
+    wide: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        is_embedding = name.startswith(("backbone.wte.", "backbone.wpe."))
-        (free if parameter.ndim < 2 or is_embedding else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+        if name.startswith("token_weight."):
+            wide.append(parameter)
+        elif parameter.ndim < 2 or name.startswith(("backbone.wte.", "backbone.wpe.")):
+            free.append(parameter)
+        else:
+            decayed.append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay, "rate_factor": 1.0},
+        {"params": free, "weight_decay": 0.0, "rate_factor": 1.0},
+        {"params": wide, "weight_decay": weight_decay, "rate_factor": TOKEN_WEIGHT_RATE_FACTOR},
+    ]
 
 
 def _step_seed(seed: int, step: int) -> int:

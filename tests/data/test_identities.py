@@ -1,0 +1,147 @@
+"""Identities: pseudonyms that only the key's holder can make, and a key that nobody else can see."""
+
+import hashlib
+import hmac
+import logging
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from behavior_tasks.base.config import Config
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import Home
+from behavior_tasks.base.schema import SHOPPER_COLUMNS
+from behavior_tasks.base.tables import connect, quote
+from behavior_tasks.data.identities import key_fingerprint
+from behavior_tasks.data.keys import KEY_VARIABLE, identity_key
+from tests.data.stages import HEADER, SMALL, events, run_to, write_log
+
+KEY = "5f" * 32
+ROWS = [f"raw-user-{n % 12},search,,{1_628_751_662 + n},secret words {n},33" for n in range(40)]
+
+
+@pytest.fixture(autouse=True)
+def no_key_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return write_log(tmp_path / "log.csv", ROWS, f"{HEADER},query,age")
+
+
+def test_each_user_is_the_keyed_hash_of_the_id(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    done = run_to("identities", log, tmp_path / "home")
+    expected = {
+        hmac.new(bytes.fromhex(KEY), f"raw-user-{n}".encode(), hashlib.sha256).hexdigest()[:20] for n in range(12)
+    }
+    assert {r[0] for r in events(done, "shopper")} == expected
+    assert not (tmp_path / "home" / "secrets").exists()
+    rows = done.manifest.rows
+    assert (rows.rows_in, rows.rows_out, rows.removed) == (40, 40, {})
+    described = connect().execute(f"DESCRIBE SELECT * FROM read_parquet({quote(done.path / 'events/*.parquet')})")
+    assert [r[0] for r in described.fetchall()] == [c.name for c in SHOPPER_COLUMNS]
+    assert done.facts["shoppers"] == 12
+    assert done.facts["present"] == ["age"]
+
+
+def test_each_users_events_stay_as_they_were(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    columns = "list(timestamp ORDER BY timestamp) OVER (PARTITION BY {}) AS times, age"
+    before = events(run_to("clean", log, tmp_path / "home"), columns.format("user_id"))
+    assert events(run_to("identities", log, tmp_path / "home"), columns.format("shopper")) == before
+
+
+def test_nothing_raw_and_no_key_is_left_anywhere(log: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        done = run_to("identities", log, tmp_path / "home", overrides={"engine.buckets": 3})
+    key = (tmp_path / "home" / "secrets" / "identity.key").read_text().strip()
+    assert set(done.manifest.files) == {f"events/000{n}.parquet" for n in range(3)}
+    for file in (done.path / "manifest.json", *(done.path / name for name in done.manifest.files)):
+        content = file.read_bytes()
+        for secret in (b"raw-user", b"secret words", key.encode(), bytes.fromhex(key), str(tmp_path).encode()):
+            assert secret not in content
+    assert key not in caplog.text
+    assert "raw-user" not in caplog.text
+    assert len(done.facts["key_fingerprint"]) == 12
+    assert done.facts["key_fingerprint"] not in key
+
+
+def test_the_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    old = os.umask(0)
+    try:
+        first = identity_key(home)
+    finally:
+        os.umask(old)
+    file = home.secrets / "identity.key"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.secrets.stat().st_mode) == 0o700
+    assert [path.name for path in home.secrets.iterdir()] == ["identity.key"]
+    assert len(first) == 32
+    assert identity_key(home) == first
+    assert identity_key(Home(tmp_path / "other")) != first
+
+
+def test_processes_that_start_at_once_share_one_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(identity_key, [Home(tmp_path / "home")] * 16))
+    assert len(keys) == 1
+
+
+def test_another_key_is_another_stage_key_and_other_pseudonyms(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home")
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    first = run_to("identities", log, home.root)
+    one = key_fingerprint(log, Config(), home)
+    monkeypatch.setenv(KEY_VARIABLE, "60" + KEY[2:])
+    other = run_to("identities", log, home.root)
+    assert one != key_fingerprint(log, Config(), home)
+    assert one == {"identity_key": first.facts["key_fingerprint"]}
+    assert not {r[0] for r in events(first, "shopper")} & {r[0] for r in events(other, "shopper")}
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_key_that_others_can_read_is_refused(mode: int, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    identity_key(home)
+    (home.secrets / "identity.key").chmod(mode)
+    with pytest.raises(UserError, match="can be read by others") as caught:
+        identity_key(home)
+    assert f"{mode:o}" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"zz" * 32, b"5f" * 31, b"\xff\xfe" * 20])
+def test_a_damaged_key_is_refused_and_never_replaced(content: bytes, tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    home.secrets.mkdir(parents=True)
+    file = home.secrets / "identity.key"
+    file.write_bytes(content)
+    file.chmod(0o600)
+    with pytest.raises(UserError, match=r"identity\.key in the state folder"):
+        identity_key(home)
+    assert file.read_bytes() == content
+
+
+def test_a_wrong_key_in_the_environment_is_refused_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "open sesame")
+    with pytest.raises(UserError, match=KEY_VARIABLE) as caught:
+        identity_key(Home(tmp_path))
+    assert "sesame" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_users_with_one_pseudonym_stop_the_stage(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("behavior_tasks.data.identities.PSEUDONYM_LENGTH", 1)
+    with pytest.raises(AssertionError, match="same pseudonym"):
+        run_to("identities", log, tmp_path / "home", overrides=SMALL)
+    assert list((tmp_path / "home" / "artifacts" / "identities").iterdir()) == []
