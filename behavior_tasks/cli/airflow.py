@@ -100,6 +100,8 @@ def airflow_environment(home: Home, project: Path = PROJECT, *, base: Mapping[st
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
+        # Threads that wait by spinning ruin each other as soon as anything else wants the cores.
+        "OMP_WAIT_POLICY": "passive",
     }
     return {**others, **named, **base, "AIRFLOW_HOME": str(folder), HOME_VARIABLE: str(home.root)}
 

@@ -5,6 +5,7 @@ a traceback means a fault of this project.
 """
 
 import logging
+import os
 import sys
 
 import typer
@@ -46,6 +47,8 @@ def _common(
 
 def main() -> None:
     """Run the command line; the console script `behavior`."""
+    # Threads that wait by spinning ruin each other as soon as anything else wants the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         app()

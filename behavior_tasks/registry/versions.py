@@ -136,14 +136,21 @@ def promote(
         entry = {
             "when": when.isoformat(timespec="seconds"),
             "who": who,
-            "why": verdict["reason"],
+            **_judged(verdict),
             "version": version,
-            "from_version": was,
-            "verdict": verdict["decision"],
-            "test_hash": verdict["test_hash"],
             "run_id": run_id,
         }
         ledger.append(home, entry, unless=same)
+
+
+def _judged(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the ledger keeps of a verdict."""
+    return {
+        "why": verdict["reason"],
+        "from_version": verdict["champion_version"],
+        "verdict": verdict["decision"],
+        "test_hash": verdict["test_hash"],
+    }
 
 
 def champion(home: Home, config: Config) -> Champion | None:
