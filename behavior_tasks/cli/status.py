@@ -1,7 +1,9 @@
 """`behavior status`: the last runs, the champion, and what is running."""
 
 import json
+from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from behavior_tasks.base.home import Home, current_home
@@ -20,27 +22,32 @@ def status() -> None:
         console.print(_table(runs))
         error = runs[0].noted("error")
         if error:
-            console.print(f"The last run stopped in {error['stage']}:\n{error['message']}", markup=False, style="red")
+            console.print(
+                f"The last run stopped in {error['stage']}:\n{error['message']}",
+                markup=False,
+                style="red",
+                soft_wrap=True,
+            )
     console.print(_champion_line(home), markup=False, highlight=False)
     running = services.running(home)
     console.print("Running: " + ("; ".join(running) if running else "nothing (make up starts Airflow and MLflow)"))
 
 
 def _table(runs: list[Run]) -> Table:
-    table = Table(title="Last runs", title_justify="left")
-    for name in ("run", "log", "reached", "verdict", "version"):
+    table = Table(title="Last runs", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("run", "log", "preset", "verdict", "version"):
         table.add_column(name, overflow="fold")
     for run in runs:
+        gate, error = run.artifact("gate"), run.noted("error")
         stages = run.stages()
-        verdict = run.artifact("gate")
-        registered = run.noted("registered") or {}
-        failed = run.noted("error") is not None
+        reached = f"stopped after {stages[-1].stage}" if stages else "not begun"
+        verdict = f"failed in {error['stage']}" if error else reached if gate is None else str(gate.facts["decision"])
         table.add_row(
             run.record.name,
-            f"{run.record.input or 'simulated shop'} ({run.record.preset})",
-            ("failed after " if failed else "") + (stages[-1].stage if stages else "start"),
-            str(verdict.facts["decision"]) if verdict is not None else "",
-            str(registered.get("version", "")),
+            Path(run.record.input).name if run.record.input else "simulated shop",
+            run.record.preset,
+            verdict,
+            str((run.noted("registered") or {}).get("version", "")),
         )
     return table
 

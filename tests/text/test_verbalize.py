@@ -207,7 +207,7 @@ def test_the_stage_writes_one_text_an_example(tmp_path: Path) -> None:
     fitted = TextSettings.load(made["verbalize"].path / "text.json")
     assert set(fitted.categories) == {"shoes", "toys", "Home & Garden"}
     assert "searches" not in fitted.bins
-    assert fitted.last_events == 24
+    assert fitted.last_events == little_config().text.last_events
 
 
 def test_the_same_text_for_training_and_for_scoring(tmp_path: Path) -> None:
