@@ -299,7 +299,7 @@ def _reason(rules: tuple[Rule, ...], failed: list[Rule]) -> str:
     by_name = {rule.name: rule for rule in rules}
     if not failed:
         floor, champion = by_name["f1_floor"], by_name["champion"]
-        return f"promote: {floor.words}, no baseline is ahead beyond noise, and {champion.words}"
+        return f"promote: {floor.words}, no baseline is ahead by more than gate.margin, and {champion.words}"
     champion_rule = by_name.get("champion")
     if champion_rule in failed and "candidate" not in champion_rule.figures:
         # Nothing could be compared, or nothing changed: that comes before any figure.

@@ -91,7 +91,7 @@ def test_a_better_first_model_is_promoted_by_every_rule() -> None:
     assert "first model" in rule(verdict, "champion").words
     assert (verdict.candidate, verdict.champion_version) == (CANDIDATE, None)
     assert verdict.reason == (
-        "promote: F1 0.700 reaches the floor of 0.300 (gate.min_f1), no baseline is ahead beyond noise, "
+        "promote: F1 0.700 reaches the floor of 0.300 (gate.min_f1), no baseline is ahead by more than gate.margin, "
         "and there is no champion yet: this is the first model"
     )
 
