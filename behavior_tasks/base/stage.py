@@ -5,7 +5,7 @@ stages in one table and the command line and the DAG can run the same functions.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -33,3 +33,5 @@ class Job:
     """The day of the run; never the clock."""
     raw: Path | None = None
     """The user's log; None when the simulated shop stands in for it."""
+    outside: Mapping[str, str] = field(default_factory=dict)
+    """What the stage declared to read from outside the store, as it stands in the key."""

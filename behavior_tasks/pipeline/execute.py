@@ -84,6 +84,7 @@ def _build(name: str, run: Run, uris: list[str]) -> Built:
             home=run.home,
             today=run.record.day,
             raw=raw,
+            outside=outside,
         )
         return work(job)
 

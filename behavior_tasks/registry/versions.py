@@ -186,7 +186,15 @@ def champion_stage(job: Job) -> Output:
     """Bring the champion's model folder: from the artifact store, else from MLflow.
 
     Facts: `version`, `model` (URI of its train artifact) and `problem`, each None where there is none.
+
+    Raises:
+        UserError: when another run has moved the title since this artifact's key was made.
     """
+    if job.outside and champion_identity(None, job.config, job.home) != job.outside:
+        raise UserError(
+            "The champion changed while this run was asking for it.",
+            next_step="run again; the candidate is then compared with today's champion",
+        )
     found = champion(job.home, job.config)
     if found is None:
         return Output(rows=_rows(0, 0), facts={"version": None, "model": None, "problem": None})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,6 +35,17 @@ def wait_until(reached: Callable[[], object], *, seconds: float) -> None:
     while not reached():
         assert time.monotonic() < deadline, f"not reached within {seconds} seconds"
         time.sleep(0.2)
+
+
+def rendered(url: str, folder: Path) -> str:
+    """Return a page as Chromium shows it, once its scripts have run."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed; everything but the page itself was checked")
+    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", *quiet, f"--user-data-dir={folder / 'chromium'}")
+    command = [chromium, *flags, "--virtual-time-budget=20000", "--dump-dom", url]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
 
 
 class Up:
@@ -180,3 +192,6 @@ def test_while_it_is_up_a_run_goes_to_its_scheduler_and_stands_in_both_pages(sta
         run = found[0]["dag_run_id"]
         links = client.get(f"/dags/{DAG_ID}/dagRuns/{run}/taskInstances/open_tracking/links").json()["extra_links"]
     assert links == {"MLflow run": f"{up.mlflow}/#/runs/{runs[0]['info']['run_id']}"}
+    page = rendered(links["MLflow run"], up.home.root.parent)
+    for shown in (runs[0]["info"]["run_name"], "test_f1", "test_hash", "Finished"):
+        assert shown in page

@@ -240,6 +240,18 @@ def test_the_champions_files_come_back_whole(in_store: bool, home: Home, model: 
     assert files(folder) == expected
 
 
+def test_a_champion_that_changed_after_the_key_was_made_is_refused(home: Home, model: Artifact, tmp_path: Path) -> None:
+    before = versions.champion_identity(None, CONFIG, home)
+    register(home, model)
+    promote(home, "1", verdict(model))
+    (tmp_path / "out").mkdir()
+    job = Job(
+        config=CONFIG, inputs={}, out=tmp_path / "out", key="k", home=home, today=date(2026, 11, 23), outside=before
+    )
+    with pytest.raises(UserError, match="changed while this run"):
+        versions.champion_stage(job)
+
+
 def test_without_a_champion_there_are_no_files(home: Home, tmp_path: Path) -> None:
     folder, facts = champion_stage(home, tmp_path / "out")
     assert facts == {"version": None, "model": None, "problem": None}
