@@ -160,7 +160,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Inside the block, SIGTERM and SIGINT call `stop`; after it they reach whoever handled them before.
 
-    So the block can end in good order, and the caller (Airflow, a terminal) still learns of the signal.
+    So the block can end in good order, and the caller (Airflow, a terminal) still learns of the signal. A signal that
+    was ignored (`nohup`, a job in the background of a script) stays ignored.
     """
     if threading.current_thread() is not threading.main_thread():
         # Python delivers signals to the main thread only; the handlers there stay as they are.
@@ -172,7 +173,8 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
         received.append(signum)
         stop()
 
-    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGTERM, signal.SIGINT)}
+    heeded = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {signum: signal.signal(signum, handle) for signum in heeded}
     try:
         yield
     finally:
@@ -182,7 +184,7 @@ def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
         handler = before[signal.Signals(received[0])]
         if callable(handler):
             handler(received[0], None)
-        elif handler != signal.SIG_IGN:
+        else:
             raise SystemExit(128 + received[0])
 
 

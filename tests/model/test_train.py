@@ -60,11 +60,16 @@ def test_a_signal_stops_the_process_in_good_order_and_then_reaches_the_caller(to
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A script's background jobs start with the interrupt ignored; this one is meant to be heeded.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     thread = threading.Thread(target=interrupt_when_training)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        train_stage(job)
-    thread.join()
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            train_stage(job)
+        thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert '"stopped"' in (folder / "outcome.json").read_text()
     assert (folder / "last.safetensors").is_file()
 
@@ -100,3 +105,15 @@ def test_a_termination_without_a_handler_ends_the_caller_tidily() -> None:
         signal.signal(signal.SIGTERM, before)
     assert caught.value.code == 128 + signal.SIGTERM
     assert stopped == [True]
+
+
+def test_a_signal_that_the_caller_ignores_stops_nothing() -> None:
+    stopped = []
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopping_on_signals(lambda: stopped.append(True)):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert stopped == []
