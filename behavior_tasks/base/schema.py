@@ -31,6 +31,8 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column(name="price", type="DOUBLE", required=False, description="price of one piece, >= 0"),
     Column(name="amount", type="DOUBLE", required=False, description="price x quantity of a purchase, >= 0"),
     Column(name="category", type="VARCHAR", required=False, description="product category"),
+    Column(name="brand", type="VARCHAR", required=False, description="product brand"),
+    Column(name="product_name", type="VARCHAR", required=False, description="what the shop calls the product"),
     Column(name="query", type="VARCHAR", required=False, description="search words"),
     Column(name="age", type="INTEGER", required=False, description="age in years, 0 to 120"),
     Column(name="gender", type="VARCHAR", required=False, description="lower-case word, e.g. female or male"),

@@ -19,6 +19,8 @@ APPLIES: Mapping[str, str] = {
     "price": SALE_SQL,
     "amount": SALE_SQL,
     "category": "product_id IS NOT NULL",
+    "brand": "product_id IS NOT NULL",
+    "product_name": "product_id IS NOT NULL",
     "query": "action = 'search'",
     "age": "true",
     "gender": "true",

@@ -18,7 +18,6 @@ from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import (
     bucket_file,
-    bucket_files,
     combine_hashes,
     connect,
     hash_rows,
@@ -26,6 +25,7 @@ from behavior_tasks.base.tables import (
     write_parquet,
 )
 from behavior_tasks.base.timeline import Timeline, Window, plan, shortest_history_days
+from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.examples.doctor import LogCounts, SplitCounts, refuse_if_short
 
 AMOUNT_UNITS = 10_000
@@ -36,7 +36,7 @@ AMOUNT_UNITS = 10_000
 class _Bucket:
     """One bucket's work; without `out` the examples are only counted."""
 
-    events: Path
+    events: BucketEvents
     out: Path | None
     query: str
     memory_mb: int
@@ -64,7 +64,7 @@ def cutoffs_stage(job: Job) -> Output:
     timeline = plan_windows(identities.facts, job.config)
     folder = job.out / "examples"
     folder.mkdir()
-    counted = _work(identities.path / "events", identities.facts, job.config, out=folder)
+    counted = _work(open_events(identities), identities.facts, job.config, out=folder)
     counts = _merge(counted, identities.facts, job.config)
     refuse_if_short(counts, job.config)
     assert timeline is not None  # a log without a timeline was refused above
@@ -85,12 +85,12 @@ def cutoffs_stage(job: Job) -> Output:
     )
 
 
-def count_log(events: Path, facts: Mapping[str, Any], config: Config) -> LogCounts:
+def count_log(events: Sequence[BucketEvents], facts: Mapping[str, Any], config: Config) -> LogCounts:
     """Count what the doctor judges, without writing anything.
 
     Args:
-        events: folder of the buckets of `identities`.
-        facts: the facts of `identities`: first and last instant and the columns present.
+        events: what `open_events` gives for the clean events.
+        facts: their artifact's facts: first and last instant and the columns present.
     """
     return _merge(_work(events, facts, config, out=None), facts, config)
 
@@ -111,7 +111,9 @@ def plan_windows(facts: Mapping[str, Any], config: Config) -> Timeline | None:
     )
 
 
-def _work(events: Path, facts: Mapping[str, Any], config: Config, *, out: Path | None) -> list[_Counted]:
+def _work(
+    events: Sequence[BucketEvents], facts: Mapping[str, Any], config: Config, *, out: Path | None
+) -> list[_Counted]:
     timeline = plan_windows(facts, config)
     windows = timeline.windows if timeline else ()
     query = _examples_sql(
@@ -122,19 +124,19 @@ def _work(events: Path, facts: Mapping[str, Any], config: Config, *, out: Path |
     )
     jobs = [
         _Bucket(
-            events=file,
+            events=bucket,
             out=None if out is None else bucket_file(out, number),
             query=query,
             memory_mb=config.engine.memory_mb,
         )
-        for number, file in enumerate(bucket_files(events))
+        for number, bucket in enumerate(events)
     ]
     return run_buckets(_work_bucket, jobs, workers=config.engine.workers, what="cutoffs")
 
 
 def _work_bucket(bucket: _Bucket) -> _Counted:
     connection = connect(memory_mb=bucket.memory_mb)
-    connection.execute(f"CREATE VIEW events AS SELECT * FROM read_parquet({quote(bucket.events)})")
+    bucket.events.create_view(connection)
     source = f"({bucket.query})"
     if bucket.out is not None:
         write_parquet(connection, bucket.query, bucket.out)

@@ -23,6 +23,7 @@ from behavior_tasks.base.tables import (
     quote,
     write_parquet,
 )
+from behavior_tasks.data.events import BucketEvents, open_events
 
 EXAMPLE_COLUMNS = ("example", "shopper", "split", "cutoff", "label", "amount")
 DAY = 86_400_000_000
@@ -270,7 +271,7 @@ class FeatureSettings:
 @dataclass(frozen=True, kw_only=True)
 class _Bucket:
     examples: Path
-    events: Path
+    events: BucketEvents
     out: Path
     settings: FeatureSettings
     memory_mb: int
@@ -288,12 +289,18 @@ def features_stage(job: Job) -> Output:
     jobs = [
         _Bucket(
             examples=examples,
-            events=job.inputs["identities"].path / "events" / examples.name,
+            events=events,
             out=bucket_file(folder, number),
             settings=settings,
             memory_mb=job.config.engine.memory_mb,
         )
-        for number, examples in enumerate(bucket_files(job.inputs["cutoffs"].path / "examples"))
+        for number, (examples, events) in enumerate(
+            zip(
+                bucket_files(job.inputs["cutoffs"].path / "examples"),
+                open_events(job.inputs["identities"]),
+                strict=True,
+            )
+        )
     ]
     done = run_buckets(_work_bucket, jobs, workers=job.config.engine.workers, what="features")
     total = sum(rows for rows, _ in done)
@@ -305,21 +312,21 @@ def features_stage(job: Job) -> Output:
 
 
 def write_features(
-    examples: Path, events: Path, out: Path, settings: FeatureSettings, *, memory_mb: int = 2048
+    examples: Path, events: BucketEvents, out: Path, settings: FeatureSettings, *, memory_mb: int = 2048
 ) -> tuple[int, str]:
     """Write one bucket's examples with their features, in the order of (cutoff, shopper).
 
     Args:
         examples: Parquet file with at least EXAMPLE_COLUMNS.
-        events: Parquet file with SHOPPER_COLUMNS, in any order.
+        events: clean events of at least the same shoppers.
         out: Parquet file to write.
 
     Returns:
         The number of rows and the hash of the rows.
     """
     connection = connect(memory_mb=memory_mb)
-    for name, path in (("examples", examples), ("events", events)):
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({quote(path)})")
+    connection.execute(f"CREATE VIEW examples AS SELECT * FROM read_parquet({quote(examples)})")
+    events.create_view(connection)
     connection.execute(f"CREATE VIEW history AS {_history_sql(settings)}")
     numeric = ", ".join(f"CAST({f.sql} AS DOUBLE) AS {f.name}" for f in settings.features())
     write_parquet(

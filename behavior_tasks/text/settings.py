@@ -16,6 +16,7 @@ from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.config import TextConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.tables import bucket_files, connect, quote
+from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.examples.features import FEATURES, UNKNOWN
 from behavior_tasks.text.words import Templates, load_templates
 
@@ -60,13 +61,13 @@ class TextSettings(BaseModel):
 
 
 def fit_settings(
-    examples: Path, events: Path, config: TextConfig, *, lookback_days: int, memory_mb: int = 2048
+    examples: Path, events: Sequence[BucketEvents], config: TextConfig, *, lookback_days: int, memory_mb: int = 2048
 ) -> TextSettings:
     """Fit bins and categories on the train split.
 
     Args:
         examples: folder of the buckets of `features`.
-        events: folder of the buckets of `identities`.
+        events: what `open_events` gives for the clean events.
     """
     files = bucket_files(examples)
     return TextSettings(
@@ -74,7 +75,7 @@ def fit_settings(
         last_events=config.last_events,
         lookback_days=lookback_days,
         bins=_fit_bins(files, config.quantiles, memory_mb) if config.feature_words else {},
-        categories=_fit_categories(files, bucket_files(events), memory_mb),
+        categories=_fit_categories(files, events, memory_mb),
         templates=load_templates(config.language),
     )
 
@@ -105,22 +106,24 @@ def _fit_bins(examples: Sequence[Path], quantiles: int, memory_mb: int) -> dict[
     return bins
 
 
-def _fit_categories(examples: Sequence[Path], events: Sequence[Path], memory_mb: int) -> list[str]:
+def _fit_categories(examples: Sequence[Path], events: Sequence[BucketEvents], memory_mb: int) -> list[str]:
     """The categories with the most events before the last train cutoff, most first, ties by name."""
     connection = connect(memory_mb=memory_mb)
     counts: Counter[str] = Counter()
     last = connection.execute(
         f"SELECT max(cutoff) FROM read_parquet({_list_sql(examples)}) WHERE split = 'train'"
     ).fetchone()
-    for file in events:
+    for bucket in events:
+        bucket.create_view(connection)
         rows = connection.execute(
             f"""
-            SELECT category, count(*) FROM read_parquet({quote(file)})
+            SELECT category, count(*) FROM events
             WHERE timestamp < ? AND category <> '{UNKNOWN}' GROUP BY category
             """,
             [last[0] if last else None],
         ).fetchall()
         counts.update(dict(rows))
+        connection.execute("DROP VIEW events")
     return sorted(counts, key=lambda name: (-counts[name], name))[:POPULAR_CATEGORIES]
 
 

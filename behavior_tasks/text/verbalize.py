@@ -22,6 +22,7 @@ from behavior_tasks.base.tables import (
     quote,
     write_parquet,
 )
+from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.examples.features import SESSION_GAP, UNITS, UNKNOWN
 from behavior_tasks.text.settings import TextSettings, fit_settings
 from behavior_tasks.text.words import Templates, fill, in_band, literal
@@ -39,7 +40,7 @@ HOUR = 3_600_000_000
 @dataclass(frozen=True, kw_only=True)
 class _Bucket:
     examples: Path
-    events: Path
+    events: BucketEvents
     out: Path
     settings: TextSettings
     memory_mb: int
@@ -47,7 +48,7 @@ class _Bucket:
 
 def verbalize_stage(job: Job) -> Output:
     """Fit the text settings on train, save them, and write the texts of every bucket."""
-    examples, events = job.inputs["features"].path / "examples", job.inputs["identities"].path / "events"
+    examples, events = job.inputs["features"].path / "examples", open_events(job.inputs["identities"])
     memory_mb = job.config.engine.memory_mb
     settings = fit_settings(
         examples,
@@ -62,12 +63,12 @@ def verbalize_stage(job: Job) -> Output:
     jobs = [
         _Bucket(
             examples=file,
-            events=events / file.name,
+            events=bucket,
             out=bucket_file(folder, number),
             settings=settings,
             memory_mb=memory_mb,
         )
-        for number, file in enumerate(bucket_files(examples))
+        for number, (file, bucket) in enumerate(zip(bucket_files(examples), events, strict=True))
     ]
     done = run_buckets(_work_bucket, jobs, workers=job.config.engine.workers, what="texts")
     total = sum(rows for rows, _ in done)
@@ -79,21 +80,21 @@ def verbalize_stage(job: Job) -> Output:
 
 
 def write_texts(
-    examples: Path, events: Path, out: Path, settings: TextSettings, *, memory_mb: int = 2048
+    examples: Path, events: BucketEvents, out: Path, settings: TextSettings, *, memory_mb: int = 2048
 ) -> tuple[int, str]:
     """Write the texts of one bucket's examples, in their order of (cutoff, shopper).
 
     Args:
         examples: Parquet file of `features`.
-        events: Parquet file with SHOPPER_COLUMNS of at least the same shoppers, in any order.
+        events: clean events of at least the same shoppers.
         out: Parquet file to write: example, shopper, split, cutoff, label, text.
 
     Returns:
         The number of rows and the hash of the rows.
     """
     connection = connect(memory_mb=memory_mb)
-    for name, path in (("examples", examples), ("events", events)):
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet({quote(path)})")
+    connection.execute(f"CREATE VIEW examples AS SELECT * FROM read_parquet({quote(examples)})")
+    events.create_view(connection)
     connection.execute("CREATE TABLE popular (category VARCHAR)")
     if settings.categories:
         connection.executemany("INSERT INTO popular VALUES (?)", [[name] for name in settings.categories])

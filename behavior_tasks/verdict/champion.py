@@ -15,13 +15,14 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, connect, quote, write_parquet
+from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.text.verbalize import TextSettings, write_texts
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Bucket:
     features: Path
-    events: Path
+    events: BucketEvents
     examples: Path
     texts: Path
     settings: TextSettings
@@ -54,13 +55,13 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
         buckets = [
             _Bucket(
                 features=file,
-                events=identities.path / "events" / file.name,
+                events=events,
                 examples=Path(folder) / f"examples-{file.name}",
                 texts=Path(folder) / f"texts-{file.name}",
                 settings=settings,
                 memory_mb=job.config.engine.memory_mb,
             )
-            for file in bucket_files(features.path / "examples")
+            for file, events in zip(bucket_files(features.path / "examples"), open_events(identities), strict=True)
         ]
         parts = run_buckets(_write_bucket, buckets, workers=job.config.engine.workers, what="the champion's texts")
     return pd.concat(parts).set_index("example")["text"]

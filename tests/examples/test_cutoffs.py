@@ -5,6 +5,7 @@ import pytest
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.tables import bucket_files, connect, quote
+from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import count_log, cutoffs_stage
 from tests.examples.little import START, Event, event, identities, little_config, run, shop, table
 
@@ -160,7 +161,7 @@ def test_no_purchases_point_at_the_actions(tmp_path: Path) -> None:
 
 def test_too_few_shoppers_and_buyers_per_split(tmp_path: Path) -> None:
     log = identities(tmp_path, shop())
-    counts = count_log(log.path / "events", log.facts, little_config())
+    counts = count_log(open_events(log), log.facts, little_config())
     there = counts.splits["test"]
     message = refusal(
         tmp_path, shop(), examples__min_shoppers=there.shoppers + 3, examples__min_buyers=there.buyers + 2
@@ -180,7 +181,7 @@ def test_all_positive_splits_are_refused(tmp_path: Path) -> None:
 def test_counting_for_the_doctor_equals_what_the_stage_writes(tmp_path: Path) -> None:
     _, made = cutoffs(tmp_path, shop())
     log = identities(tmp_path / "log", shop())
-    counts = count_log(log.path / "events", log.facts, little_config())
+    counts = count_log(open_events(log), log.facts, little_config())
     assert {name: vars(split) for name, split in counts.splits.items()} == made.facts["splits"]
     purchases = [row for row in shop() if row["action"] == "purchase"]
     assert (counts.shoppers, counts.purchases, counts.priced_purchases) == (40, len(purchases), len(purchases))

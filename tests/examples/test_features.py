@@ -5,7 +5,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from behavior_tasks.base.tables import bucket_file, connect, quote, write_parquet
+from behavior_tasks.base.tables import connect, quote, write_parquet
+from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import cutoffs_stage
 from behavior_tasks.examples.features import FEATURES, FeatureSettings, features_stage, write_features
 from tests.examples.little import Event, event, identities, little_config, run, shop, table
@@ -96,7 +97,7 @@ def features_of(
                2.5::DOUBLE AS amount
     """
     write_parquet(connection, example, folder / "examples.parquet")
-    write_features(folder / "examples.parquet", bucket_file(log.path / "events", 0), folder / "out.parquet", settings)
+    write_features(folder / "examples.parquet", open_events(log)[0], folder / "out.parquet", settings)
     frame = connection.execute(f"SELECT * FROM read_parquet({quote(folder / 'out.parquet')})").df()
     assert list(frame.iloc[0, :6]) == ["s@x", "s", "test", pd.Timestamp(cutoff), 1, 2.5]
     return frame.iloc[0, 6:].to_dict()

@@ -4,7 +4,9 @@ import pytest
 
 from behavior_tasks.base.config import TextConfig
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.schema import SHOPPER_COLUMNS
 from behavior_tasks.base.tables import bucket_file, connect, write_parquet
+from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.text.settings import POPULAR_CATEGORIES, TextSettings, fit_settings
 
 
@@ -29,9 +31,13 @@ def fit(folder: Path, values: list[float | None], *, quantiles: int = 4, test_va
         UNION ALL SELECT 'unknown', TIMESTAMP '2026-01-01' FROM range(1000)
         UNION ALL SELECT NULL, TIMESTAMP '2026-01-01' FROM range(1000)
     """
-    write_parquet(connection, events, bucket_file(folder / "events", 0))
+    others = ", ".join(
+        f"CAST(NULL AS {c.type}) AS {c.name}" for c in SHOPPER_COLUMNS if c.name not in {"category", "timestamp"}
+    )
+    write_parquet(connection, f"SELECT *, {others} FROM ({events})", bucket_file(folder / "events", 0))
     config = TextConfig(quantiles=quantiles)
-    return fit_settings(folder / "examples", folder / "events", config, lookback_days=30)
+    log = BucketEvents(files=(bucket_file(folder / "events", 0),))
+    return fit_settings(folder / "examples", [log], config, lookback_days=30)
 
 
 def test_bins_part_the_train_values_evenly(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.tables import bucket_file, connect, quote, write_parquet
+from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import cutoffs_stage
 from behavior_tasks.examples.features import FeatureSettings, features_stage, write_features
 from behavior_tasks.text.settings import TextSettings
@@ -45,9 +46,9 @@ def texts_of(
         FROM (VALUES {names}) AS t(shopper)
     """
     write_parquet(connection, examples, folder / "examples.parquet")
-    file = bucket_file(log.path / "events", 0)
-    write_features(folder / "examples.parquet", file, folder / "features.parquet", FEATURES)
-    write_texts(folder / "features.parquet", file, folder / "texts.parquet", how or settings())
+    log_events = open_events(log)[0]
+    write_features(folder / "examples.parquet", log_events, folder / "features.parquet", FEATURES)
+    write_texts(folder / "features.parquet", log_events, folder / "texts.parquet", how or settings())
     return dict(
         connection.execute(f"SELECT shopper, text FROM read_parquet({quote(folder / 'texts.parquet')})").fetchall()
     )
@@ -215,7 +216,7 @@ def test_the_same_text_for_training_and_for_scoring(tmp_path: Path) -> None:
     fitted = TextSettings.load(made["verbalize"].path / "text.json")
     for bucket in range(2):
         examples = bucket_file(made["features"].path / "examples", bucket)
-        events = bucket_file(made["identities"].path / "events", bucket)
+        events = open_events(made["identities"])[bucket]
         connection = connect()
         # To score is to have only some of the shoppers, and no label.
         some = f"""

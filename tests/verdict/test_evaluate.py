@@ -11,6 +11,7 @@ import pytest
 
 from behavior_tasks.base.artifacts import Artifact, Output
 from behavior_tasks.base.stage import Job
+from behavior_tasks.data.events import open_events
 from behavior_tasks.model.predict import predict, score_texts
 from behavior_tasks.text.encode import TokenSet
 from behavior_tasks.text.verbalize import TextSettings, verbalize_stage, write_texts
@@ -134,8 +135,8 @@ def test_a_champion_uses_its_own_text_settings_and_tokenizer(world: World, tmp_p
     _, table = read(evaluate(world, world.model(1), world.champion(champion)))
     texts = []
     settings = TextSettings.load(champion.path / "model" / "text.json")
-    for file in sorted((features.path / "examples").iterdir()):
-        write_texts(file, identities.path / "events" / file.name, tmp_path / file.name, settings)
+    for file, events in zip(sorted((features.path / "examples").iterdir()), open_events(identities), strict=True):
+        write_texts(file, events, tmp_path / file.name, settings)
         texts.append(pd.read_parquet(tmp_path / file.name))
     wanted = pd.concat(texts).set_index("example")["text"].loc[table["example"]].tolist()
     expected = score_texts(champion.path / "model", wanted, device="cpu", threads=1)
