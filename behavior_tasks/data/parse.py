@@ -81,7 +81,7 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date) -> str:
         ), judged AS (
             SELECT *, {_reason_sql(config, read_on)} AS reason FROM timed
         )
-        SELECT line, text, user_id, timestamp, action, product_id, {_number_columns()}, category, query,
+        SELECT line, text, user_id, timestamp, action, product_id, {_number_columns()}, category, brand, product_name, query,
             CASE WHEN age BETWEEN 0 AND 120 THEN age END AS age, gender, reason, {_found_sql()} AS found,
             text_age IS NOT NULL AND coalesce(age NOT BETWEEN 0 AND 120, true) AS set_missing_age,
             coalesce(quantity = 0, false) AS set_missing_quantity
