@@ -27,7 +27,7 @@ from behavior_tasks.base.schema import EVENT_COLUMNS
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_file, bucket_files, combine_hashes, full_disk, quote, write_parquet
 from behavior_tasks.base.timeline import plan
-from behavior_tasks.data.buckets import connect_spilling, event_facts, workers_for
+from behavior_tasks.data.buckets import connect_spilling, event_facts
 from behavior_tasks.data.clean_bucket import Finish, Finished, Preparation, Prepared, finish_bucket, prepare_bucket
 from behavior_tasks.data.missing import SALE_SQL, active_rules, check_rules
 from behavior_tasks.data.outliers import WHOLE_LOG, Fit, fit_values
@@ -49,14 +49,14 @@ def clean_stage(job: Job) -> Output:
     work = job.out / ".work"
     for folder in (work / "prepared", work / "replaced", job.out / "events"):
         folder.mkdir(parents=True)
-    workers = workers_for(ingested.manifest.rows.rows_out, most=job.config.engine.workers)
+    engine, rows_in = job.config.engine, ingested.manifest.rows.rows_out
     preparations = _preparations(job, work)
-    prepared = run_buckets(prepare_bucket, preparations, workers=workers, what="clean: duplicates")
+    prepared = run_buckets(prepare_bucket, preparations, engine=engine, what="clean: duplicates", rows=rows_in)
     fit_until = _fit_until(prepared, job.config)
-    with connect_spilling(work / "spill", memory_mb=job.config.engine.memory_mb) as connection:
+    with connect_spilling(work / "spill", memory_mb=engine.memory_mb) as connection:
         fits = _fit(connection, work / "prepared", fit_until, config, present=ingested.facts["present"])
         finishes = [_finish(bucket, job, work, fits) for bucket in preparations]
-        finished = run_buckets(finish_bucket, finishes, workers=workers, what="clean: outliers")
+        finished = run_buckets(finish_bucket, finishes, engine=engine, what="clean: outliers", rows=rows_in)
         parts = ", ".join(quote(bucket.replaced) for bucket in finishes)
         write_parquet(connection, f"SELECT * FROM read_parquet([{parts}]) ORDER BY ALL", job.out / "replaced.parquet")
         replaced = _replaced_by_category(connection, job.out / "replaced.parquet")

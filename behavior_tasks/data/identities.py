@@ -22,7 +22,7 @@ from behavior_tasks.base.home import Home
 from behavior_tasks.base.schema import SHOPPER_COLUMNS
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, full_disk, quote
-from behavior_tasks.data.buckets import Summary, connect_spilling, event_facts, summarise, workers_for, write_sorted
+from behavior_tasks.data.buckets import Summary, connect_spilling, event_facts, summarise, write_sorted
 from behavior_tasks.data.keys import fingerprint, identity_key
 
 PSEUDONYM_LENGTH = 20
@@ -90,8 +90,8 @@ def identities_stage(job: Job) -> Output:
         )
         for source in bucket_files(cleaned.path / "events")
     ]
-    workers = workers_for(cleaned.manifest.rows.rows_out, most=job.config.engine.workers)
-    done = run_buckets(_replace_ids, jobs, workers=workers, what="identities")
+    rows = cleaned.manifest.rows.rows_out
+    done = run_buckets(_replace_ids, jobs, engine=job.config.engine, what="identities", rows=rows)
     shutil.rmtree(work)
     users = sum(part.users for part in done)
     assert _count_shoppers([bucket.out for bucket in jobs]) == users, "two users got the same pseudonym"

@@ -24,7 +24,7 @@ from behavior_tasks.base.progress import track
 from behavior_tasks.base.schema import EVENT_COLUMNS
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import PARQUET_OPTIONS, bucket_file, combine_hashes, full_disk, quote, write_parquet
-from behavior_tasks.data.buckets import Summary, connect_spilling, event_facts, summarise, workers_for, write_sorted
+from behavior_tasks.data.buckets import Summary, connect_spilling, event_facts, summarise, write_sorted
 from behavior_tasks.data.layout import Layout, read_layout
 from behavior_tasks.data.parse import make_action_words, parse_sql
 from behavior_tasks.data.quarantine import count_reasons, write_quarantine
@@ -190,8 +190,7 @@ def _write_events(work: Path, job: Job, *, rows: int) -> list[Summary]:
         )
         for number in range(job.config.engine.buckets)
     ]
-    workers = workers_for(rows, most=job.config.engine.workers)
-    return run_buckets(_write_bucket, jobs, workers=workers, what="ingest buckets")
+    return run_buckets(_write_bucket, jobs, engine=job.config.engine, what="ingest buckets", rows=rows)
 
 
 def _write_bucket(bucket: _Bucket) -> Summary:

@@ -131,7 +131,7 @@ def _work(
         )
         for number, bucket in enumerate(events)
     ]
-    return run_buckets(_work_bucket, jobs, workers=config.engine.workers, what="cutoffs")
+    return run_buckets(_work_bucket, jobs, engine=config.engine, what="cutoffs")
 
 
 def _work_bucket(bucket: _Bucket) -> _Counted:

@@ -302,7 +302,7 @@ def features_stage(job: Job) -> Output:
             )
         )
     ]
-    done = run_buckets(_work_bucket, jobs, workers=job.config.engine.workers, what="features")
+    done = run_buckets(_work_bucket, jobs, engine=job.config.engine, what="features")
     total = sum(rows for rows, _ in done)
     return Output(
         rows=Rows(unit_in="examples", unit_out="examples", rows_in=total, rows_out=total),

@@ -70,7 +70,7 @@ def verbalize_stage(job: Job) -> Output:
         )
         for number, (file, bucket) in enumerate(zip(bucket_files(examples), events, strict=True))
     ]
-    done = run_buckets(_work_bucket, jobs, workers=job.config.engine.workers, what="texts")
+    done = run_buckets(_work_bucket, jobs, engine=job.config.engine, what="texts")
     total = sum(rows for rows, _ in done)
     return Output(
         rows=Rows(unit_in="examples", unit_out="examples", rows_in=total, rows_out=total),

@@ -63,7 +63,7 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
             )
             for file, events in zip(bucket_files(features.path / "examples"), open_events(identities), strict=True)
         ]
-        parts = run_buckets(_write_bucket, buckets, workers=job.config.engine.workers, what="the champion's texts")
+        parts = run_buckets(_write_bucket, buckets, engine=job.config.engine, what="the champion's texts")
     return pd.concat(parts).set_index("example")["text"]
 
 

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from behavior_tasks.base.config import EngineConfig
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.errors import UserError
 
@@ -19,10 +20,10 @@ def refuse(job: int) -> int:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_stand_in_the_order_of_the_jobs(workers: int) -> None:
-    assert run_buckets(slow_first, [0, 1, 2, 3], workers=workers, what="squares") == [0, 1, 4, 9]
+    assert run_buckets(slow_first, [0, 1, 2, 3], engine=EngineConfig(workers=workers), what="squares") == [0, 1, 4, 9]
 
 
 def test_a_user_error_crosses_the_process_whole() -> None:
     with pytest.raises(UserError) as caught:
-        run_buckets(refuse, [1, 2], workers=2, what="refusals")
+        run_buckets(refuse, [1, 2], engine=EngineConfig(workers=2), what="refusals")
     assert str(caught.value) == str(UserError("bucket 1 is empty", found=0, expected=1, next_step="look"))
