@@ -199,9 +199,11 @@ class GateConfig(Section):
 class EngineConfig(Section):
     """Who does the work, and with how much."""
 
-    buckets: int = Field(4, ge=1, le=100_000, description="Shopper buckets; size them for 300,000 events each.")
+    buckets: int | None = Field(
+        None, ge=1, le=100_000, description="Shopper buckets; empty: one for every 300,000 events."
+    )
     workers: int = Field(2, ge=1, le=256, description="Processes that work on buckets at the same time.")
-    memory_mb: int = Field(2048, ge=256, description="DuckDB memory limit of each process, in MB.")
+    memory_mb: int = Field(1024, ge=256, description="DuckDB memory limit of each process, in MB.")
     min_free_disk_mb: int = Field(
         500, ge=0, description="Free space, in MB, that must remain before a stage starts to write."
     )

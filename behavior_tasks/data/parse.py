@@ -11,7 +11,7 @@ may be written with negative numbers; it is kept with positive ones. Local times
 back) are read as the second, those that never occur (clocks go forward) as one hour later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -54,14 +54,17 @@ def _plain(word: str) -> str:
     return "_".join(word.strip(WHITESPACE).lower().replace("-", " ").split())
 
 
-def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date) -> str:
+def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Collection[str] = ()) -> str:
     """Return the query that types and judges a batch.
 
-    The batch is a table `batch` of line, text, problem (a reason of the reader, or NULL), problem_found, and one
-    text column `raw_<name>` for each canonical column that the layout has. The query gives line, text, every
+    The batch is a table `batch` of position, line, problem (a reason of the reader, or NULL), problem_found, and one
+    text column `raw_<name>` for each canonical column that the layout has. The query gives position, line, every
     canonical column typed, reason (NULL for an event), found, and set_missing_age and set_missing_quantity.
+
+    Args:
+        plain: columns `raw_<name>` known to hold trimmed values and NULLs only; reading them costs less.
     """
-    raw = {c.name: _cell(f"raw_{c.name}") if c.name in layout.places else "NULL" for c in EVENT_COLUMNS}
+    raw = {c.name: _cell(f"raw_{c.name}", plain) if c.name in layout.places else "NULL" for c in EVENT_COLUMNS}
     typed = {
         **{c.name: f"{raw[c.name]}" for c in EVENT_COLUMNS if c.type == "VARCHAR"},
         "user_id": rf"regexp_replace({raw['user_id']}, '^([1-9]\d*)\.0+$', '\1')",
@@ -74,14 +77,14 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date) -> str:
     texts = ", ".join(f"{raw[name]} AS text_{name}" for name in ("action", "timestamp", "age", *NUMBERS))
     return f"""
         WITH cells AS (
-            SELECT line, text, problem, problem_found, {cells}, {texts} FROM batch
+            SELECT position, line, problem, problem_found, {cells}, {texts} FROM batch
         ), timed AS (
             SELECT cells.*, {_timestamp_sql(config)} AS timestamp, {_action_sql(config)} AS action
             FROM cells LEFT JOIN action_words ON word = {_PLAIN_ACTION}
         ), judged AS (
             SELECT *, {_reason_sql(config, read_on)} AS reason FROM timed
         )
-        SELECT line, text, user_id, timestamp, action, product_id, {_number_columns()}, category, brand, product_name, query,
+        SELECT position, line, user_id, timestamp, action, product_id, {_number_columns()}, category, brand, product_name, query,
             CASE WHEN age BETWEEN 0 AND 120 THEN age END AS age, gender, reason, {_found_sql()} AS found,
             text_age IS NOT NULL AND coalesce(age NOT BETWEEN 0 AND 120, true) AS set_missing_age,
             coalesce(quantity = 0, false) AS set_missing_quantity
@@ -92,7 +95,9 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date) -> str:
 _PLAIN_ACTION = r"regexp_replace(lower(text_action), '[\s-]+', '_', 'g')"
 
 
-def _cell(column: str) -> str:
+def _cell(column: str, plain: Collection[str]) -> str:
+    if column in plain:
+        return column
     trimmed = f"trim({column}, {literal(WHITESPACE)})"
     return f"CASE WHEN lower({trimmed}) NOT IN ({', '.join(map(literal, NULL_WORDS))}) THEN {trimmed} END"
 

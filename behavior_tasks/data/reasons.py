@@ -5,7 +5,8 @@ reasons that a kind of log is known for (`source.expected_reasons`) never count 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.errors import UserError
@@ -38,10 +39,14 @@ class ReasonCount:
 
     reason: str
     rows: int
-    lines: Sequence[int]
-    """The first lines, counted from 1."""
+    lines: Sequence[int | str]
+    """The first lines, counted from 1; `file:line` where several files are counted together."""
     example: str = ""
     """What was found in one of them, fit to be shown."""
+
+    def as_fact(self) -> dict[str, Any]:
+        """Return the count as JSON, to be read again by `ReasonCount(**fact)`."""
+        return asdict(self)
 
 
 def refuse_if_bad(counts: Sequence[ReasonCount], *, rows_in: int, config: SourceConfig, shown: str) -> None:

@@ -48,7 +48,7 @@ def write_log(path: Path, rows: Iterable[object], header: str = HEADER) -> Path:
 
 def run_to(
     last: str,
-    raw: Path,
+    raw: Path | str,
     home: Path,
     *,
     preset: str = "canonical",
@@ -57,13 +57,14 @@ def run_to(
     min_free_disk_mb: int = 0,
 ) -> Artifact:
     """Run the stages up to and including one; `work` may stand in for that one's function."""
-    config = load_config(preset, overrides={**SMALL, **(overrides or {})})
+    settings = {**SMALL, "engine.min_free_disk_mb": min_free_disk_mb, **(overrides or {})}
+    config = load_config(preset, overrides=settings)
     store = ArtifactStore(home / "artifacts", min_free_disk_mb=min_free_disk_mb)
-    hashes = hash_raw_files(raw, config, Home(home))
+    hashes = hash_raw_files(str(raw), config, Home(home))
     inputs: dict[str, Artifact] = {}
     for name, function in WORK.items():
         chosen = work if work and name == last else function
-        inputs[name] = _build(store, name, chosen, config, inputs, raw, Home(home), hashes)
+        inputs[name] = _build(store, name, chosen, config, inputs, str(raw), Home(home), hashes)
         if name == last:
             break
     return inputs[last]
@@ -97,7 +98,25 @@ def table(artifact: Artifact, files: str, columns: str = "*", order: str = "ALL"
 
 
 def events(artifact: Artifact, columns: str = "*", order: str = "ALL") -> list[tuple[object, ...]]:
-    return table(artifact, "events/*.parquet", columns, order)
+    """Return the events of `ingest` or `clean`; `user_id` may be asked for: the raw id behind a pseudonym."""
+    store, connection = ArtifactStore(artifact.path.parents[1]), connect()
+    if artifact.manifest.stage == "ingest":
+        runs = [f"{store.open(part.uri).path}/runs/*.parquet" for part in read_parts(artifact.path)]
+        source = f"(SELECT * FROM read_parquet({runs}))"
+    else:
+        source = f"({' UNION ALL '.join(f'({bucket.sql()})' for bucket in open_events(artifact))})"
+    if "user_id" in columns or "user_id" in order:
+        known = ", ".join(f"('{name}', '{pseudonym}')" for name, pseudonym in _raw_ids(artifact).items())
+        source = f"{source} JOIN (VALUES {known}) AS known(user_id, name) ON name = shopper"
+    return connection.execute(f"SELECT {columns} FROM {source} ORDER BY {order}").fetchall()
+
+
+def _raw_ids(artifact: Artifact) -> dict[str, str]:
+    """Return raw id → pseudonym for each word of the logs that were read into this state folder."""
+    home = Home(artifact.path.parents[2])
+    key = identity_key(home)
+    words = {word for log in READ.get(str(home.root), ()) for word in re.findall(r"[\w.-]+", log)}
+    return {word: pseudonym(word, key) for word in words}
 
 
 def reasons(artifact: Artifact) -> list[tuple[object, ...]]:
