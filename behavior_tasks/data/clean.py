@@ -30,7 +30,7 @@ from behavior_tasks.base.timeline import plan
 from behavior_tasks.data.buckets import connect_spilling, event_facts, workers_for
 from behavior_tasks.data.clean_bucket import Finish, Finished, Preparation, Prepared, finish_bucket, prepare_bucket
 from behavior_tasks.data.missing import SALE_SQL, active_rules, check_rules
-from behavior_tasks.data.outliers import WHOLE_LOG, Fit, fit_values
+from behavior_tasks.data.outliers import FACTORS, Fit, Fits, fit_amounts
 
 MOST_REPORTED = 100
 """Categories listed in the report, most replacements first; replaced.parquet has every replacement."""
@@ -65,7 +65,7 @@ def clean_stage(job: Job) -> Output:
     report = {
         "rows": rows.model_dump(),
         "missing": _missing_report(prepared, finished, config),
-        "outliers": _outlier_report(config, fits.get("outliers", ()), replaced, fit_until),
+        "outliers": _outlier_report(config, fits.get("outliers"), replaced, fit_until),
     }
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (job.out / "report.json").write_text(text + "\n", encoding="utf-8")
@@ -96,14 +96,15 @@ def _preparations(job: Job, work: Path) -> list[Preparation]:
     ]
 
 
-def _finish(bucket: Preparation, job: Job, work: Path, fits: Mapping[str, tuple[Fit, ...]]) -> Finish:
+def _finish(bucket: Preparation, job: Job, work: Path, fits: Mapping[str, Fits]) -> Finish:
     return Finish(
         prepared=bucket.out,
         out=job.out / "events" / bucket.source.name,
         replaced=work / "replaced" / bucket.source.name,
         spill=bucket.spill,
         memory_mb=bucket.memory_mb,
-        amounts=fits.get("outliers", ()),
+        config=job.config.clean,
+        amounts=fits.get("outliers"),
         medians={column: column_fits for column, column_fits in fits.items() if column != "outliers"},
     )
 
@@ -141,7 +142,7 @@ def _fit(
     config: CleanConfig,
     *,
     present: Sequence[str],
-) -> dict[str, tuple[Fit, ...]]:
+) -> dict[str, Fits]:
     """Fit what is needed: `outliers` for the amounts of sales, and each column whose rule is the median."""
     until = f"timestamp < TIMESTAMP '{fit_until}'" if fit_until else "true"
     wanted = {column: ("true", column) for column in active_rules(config.missing, present, kind="median")}
@@ -149,12 +150,12 @@ def _fit(
         wanted["outliers"] = (f"{SALE_SQL} AND amount > 0", "amount")
     fits = {}
     for name, (condition, column) in wanted.items():
-        counts = connection.execute(f"""
+        counts = f"""(
             SELECT category, CAST({column} AS DOUBLE) AS value, count(*) AS n
             FROM read_parquet([{", ".join(map(quote, bucket_files(folder)))}])
-            WHERE {until} AND {condition} AND {column} IS NOT NULL GROUP BY ALL ORDER BY category, value
-        """).fetchall()
-        fits[name] = tuple(fit_values(counts, config, with_bounds=name == "outliers"))
+            WHERE {until} AND {condition} AND {column} IS NOT NULL GROUP BY ALL
+        )"""
+        fits[name] = fit_amounts(connection, counts, config, with_bounds=name == "outliers")
     return fits
 
 
@@ -193,19 +194,20 @@ def _missing_report(
 
 
 def _outlier_report(
-    config: CleanConfig, fits: tuple[Fit, ...], replaced: Mapping[str, int], fit_until: datetime | None
+    config: CleanConfig, fits: Fits | None, replaced: Mapping[str, int], fit_until: datetime | None
 ) -> dict[str, Any]:
     """Return the method, the bounds of the whole log and of categories with replacements, and the counts."""
-    fitted = {fit.category: fit for fit in fits}
+    reported = list(replaced.items())[:MOST_REPORTED]
+    fitted = fits.of([None, *(category for category, _ in reported)]) if fits else {}
     return {
         "method": config.outliers,
-        "factor": config.outlier_factor,
+        "factor": config.outlier_factor or FACTORS.get(config.outliers),
         "fitted_before": fit_until.isoformat() if fit_until else None,
-        "whole_log": _fit_report(fitted.get(WHOLE_LOG)),
+        "whole_log": _fit_report(fitted.get(None)),
         "replaced": sum(replaced.values()),
         "by_category": {
             category: {"replaced": n, "fit": _fit_report(fitted.get(category)) or "whole log"}
-            for category, n in list(replaced.items())[:MOST_REPORTED]
+            for category, n in reported
         },
     }
 
@@ -213,5 +215,4 @@ def _outlier_report(
 def _fit_report(fit: Fit | None) -> dict[str, float | None] | None:
     if fit is None:
         return None
-    bounds = {"low": fit.bounds.low, "high": fit.bounds.high} if fit.bounds else {"low": None, "high": None}
-    return {"amounts": fit.values, "median": fit.median, **bounds}
+    return {"amounts": fit.values, "median": fit.median, "low": fit.low, "high": fit.high}

@@ -12,14 +12,13 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
-import pyarrow as pa
 
-from behavior_tasks.base.config import MissingRule
+from behavior_tasks.base.config import CleanConfig, MissingRule
 from behavior_tasks.base.schema import EVENT_COLUMNS
 from behavior_tasks.base.tables import quote, write_parquet
 from behavior_tasks.data.buckets import Summary, connect_spilling, summarise, write_sorted
 from behavior_tasks.data.missing import SALE_SQL, constants, lacks_sql
-from behavior_tasks.data.outliers import Fit
+from behavior_tasks.data.outliers import Fits, make_fit_table, outlying_sql, replaced_amount_sql
 
 EVENT_NAMES = ", ".join(c.name for c in EVENT_COLUMNS)
 DECIMALS = 6
@@ -66,9 +65,10 @@ class Finish:
     replaced: Path
     spill: Path
     memory_mb: int
-    amounts: tuple[Fit, ...]
-    """Bounds and medians of the amounts; empty: no outlier is looked for."""
-    medians: Mapping[str, tuple[Fit, ...]]
+    config: CleanConfig
+    amounts: Fits | None
+    """Bounds and medians of the amounts; None: no outlier is looked for."""
+    medians: Mapping[str, Fits]
     """By column whose rule is the median."""
 
 
@@ -114,7 +114,7 @@ def finish_bucket(job: Finish) -> Finished:
     """Write the clean events of a bucket, and the amounts that were replaced."""
     with connect_spilling(job.spill, memory_mb=job.memory_mb) as connection:
         connection.execute(f"CREATE TEMP TABLE events AS SELECT {EVENT_NAMES} FROM read_parquet({quote(job.prepared)})")
-        _replace_outliers(connection, job.amounts, job.replaced)
+        _replace_outliers(connection, job)
         filled = _fill(connection, {"price": PRICE, "quantity": QUANTITY}, "derived")
         for column, fits in job.medians.items():
             filled += _fill(connection, {column: _median_sql(connection, column, fits)}, "median")
@@ -141,51 +141,27 @@ def _fill(connection: duckdb.DuckDBPyConnection, values: Mapping[str, str], how:
     return +filled
 
 
-def _replace_outliers(connection: duckdb.DuckDBPyConnection, fits: tuple[Fit, ...], replaced: Path) -> None:
-    """Replace each amount of a sale outside its category's bounds by the category's median, and keep the original."""
-    _make_fits(connection, "amount_fits", fits)
-    fitted = "coalesce(own.{0}, whole.{0})"
-    low, high, median = (fitted.format(name) for name in ("low", "high", "median"))
+def _replace_outliers(connection: duckdb.DuckDBPyConnection, job: Finish) -> None:
+    """Replace each amount of a sale outside its category's bounds, and keep the original."""
+    fits = job.amounts or Fits.none()
+    make_fit_table(connection, "amount_fits", fits, "events")
     connection.execute(f"""
         CREATE TEMP TABLE judged AS
-        SELECT e.*, {low} AS low, {high} AS high, {median} AS median,
-            coalesce({SALE_SQL} AND amount > 0 AND (amount < {low} OR amount > {high}), false) AS outlying
-        FROM events AS e
-            LEFT JOIN amount_fits AS own ON own.category = e.category
-            LEFT JOIN amount_fits AS whole ON whole.category IS NULL
+        SELECT e.*, f.low, f.high, {outlying_sql()} AS outlying, {replaced_amount_sql(job.config)} AS replacement
+        FROM events AS e JOIN amount_fits AS f ON f.category IS NOT DISTINCT FROM e.category
     """)
     kept = """SELECT user_id, timestamp, action, product_id, category, 'amount' AS replaced_column,
-        amount AS original, median AS replacement, low, high FROM judged WHERE outlying ORDER BY ALL"""
-    write_parquet(connection, kept, replaced)
+        amount AS original, replacement, low, high FROM judged WHERE outlying ORDER BY ALL"""
+    write_parquet(connection, kept, job.replaced)
     connection.execute("DROP TABLE events")
     connection.execute(f"""
-        CREATE TEMP TABLE events AS
-        SELECT {EVENT_NAMES.replace("amount", "CASE WHEN outlying THEN median ELSE amount END AS amount")} FROM judged
+        CREATE TEMP TABLE events AS SELECT {EVENT_NAMES.replace("amount", "replacement AS amount")} FROM judged
     """)
 
 
-def _median_sql(connection: duckdb.DuckDBPyConnection, column: str, fits: tuple[Fit, ...]) -> str:
+def _median_sql(connection: duckdb.DuckDBPyConnection, column: str, fits: Fits) -> str:
     """Return the median of an event's category, else of the whole log, where the event lacks a value."""
-    table = f"{column}_medians"
-    _make_fits(connection, table, fits)
-    own = f"SELECT median FROM {table} AS m WHERE m.category = events.category"
-    whole = f"SELECT median FROM {table} AS m WHERE m.category IS NULL"
-    median = f"coalesce(({own}), ({whole}))"
-    if column == "age":
-        median = f"CAST(round({median}) AS INTEGER)"
+    make_fit_table(connection, f"{column}_medians", fits, "events")
+    own = f"SELECT median FROM {column}_medians AS m WHERE m.category IS NOT DISTINCT FROM events.category"
+    median = f"CAST(round(({own})) AS INTEGER)" if column == "age" else f"({own})"
     return f"CASE WHEN {lacks_sql(column)} THEN {median} END"
-
-
-def _make_fits(connection: duckdb.DuckDBPyConnection, name: str, fits: tuple[Fit, ...]) -> None:
-    """Make a table of fits: category (NULL: the whole log), median, low, high."""
-    table = pa.table(
-        {
-            "category": pa.array([fit.category for fit in fits], pa.string()),
-            "median": pa.array([fit.median for fit in fits], pa.float64()),
-            "low": pa.array([fit.bounds.low if fit.bounds else None for fit in fits], pa.float64()),
-            "high": pa.array([fit.bounds.high if fit.bounds else None for fit in fits], pa.float64()),
-        }
-    )
-    connection.register("fits_to_keep", table)
-    connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM fits_to_keep")
-    connection.unregister("fits_to_keep")
