@@ -228,7 +228,16 @@ class EngineConfig(Section):
     buckets: int | None = Field(
         None, ge=1, le=100_000, description="Shopper buckets; empty: one for every 300,000 events."
     )
-    workers: int = Field(2, ge=1, le=256, description="Processes that work on buckets at the same time.")
+    runner: Literal["local", "spark"] = Field(
+        "local", description="Who works on the buckets: processes of this machine, or Spark. Both write the same."
+    )
+    workers: int = Field(2, ge=1, le=256, description="Processes that work on buckets at the same time (local).")
+    spark_master: str = Field(
+        "local[2]", min_length=1, description="Spark's master, e.g. local[2], yarn or spark://host:7077."
+    )
+    spark_conf: dict[str, str] = Field(
+        default_factory=dict, description="Further settings of Spark, e.g. spark.executor.instances → 40."
+    )
     memory_mb: int = Field(1024, ge=256, description="DuckDB memory limit of each process, in MB.")
     min_free_disk_mb: int = Field(
         500, ge=0, description="Free space, in MB, that must remain before a stage starts to write."

@@ -1,15 +1,17 @@
 """The engine: who runs the buckets.
 
-A per-shopper step is one pure function of one bucket. The engine only decides which process calls it; here
-that is a pool of local processes. Results come back in bucket order, whatever order the work finished in.
+In comes one pure function with a job for every bucket; out come the results in the order of the jobs. The one thing
+to know: the engine decides only which process calls it, from a pool of this machine or of Spark, so both give the same.
 """
 
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 from behavior_tasks.base.config import EngineConfig
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.progress import track
 
 Job = TypeVar("Job")
@@ -30,17 +32,35 @@ def run_buckets(
 
     Args:
         function: picklable; reads and writes only what its job names.
-        engine: who works. With one worker, or a single job, that is the caller's own process.
+        engine: who works. A local runner with one worker, or a single job, works in the caller's own process.
         what: description for the progress bar.
-        rows: rows of all jobs together, where they are known; few rows are not worth many processes.
+        rows: rows of all jobs together, where they are known; few rows are not worth many local processes.
+
+    Raises:
+        UserError: whatever the function raises, or that a process died or Spark is not there.
     """
+    if engine.runner == "spark":
+        from behavior_tasks.base.spark import run_on_spark
+
+        return run_on_spark(function, jobs, engine=engine, what=what, rows=rows)
     workers = min(engine.workers if rows is None else workers_for(rows, most=engine.workers), len(jobs))
+    # Buckets are cut by a hash, so they are about equal.
+    amounts = [rows / len(jobs)] * len(jobs) if rows and jobs else None
     if workers <= 1:
-        return list(track(map(function, jobs), what=what, total=len(jobs)))
+        return list(track(map(function, jobs), what=what, total=len(jobs), unit="rows", amounts=amounts))
     # A fresh interpreter per worker: forking a process that runs DuckDB or torch threads can hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
-        return list(track(pool.map(function, jobs), what=what, total=len(jobs)))
+    try:
+        with ProcessPoolExecutor(max_workers=workers, mp_context=context) as pool:
+            done = pool.map(function, jobs)
+            return list(track(done, what=what, total=len(jobs), unit="rows", amounts=amounts))
+    except BrokenProcessPool:
+        raise UserError(
+            f"A process that worked on {what} was killed.",
+            found=f"{workers} processes with up to {engine.memory_mb} MB each for DuckDB alone",
+            expected="memory for all of them; the system kills a process when there is none left",
+            next_step="lower engine.workers or engine.memory_mb, or raise engine.buckets, then run again",
+        ) from None
 
 
 def workers_for(rows: int, *, most: int) -> int:

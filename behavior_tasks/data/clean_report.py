@@ -15,9 +15,11 @@ from behavior_tasks.base.schema import EVENT_COLUMNS
 from behavior_tasks.base.tables import connect
 from behavior_tasks.base.timeline import Timeline
 from behavior_tasks.data.events import BucketEvents
-from behavior_tasks.data.outliers import Fits
+from behavior_tasks.data.outliers import FACTORS, Fit, Fits
 
 MOST_REPORTED = 100
+WHOLE_LOG = None
+"""The category under which the fit of the whole log stands."""
 HOW = ("derived", "constant", "forward_fill", "interpolate", "median")
 
 
@@ -66,16 +68,22 @@ def outlier_report(
     config: CleanConfig, fits: Fits | None, replaced: Mapping[str, int], timeline: Timeline | None
 ) -> dict[str, Any]:
     """Return the method, the bounds of the whole log and of categories with replacements, and the counts."""
+    named = dict(list(replaced.items())[:MOST_REPORTED])
+    fitted = fits.of([WHOLE_LOG, *named]) if fits else {}
     return {
         "method": config.outliers,
         "scale": config.outlier_scale,
-        "factor": config.outlier_factor,
+        "factor": config.outlier_factor or FACTORS.get(config.outliers),
         "replaced_by": config.outlier_replace,
         "fitted_before": timeline.fit_until.isoformat() if timeline else None,
-        "whole_log": fits.shown(None) if fits else None,
+        "whole_log": _shown(fitted.get(WHOLE_LOG)),
         "replaced": sum(replaced.values()),
         "by_category": {
-            category: {"replaced": n, "fit": (fits.shown(category) if fits else None) or "of its parent, or whole log"}
-            for category, n in list(replaced.items())[:MOST_REPORTED]
+            category: {"replaced": n, "fit": _shown(fitted.get(category)) or "of a parent, or the whole log"}
+            for category, n in named.items()
         },
     }
+
+
+def _shown(fit: Fit | None) -> dict[str, float | None] | None:
+    return {"amounts": fit.values, "median": fit.median, "low": fit.low, "high": fit.high} if fit else None

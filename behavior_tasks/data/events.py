@@ -19,7 +19,7 @@ from behavior_tasks.base.config import CleanConfig, MissingRule
 from behavior_tasks.base.schema import SHOPPER_COLUMNS, order_sql
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_query, quote
 from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, fill_sequences_sql, lacks_sql
-from behavior_tasks.data.outliers import outlying_sql, replaced_amount_sql
+from behavior_tasks.data.outliers import replaced_amount_sql
 from behavior_tasks.data.ranges import Range, split_ranges
 
 INDEX_FILE = "events.json"
@@ -83,7 +83,7 @@ def _fitted_sql(query: str, index: EventIndex, folder: Path) -> str:
     if index.bounded:
         amount = replaced_amount_sql(index.clean)
         bounds = f"(SELECT category AS of, low, high, median FROM read_parquet({quote(folder / BOUNDS_FILE)}))"
-        query = f"""SELECT {NAMES.replace("amount", f"CASE WHEN {outlying_sql()} THEN {amount} ELSE amount END AS amount")}
+        query = f"""SELECT {NAMES.replace("amount", f"{amount} AS amount")}
             FROM ({query}) LEFT JOIN {bounds} ON of IS NOT DISTINCT FROM category"""
     query = _coalesced(query, {"price": PRICE, "quantity": QUANTITY})
     for column in index.medians:

@@ -27,7 +27,7 @@ from behavior_tasks.data.inputs import RawFile, check_unchanged
 from behavior_tasks.data.keys import fingerprint
 from behavior_tasks.data.layout import layout_of
 from behavior_tasks.data.quarantine import write_quarantine
-from behavior_tasks.data.readers import Piece, detect, plan_pieces
+from behavior_tasks.data.pieces import Piece, detect, plan_pieces
 
 STAGE = "ingest-part"
 JUDGED_LATER = ("max_bad_fraction", "expected_reasons", "query")
@@ -105,7 +105,7 @@ def _work(job: PartJob, out: Path) -> Output:
     done = run_buckets(ingest_piece, jobs, engine=job.engine, what=f"ingest {job.file.name}", rows=_guess_rows(job))
     done = _chain(jobs, done)
     check_unchanged(job.file)
-    first_lines = [sum(part.lines for part in done[:number]) for number in range(len(done))]
+    first_lines = [sum(part.end.lines for part in done[:number]) for number in range(len(done))]
     with connect_spilling(work / "spill", memory_mb=job.engine.memory_mb) as connection:
         aside = [(piece.aside, line) for piece, line in zip(jobs, first_lines, strict=True)]
         reasons = write_quarantine(connection, aside, out / "quarantine.parquet")
@@ -118,7 +118,7 @@ def _work(job: PartJob, out: Path) -> Output:
         rows=Rows(unit_in="rows", unit_out="rows", rows_in=rows_in, rows_out=rows_out, removed=removed),
         facts={
             **facts,
-            "lines": sum(part.lines for part in done),
+            "lines": sum(part.end.lines for part in done),
             "read_on": job.read_on.isoformat(),
             "set_missing": {column: set_missing[column] for column in sorted(+set_missing)},
             "reasons": [count.as_fact() for count in reasons],
@@ -150,8 +150,8 @@ def _chain(jobs: list[PieceJob], done: Sequence[PieceDone]) -> list[PieceDone]:
     """Read again what began in the middle of a record that runs over the cut before it."""
     chained = list(done[:1])
     for job, part in zip(jobs[1:], done[1:], strict=True):
-        start = chained[-1].next_start
-        if part.start != start:
+        start = chained[-1].end.next_start
+        if part.end.start != start:
             job.events.unlink()
             job.aside.unlink()
             part = ingest_piece(replace(job, start=start))

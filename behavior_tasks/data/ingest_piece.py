@@ -20,7 +20,9 @@ from behavior_tasks.data.buckets import connect_spilling
 from behavior_tasks.data.identities import replace_ids
 from behavior_tasks.data.layout import Layout
 from behavior_tasks.data.parse import make_action_words, parse_sql
-from behavior_tasks.data.readers import Block, Piece, read_piece
+from behavior_tasks.data.blocks import Block
+from behavior_tasks.data.pieces import Piece, PieceEnd
+from behavior_tasks.data.readers import read_piece
 
 RUN_OPTIONS = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 8192"
 """Small row groups, so that who reads a range of shoppers reads little else."""
@@ -52,10 +54,7 @@ class PieceDone:
     """What one piece gave."""
 
     rows: int
-    lines: int
-    """Physical lines."""
-    next_start: int
-    """Where the next piece's first record begins."""
+    end: PieceEnd
     set_missing: Counter[str]
     """Values that were no possible age or quantity, by column."""
 
@@ -77,17 +76,15 @@ def ingest_piece(job: PieceJob) -> PieceDone:
             is_first=job.is_first,
             start=job.start,
         )
-        while True:
-            try:
-                block = next(blocks)
-            except StopIteration as stop:
-                end = stop.value
-                break
-            counts += _keep(connection, block, job)
+        for block in blocks:
+            if isinstance(block, PieceEnd):
+                end = block
+            else:
+                counts += _keep(connection, block, job)
         write_run(connection, f"SELECT {PARSED_NAMES} FROM events ORDER BY shopper", job.events)
         write_parquet(connection, "SELECT * FROM aside ORDER BY line", job.aside)
     rows = counts.pop("rows", 0)
-    return PieceDone(rows=rows, lines=end.lines, next_start=end.next_start, set_missing=counts)
+    return PieceDone(rows=rows, end=end, set_missing=counts)
 
 
 def write_run(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
