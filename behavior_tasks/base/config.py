@@ -5,23 +5,19 @@ are found at once, each named with the nearest valid key, and reported in a sing
 """
 
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
-from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from behavior_tasks.base.errors import UserError, nearest
+from behavior_tasks.base.section import Section
+from behavior_tasks.base.source_config import SideTable, SourceConfig
+
+__all__ = ["Config", "Section", "SideTable", "SourceConfig", "load_config", "presets"]
 
 PRESETS_FOLDER = Path(__file__).resolve().parents[2] / "conf"
-
-
-class Section(BaseModel):
-    """Common rules: values never change, unknown keys are refused, every field says what it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SimulateConfig(Section):
@@ -34,69 +30,6 @@ class SimulateConfig(Section):
     rollouts: int = Field(
         200, ge=10, le=100_000, description="Futures simulated per shopper to know the best possible score."
     )
-
-
-class SourceConfig(Section):
-    """How to read the log: which columns, words, time format and file format it has."""
-
-    columns: dict[str, str | None] = Field(
-        default_factory=dict,
-        description="Canonical column → the file's column. Columns of the same name need no entry; null: ignore.",
-    )
-    header: list[str] | None = Field(
-        None, description="Column names, in order, of a file that has no header line; empty: the file has one."
-    )
-    actions: dict[str, str] = Field(
-        default_factory=dict, description="The file's action word → one of the canonical actions."
-    )
-    action_prefixes: dict[str, str] = Field(
-        default_factory=dict,
-        description="For files without an action column: start of the action column's value → canonical action.",
-    )
-    default_action: str | None = Field(
-        None, description="Action of every row that no word or prefix matches; empty: such rows are refused."
-    )
-    time_format: str = Field(
-        "unix_seconds",
-        description="unix_seconds, unix_milliseconds, iso, or a strptime format such as %Y-%m-%d %H:%M:%S.",
-    )
-    timezone: str = Field("UTC", description="Zone of local timestamps and of midnight, e.g. Europe/London.")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="One character between columns.")
-    encoding: str = Field("utf-8", description="Text encoding of the file, e.g. utf-8 or gb18030.")
-    period_start: date | None = Field(
-        None, description="First local day of the log (YYYY-MM-DD); earlier rows go to quarantine."
-    )
-    period_end: date | None = Field(
-        None, description="Last local day of the log (YYYY-MM-DD); later rows go to quarantine."
-    )
-    max_amount: float = Field(
-        1_000_000, gt=0, description="A price or amount above this is absurd and goes to quarantine."
-    )
-    max_bad_fraction: float = Field(
-        0.05, ge=0, le=1, description="The run fails when more than this share of the rows is bad."
-    )
-    expected_reasons: list[str] = Field(
-        default_factory=list,
-        description="Quarantine reasons that this kind of log is known for; they do not count as bad.",
-    )
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError("is not a time zone such as UTC or Asia/Shanghai") from error
-        return value
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        try:
-            "".encode(value)
-        except LookupError as error:
-            raise ValueError("is not a text encoding such as utf-8 or gb18030") from error
-        return value
 
 
 class MissingRule(Section):

@@ -20,6 +20,14 @@ import pyarrow as pa
 
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.schema import EVENT_COLUMNS
+from behavior_tasks.data.codes import (
+    age_sql,
+    dated_format,
+    gender_sql,
+    has_odd_age_sql,
+    literal,
+    timestamp_text_sql,
+)
 from behavior_tasks.data.layout import SYNONYMS, Layout
 
 NULL_WORDS = ("", "null", "none", "nan", r"\n")
@@ -32,11 +40,6 @@ LARGEST_SECONDS = 1e11
 """The year 5138 in seconds, March 1973 in milliseconds: it divides the two units."""
 LARGEST_MILLISECONDS = 1e14
 FOUND_LENGTH = 200
-
-
-def literal(text: str) -> str:
-    """Return text as a SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def make_action_words(connection: duckdb.DuckDBPyConnection, config: SourceConfig) -> None:
@@ -68,10 +71,10 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Col
     typed = {
         **{c.name: f"{raw[c.name]}" for c in EVENT_COLUMNS if c.type == "VARCHAR"},
         "user_id": rf"regexp_replace({raw['user_id']}, '^([1-9]\d*)\.0+$', '\1')",
-        "gender": f"lower({raw['gender']})",
+        "gender": gender_sql(raw["gender"], config),
         "timestamp": raw["timestamp"],
         **{name: f"try_cast({raw[name]} AS DOUBLE)" for name in NUMBERS},
-        "age": f"try_cast(floor(try_cast({raw['age']} AS DOUBLE)) AS INTEGER)",
+        "age": age_sql(raw["age"], config),
     }
     cells = ", ".join(f"{sql} AS {name}" for name, sql in typed.items() if name not in {"action", "timestamp"})
     texts = ", ".join(f"{raw[name]} AS text_{name}" for name in ("action", "timestamp", "age", *NUMBERS))
@@ -86,7 +89,7 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Col
         )
         SELECT position, line, user_id, timestamp, action, product_id, {_number_columns()}, category, brand, product_name, query,
             CASE WHEN age BETWEEN 0 AND 120 THEN age END AS age, gender, reason, {_found_sql()} AS found,
-            text_age IS NOT NULL AND coalesce(age NOT BETWEEN 0 AND 120, true) AS set_missing_age,
+            {has_odd_age_sql("text_age", config)} AS set_missing_age,
             coalesce(quantity = 0, false) AS set_missing_quantity
         FROM judged
     """
@@ -122,7 +125,8 @@ def _timestamp_sql(config: SourceConfig) -> str:
     if config.time_format == "iso":
         # A text without an offset gets the session's zone, which the stage sets to the shop's.
         return "timezone('UTC', try_cast(text_timestamp AS TIMESTAMPTZ))"
-    parsed = f"try_strptime(text_timestamp, {literal(config.time_format)})"
+    text = timestamp_text_sql("text_timestamp", config)
+    parsed = f"try_strptime({text}, {literal(dated_format(config))})"
     if "%z" in config.time_format or "%Z" in config.time_format:
         return f"timezone('UTC', {parsed})"
     return f"timezone('UTC', timezone({zone}, {parsed}))"
@@ -147,6 +151,7 @@ def _reason_sql(config: SourceConfig, read_on: date) -> str:
     return f"""CASE
         WHEN problem IS NOT NULL THEN problem
         WHEN user_id IS NULL THEN 'missing_user_id'
+        {_ignored_sql(config)}
         WHEN action IS NULL THEN 'unknown_action'
         WHEN product_id IS NULL AND action <> 'search' THEN 'missing_product_id'
         {_unit_sql(config)}
@@ -158,6 +163,12 @@ def _reason_sql(config: SourceConfig, read_on: date) -> str:
         WHEN action <> 'return' AND ({negative}) THEN 'negative_amount'
         WHEN {absurd} THEN 'absurd_amount'
     END"""
+
+
+def _ignored_sql(config: SourceConfig) -> str:
+    """Words that the settings set aside, even where they could be understood."""
+    words = ", ".join(literal(_plain(word)) for word in config.ignored_actions)
+    return f"WHEN {_PLAIN_ACTION} IN ({words}) THEN 'ignored_action'" if words else ""
 
 
 def _unit_sql(config: SourceConfig) -> str:
@@ -200,7 +211,7 @@ def _found_sql() -> str:
     return f"""left(CASE
         WHEN reason IS NULL THEN NULL
         WHEN problem IS NOT NULL THEN problem_found
-        WHEN reason = 'unknown_action' THEN coalesce(text_action, 'nothing')
+        WHEN reason IN ('ignored_action', 'unknown_action') THEN coalesce(text_action, 'nothing')
         WHEN reason IN ('missing_user_id', 'missing_product_id') THEN 'nothing'
         WHEN reason IN ('bad_number', 'negative_amount', 'absurd_amount') THEN concat_ws(', ', {numbers})
         ELSE coalesce(text_timestamp, 'nothing')

@@ -17,6 +17,7 @@ REASONS: Mapping[str, str] = {
     "cell_too_long": "check these lines; a quote or a line end is missing",
     "wrong_column_count": "check source.delimiter, and that texts with it are quoted",
     "missing_user_id": "if they are anonymous visits: --set source.expected_reasons=[missing_user_id]",
+    "ignored_action": "named in source.ignored_actions; take it out there to map it instead",
     "unknown_action": "map the words: --set 'source.actions={word: purchase, …}'",
     "missing_product_id": "every action but a search needs a product",
     "bad_timestamp": "set source.time_format: unix_seconds, unix_milliseconds, iso, or one such as %Y-%m-%d %H:%M:%S",
@@ -55,7 +56,7 @@ def refuse_if_bad(counts: Sequence[ReasonCount], *, rows_in: int, config: Source
     Raises:
         UserError: with a table of reasons, most frequent first.
     """
-    bad = sum(c.rows for c in counts if c.reason not in config.expected_reasons)
+    bad = sum(c.rows for c in counts if c.reason not in config.reasons_that_are_not_bad)
     aside = sum(c.rows for c in counts)
     if rows_in == 0:
         raise UserError(
@@ -88,7 +89,7 @@ def _table(counts: Sequence[ReasonCount], rows_in: int, config: SourceConfig) ->
     for count in _by_count(counts)[:MOST_SHOWN]:
         more = ", …" if count.rows > len(count.lines) else ""
         where = ", ".join(map(str, count.lines)) + more
-        expected = " (expected)" if count.reason in config.expected_reasons else ""
+        expected = " (expected)" if count.reason in config.reasons_that_are_not_bad else ""
         example = f"  {count.example}" if count.example else ""
         lines.append(f"{count.reason:<25}{count.rows:>10,}{count.rows / rows_in:>8.1%}  {where}{expected}{example}")
     if len(counts) > MOST_SHOWN:
@@ -97,5 +98,5 @@ def _table(counts: Sequence[ReasonCount], rows_in: int, config: SourceConfig) ->
 
 
 def _advice(counts: Sequence[ReasonCount], config: SourceConfig) -> str:
-    bad = [c for c in _by_count(counts) if c.reason not in config.expected_reasons][:MOST_SHOWN]
+    bad = [c for c in _by_count(counts) if c.reason not in config.reasons_that_are_not_bad][:MOST_SHOWN]
     return "\n".join(f"{c.reason}: {REASONS[c.reason]}" for c in bad)
