@@ -82,18 +82,12 @@ def clean_range(job: RangeJob) -> RangeDone:
     """Write the clean events of one range, its sales, and what was set apart."""
     with connect_spilling(job.spill, memory_mb=job.memory_mb) as connection:
         rows_in, removed = _read_different(connection, job)
-        columns = ", ".join(f"{c.name} {c.type}" for c in PARSED_COLUMNS)
+        columns = ", ".join(f"{c.name} {c.type}" for c in SHOPPER_COLUMNS)
         connection.execute(f"CREATE TEMP TABLE apart (reason VARCHAR, {columns})")
         removed += _set_apart_by_context(connection, job)
-        filled = fill(connection, {"amount": AMOUNT}, "derived")
-        filled += fill(connection, constants(job.rules.constants), "constant")
-        filled += fill(connection, {"amount": AMOUNT}, "derived")
+        filled = _fill_gaps(connection, job.rules)
         for column in job.rules.drops:
             removed[f"missing_{column}"] += _set_apart(connection, f"missing_{column}", lacks_sql(column))
-        # These follow on reading, when outlying amounts are replaced; how many do is known already.
-        for column, value in (("price", PRICE), ("quantity", QUANTITY)):
-            condition = f"{column} IS NULL AND ({value}) IS NOT NULL"
-            filled[f"derived.{column}"] = _count(connection, f"SELECT count(*) FROM events WHERE {condition}")
         order = order_sql(SHOPPER_COLUMNS)
         write_run(connection, f"SELECT {SHOPPER_NAMES} FROM events ORDER BY {order}", job.events)
         sales = f"SELECT {', '.join(SALE_COLUMNS)} FROM events WHERE {SALE_SQL} AND amount > 0 ORDER BY ALL"
@@ -116,9 +110,7 @@ def _read_different(connection: duckdb.DuckDBPyConnection, job: RangeJob) -> tup
     if others:
         connection.execute(f"CREATE TEMP TABLE others AS {' UNION ALL '.join(others)}")
         before = f"SELECT {PARSED_NAMES} FROM others WHERE before"
-        connection.execute(f"CREATE TEMP TABLE mine AS SELECT {PARSED_NAMES} FROM events EXCEPT {before}")
-        connection.execute("DROP TABLE events")
-        connection.execute("ALTER TABLE mine RENAME TO events")
+        _replace_events(connection, f"SELECT {PARSED_NAMES} FROM events EXCEPT {before}")
     different = _count(connection, "SELECT count(*) FROM events")
     return rows_in, Counter({DUPLICATE: rows_in - different})
 
@@ -137,8 +129,12 @@ def _set_apart_by_context(connection: duckdb.DuckDBPyConnection, job: RangeJob) 
                 PARTITION BY shopper, action, product_id, query ORDER BY {order_sql(PARSED_COLUMNS)}
             ) <= {microseconds}""")
     if job.rules.bot_events_per_day:
+        # Hardly any shopper has so many events at all, and to count shoppers is cheaper than to count their days.
+        most = job.rules.bot_events_per_day
+        busy = f"SELECT shopper FROM ({whole}) GROUP BY shopper HAVING count(*) > {most}"
         connection.execute(f"""CREATE TEMP TABLE bots AS SELECT shopper, {_day(job)} AS day FROM ({whole})
-            GROUP BY ALL HAVING count(*) > {job.rules.bot_events_per_day}""")
+            WHERE shopper IN ({busy}) GROUP BY ALL HAVING count(*) > {most}""")
+    if job.rules.bot_events_per_day and _count(connection, "SELECT count(*) FROM bots"):
         removed[BOT] = _set_apart(connection, BOT, f"(shopper, {_day(job)}) IN (SELECT (shopper, day) FROM bots)")
     if job.rules.double_click_seconds:
         same = " AND ".join(f"c.{c.name} IS NOT DISTINCT FROM events.{c.name}" for c in PARSED_COLUMNS)
@@ -155,26 +151,44 @@ def _set_apart(connection: duckdb.DuckDBPyConnection, reason: str, condition: st
     """Move the events that meet a condition to the table `apart`; return how many."""
     count = _count(connection, f"SELECT count(*) FROM events WHERE {condition}")
     if count:
-        connection.execute(f"INSERT INTO apart SELECT '{reason}', {PARSED_NAMES} FROM events WHERE {condition}")
-        kept = f"SELECT {PARSED_NAMES} FROM events WHERE NOT coalesce({condition}, false)"
-        connection.execute(f"CREATE TEMP TABLE kept AS {kept}")
-        connection.execute("DROP TABLE events")
-        connection.execute("ALTER TABLE kept RENAME TO events")
+        connection.execute(f"INSERT INTO apart SELECT '{reason}', {SHOPPER_NAMES} FROM events WHERE {condition}")
+        _replace_events(connection, f"SELECT {PARSED_NAMES} FROM events WHERE NOT coalesce({condition}, false)")
     return count
 
 
-def fill(connection: duckdb.DuckDBPyConnection, values: Mapping[str, str], how: str) -> Counter[str]:
-    """Fill missing values of the table `events` from SQL expressions; return how many, by `how.column`."""
-    filled: Counter[str] = Counter()
-    for column, value in values.items():
-        condition = f"{column} IS NULL AND ({value}) IS NOT NULL"
-        filled[f"{how}.{column}"] = _count(connection, f"SELECT count(*) FROM events WHERE {condition}")
-    if filled.total():
+def _fill_gaps(connection: duckdb.DuckDBPyConnection, rules: Rules) -> Counter[str]:
+    """Fill amounts and constants in the table `events`; return how many values, by `how.column`."""
+    steps = [("derived", {"amount": AMOUNT}), ("constant", constants(rules.constants)), ("derived", {"amount": AMOUNT})]
+    query = f"SELECT {PARSED_NAMES} FROM events"
+    counts: list[str] = []
+    queries: list[str] = []
+    names: list[str] = []
+    for how, values in steps:
+        for column, value in values.items():
+            names.append(f"{how}.{column}")
+            counts.append(f"count(*) FILTER ({column} IS NULL AND ({value}) IS NOT NULL)")
+            queries.append(query)
         filling = ", ".join(f"coalesce({column}, {value}) AS {column}" for column, value in values.items())
-        connection.execute(f"CREATE TEMP TABLE filled AS SELECT * REPLACE ({filling}) FROM events")
-        connection.execute("DROP TABLE events")
-        connection.execute("ALTER TABLE filled RENAME TO events")
+        query = f"SELECT * REPLACE ({filling}) FROM ({query})" if filling else query
+    # Price and quantity follow on reading, when outlying amounts are replaced; how many do is known already.
+    for column, value in (("price", PRICE), ("quantity", QUANTITY)):
+        names.append(f"derived.{column}")
+        counts.append(f"count(*) FILTER ({column} IS NULL AND ({value}) IS NOT NULL)")
+        queries.append(query)
+    each = ", ".join(f"(SELECT {count} FROM ({source}))" for count, source in zip(counts, queries, strict=True))
+    filled: Counter[str] = Counter()
+    for name, count in zip(names, connection.execute(f"SELECT {each}").fetchall()[0], strict=True):
+        filled[name] += count
+    if any(count for name, count in filled.items() if name not in {"derived.price", "derived.quantity"}):
+        _replace_events(connection, query)
     return +filled
+
+
+def _replace_events(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Make what a query over the table `events` gives the new table `events`."""
+    connection.execute(f"CREATE TEMP TABLE renewed AS {query}")
+    connection.execute("DROP TABLE events")
+    connection.execute("ALTER TABLE renewed RENAME TO events")
 
 
 def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:

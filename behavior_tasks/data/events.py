@@ -5,7 +5,6 @@ event once, in order, and what is fitted on the train period of the whole log (b
 reading, so that a new night, with new bounds, writes no old event again.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -7,9 +7,11 @@ night, is not read again.
 
 import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
@@ -26,6 +28,7 @@ from behavior_tasks.data.reasons import ReasonCount, refuse_if_bad
 from behavior_tasks.data.side_tables import side_table_hashes
 from behavior_tasks.data.sources import find_files, shown_input
 
+SEE = "\n`behavior quarantine` shows these rows"
 log = logging.getLogger("behavior")
 
 
@@ -48,13 +51,25 @@ def ingest_stage(job: Job) -> Output:
         quarantine = job.out / "quarantine.parquet"
         join_quarantines(connection, {name: a.path / "quarantine.parquet" for name, a in found.items()}, quarantine)
     rows_in = sum(part.rows_in for part in parts)
-    shown = shown_input(job)
-    refuse_if_bad(reasons, rows_in=rows_in, config=job.config.source, shown=shown, rejects=job.rejects, table=quarantine)
+    _leave_rejects(quarantine, job)
+    refuse_if_bad(reasons, rows_in=rows_in, config=job.config.source, shown=shown_input(job), see=SEE)
+    _forget_rejects(job)
     (job.out / PARTS_FILE).write_text(json.dumps([p.model_dump(mode="json") for p in parts], indent=2), encoding="utf-8")
     removed = {count.reason: count.rows for count in reasons}
     rows = Rows(unit_in="rows", unit_out="rows", rows_in=rows_in, rows_out=sum(p.rows for p in parts), removed=removed)
     log.info("ingest: %d rows of %d files, %d events, quarantined: %s", rows_in, len(parts), rows.rows_out, removed)
     return Output(rows=rows, facts=_facts(parts, found))
+
+
+def _leave_rejects(quarantine: Path, job: Job) -> None:
+    """Keep the table where it is found when the log is refused; an accepted log has it in its artifact."""
+    if job.rejects is not None:
+        shutil.copyfile(quarantine, job.rejects)
+
+
+def _forget_rejects(job: Job) -> None:
+    if job.rejects is not None:
+        job.rejects.unlink(missing_ok=True)
 
 
 def _part_jobs(job: Job) -> list[PartJob]:

@@ -20,14 +20,14 @@ from behavior_tasks.base.code import code_digest
 from behavior_tasks.base.config import EngineConfig, SourceConfig
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.schema import ACTIONS, PARSED_COLUMNS
-from behavior_tasks.base.tables import bucket_file, bucket_files, quote, write_parquet
+from behavior_tasks.base.tables import bucket_file, bucket_files, quote
 from behavior_tasks.data.buckets import connect_spilling
 from behavior_tasks.data.ingest_piece import PieceDone, PieceJob, ingest_piece
 from behavior_tasks.data.inputs import RawFile, check_unchanged
 from behavior_tasks.data.keys import fingerprint
 from behavior_tasks.data.layout import layout_of
-from behavior_tasks.data.quarantine import write_quarantine
 from behavior_tasks.data.pieces import Piece, detect, plan_pieces
+from behavior_tasks.data.quarantine import write_quarantine
 
 STAGE = "ingest-part"
 JUDGED_LATER = ("max_bad_fraction", "expected_reasons", "query")

@@ -33,6 +33,7 @@ from behavior_tasks.data.layout import SYNONYMS, Layout
 NULL_WORDS = ("", "null", "none", "nan", r"\n")
 """Lower-case cells that mean a missing value; `\\N` is how databases export NULL."""
 WHITESPACE = " \t\r\n\u00a0\u3000"
+MISSING = "CAST(NULL AS VARCHAR)"
 NUMBERS = ("quantity", "price", "amount")
 EARLIEST = "TIMESTAMP '1990-01-01'"
 """No shop kept a log of events before; such a time is a default value or another unit."""
@@ -67,7 +68,7 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Col
     Args:
         plain: columns `raw_<name>` known to hold trimmed values and NULLs only; reading them costs less.
     """
-    raw = {c.name: _cell(f"raw_{c.name}", plain) if c.name in layout.places else "NULL" for c in EVENT_COLUMNS}
+    raw = {c.name: _cell(f"raw_{c.name}", plain) if c.name in layout.places else MISSING for c in EVENT_COLUMNS}
     typed = {
         **{c.name: f"{raw[c.name]}" for c in EVENT_COLUMNS if c.type == "VARCHAR"},
         "user_id": rf"regexp_replace({raw['user_id']}, '^([1-9]\d*)\.0+$', '\1')",

@@ -50,7 +50,9 @@ class ReasonCount:
         return asdict(self)
 
 
-def refuse_if_bad(counts: Sequence[ReasonCount], *, rows_in: int, config: SourceConfig, shown: str) -> None:
+def refuse_if_bad(
+    counts: Sequence[ReasonCount], *, rows_in: int, config: SourceConfig, shown: str, see: str = ""
+) -> None:
     """Let the run fail when too many rows are bad, or none is left.
 
     Raises:
@@ -69,7 +71,7 @@ def refuse_if_bad(counts: Sequence[ReasonCount], *, rows_in: int, config: Source
             f"{bad:,} of {rows_in:,} rows of {shown} are bad ({bad / rows_in:.1%}).",
             found=_table(counts, rows_in, config),
             expected=f"at most {config.max_bad_fraction:.1%} (source.max_bad_fraction)",
-            next_step=_advice(counts, config),
+            next_step=_advice(counts, config) + see,
         )
     if aside == rows_in:
         raise UserError(

@@ -85,7 +85,7 @@ def _build(name: str, run: Run, uris: list[str]) -> Built:
             today=run.record.day,
             raw=raw,
             outside=outside,
-            rejects=run.folder / REJECTS,
+            rejects=run.rejects,
         )
         return work(job)
 

@@ -1,6 +1,7 @@
 """The data stages without the pipeline: each built into a store below a test's own folder."""
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,8 +14,11 @@ from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.data.clean import clean_stage
-from behavior_tasks.data.identities import identities_stage
+from behavior_tasks.data.events import open_events
+from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.ingest import ingest_stage
+from behavior_tasks.data.keys import identity_key
+from behavior_tasks.data.parts import read_parts
 from behavior_tasks.data.sources import hash_raw_files, source_stage
 
 TODAY = date(2026, 11, 23)
@@ -22,9 +26,10 @@ WORK: dict[str, Callable[[Job], Output]] = {
     "source": source_stage,
     "ingest": ingest_stage,
     "clean": clean_stage,
-    "identities": identities_stage,
 }
 HEADER = "user_id,action,product_id,timestamp"
+READ: dict[str, set[str]] = {}
+"""State folder → texts of the logs that were read into it."""
 SMALL = {"engine.buckets": 2, "engine.workers": 1}
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -60,6 +65,8 @@ def run_to(
     settings = {**SMALL, "engine.min_free_disk_mb": min_free_disk_mb, **(overrides or {})}
     config = load_config(preset, overrides=settings)
     store = ArtifactStore(home / "artifacts", min_free_disk_mb=min_free_disk_mb)
+    if Path(raw).is_file():
+        READ.setdefault(str(home), set()).add(Path(raw).read_text(encoding="utf-8", errors="replace"))
     hashes = hash_raw_files(str(raw), config, Home(home))
     inputs: dict[str, Artifact] = {}
     for name, function in WORK.items():
@@ -76,7 +83,7 @@ def _build(
     function: Callable[[Job], Output],
     config: Config,
     inputs: dict[str, Artifact],
-    raw: Path,
+    raw: str,
     home: Home,
     hashes: dict[str, str],
 ) -> Artifact:

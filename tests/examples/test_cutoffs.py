@@ -7,7 +7,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.tables import bucket_files, connect, quote
 from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import count_log, cutoffs_stage
-from tests.examples.little import START, Event, event, clean_log, little_config, run, shop, table
+from tests.examples.little import START, Event, clean_log, event, little_config, run, shop, table
 
 MICROSECOND = timedelta(microseconds=1)
 # shop() ends with the last second of January 30, so the horizon of three days gives these cutoffs.

@@ -9,7 +9,7 @@ from behavior_tasks.base.tables import connect, quote, write_parquet
 from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import cutoffs_stage
 from behavior_tasks.examples.features import FEATURES, FeatureSettings, features_stage, write_features
-from tests.examples.little import Event, event, clean_log, little_config, run, shop, table
+from tests.examples.little import Event, clean_log, event, little_config, run, shop, table
 
 CUTOFF = datetime(2026, 3, 2)
 MICROSECOND = timedelta(microseconds=1)

@@ -13,7 +13,7 @@ from behavior_tasks.examples.features import FeatureSettings, features_stage, wr
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import verbalize_stage, write_texts
 from behavior_tasks.text.words import load_templates
-from tests.examples.little import Event, event, clean_log, little_config, run, shop, table
+from tests.examples.little import Event, clean_log, event, little_config, run, shop, table
 
 CUTOFF = datetime(2026, 3, 2)
 MICROSECOND = timedelta(microseconds=1)
