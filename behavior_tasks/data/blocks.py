@@ -17,7 +17,8 @@ from behavior_tasks.data.parse import NULL_WORDS, WHITESPACE
 SPACES = tuple(space.encode() for space in WHITESPACE)
 FIRST_BYTES = np.isin(np.arange(256), [space[0] for space in SPACES])
 LAST_BYTES = np.isin(np.arange(256), [space[-1] for space in SPACES])
-NULL_LENGTHS = tuple({len(word) for word in NULL_WORDS if word})
+NULL_BEGINS = np.isin(np.arange(256), [ord(case) for word in NULL_WORDS if word for case in (word[0], word[0].upper())])
+SHORTEST_NULL, LONGEST_NULL = (pick(len(word) for word in NULL_WORDS if word) for pick in (min, max))
 Numbers = npt.NDArray[np.int64]
 
 
@@ -51,22 +52,22 @@ def make_block(columns: Mapping[str, pa.Array], lines: Numbers, text_of: Callabl
 
 def _is_plain(column: pa.Array) -> bool:
     """Whether no cell begins or ends with white space, and none is a null word."""
-    if not len(column):
+    if column.null_count == len(column):
         return True
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
-    sizes = np.diff(offsets)
-    if not column.buffers()[2] or not sizes.any():
-        return True
     held = np.frombuffer(column.buffers()[2], np.uint8)
-    filled = sizes > 0
-    starts, ends = offsets[:-1][filled], offsets[1:][filled]
-    doubtful = FIRST_BYTES[held[starts]] | LAST_BYTES[held[ends - 1]]
-    # Every null word begins with an n or a backslash.
-    first = held[starts] | 0x20
-    doubtful |= np.isin(ends - starts, NULL_LENGTHS) & ((first == ord("n")) | (first == ord("|")))
-    if not doubtful.any():
+    starts, sizes = offsets[:-1], np.diff(offsets)
+    # Every null word begins with an n or a backslash, and is no longer than four characters.
+    short = np.flatnonzero((sizes >= SHORTEST_NULL) & (sizes <= LONGEST_NULL))
+    doubtful = [short[NULL_BEGINS[held[starts[short]]]]]
+    everything = held[offsets[0] : offsets[-1]].tobytes()
+    if any(space in everything for space in SPACES):
+        filled = np.flatnonzero(sizes)
+        edges = FIRST_BYTES[held[starts[filled]]] | LAST_BYTES[held[offsets[1:][filled] - 1]]
+        doubtful.append(filled[edges])
+    if not any(map(len, doubtful)):
         return True
-    cells = column.take(pa.array(np.flatnonzero(filled)[doubtful]))
+    cells = column.take(pa.array(np.concatenate(doubtful)))
     trimmed = pc.utf8_trim(cells, characters=WHITESPACE)
     nulls = pc.is_in(pc.utf8_lower(cells), value_set=pa.array(NULL_WORDS))
     return bool(pc.all(pc.equal(cells, trimmed)).as_py()) and not pc.any(nulls).as_py()

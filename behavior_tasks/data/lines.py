@@ -105,15 +105,15 @@ def _badly_quoted(lines: Lines, held: npt.NDArray[np.uint8], delimiter: bytes) -
     first = np.searchsorted(quotes, lines.starts)
     counts = np.diff(np.append(first, len(quotes)))
     odd = (counts & 1).astype(np.bool_)
-    turn = np.arange(len(quotes))
     if odd.any():
-        turn -= np.repeat(first, counts)
+        quotes = quotes[np.repeat(~odd, counts)]
     edges = np.zeros(256, np.bool_)
     edges[[LINE_FEED, RETURN, QUOTE, *delimiter]] = True
-    opening, closing = quotes[turn % 2 == 0], quotes[turn % 2 == 1]
+    # Every line has an even number of quotes now, so they open and close in turn all through the block.
+    opening, closing = quotes[::2], quotes[1::2]
     opened = edges[held[opening - 1]] | (opening == 0)
     last = len(held) - 1
     closed = edges[held[np.minimum(closing + 1, last)]] | (closing == last)
-    wrong = np.concatenate([opening[~opened], closing[~closed]])
-    odd[_line_of(wrong, lines)] = True
+    for wrong in (opening[~opened], closing[~closed]):
+        odd[_line_of(wrong, lines)] = True
     return odd
