@@ -14,6 +14,7 @@ from behavior_tasks.base.errors import UserError
 REASONS: Mapping[str, str] = {
     "bad_encoding": "set source.encoding to what the export used",
     "broken_quotes": "a quote is never closed, or text follows one: export with doubled quotes",
+    "broken_json": "each line must be one whole JSON object: export with a line an event",
     "cell_too_long": "check these lines; a quote or a line end is missing",
     "wrong_column_count": "check source.delimiter, and that texts with it are quoted",
     "missing_user_id": "if they are anonymous visits: --set source.expected_reasons=[missing_user_id]",
