@@ -16,24 +16,26 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from behavior_tasks.base.artifacts import Output, Rows, hash_file
+from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.engine import run_buckets
-from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.progress import track
 from behavior_tasks.base.schema import EVENT_COLUMNS
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import PARQUET_OPTIONS, bucket_file, combine_hashes, full_disk, quote, write_parquet
 from behavior_tasks.data.buckets import Summary, connect_spilling, event_facts, summarise, workers_for, write_sorted
+from behavior_tasks.data.inputs import RawFile, check_unchanged
 from behavior_tasks.data.layout import Layout, read_layout
 from behavior_tasks.data.parse import make_action_words, parse_sql
 from behavior_tasks.data.quarantine import count_reasons, write_quarantine
-from behavior_tasks.data.rawfile import check_file, first_lines, header_text, open_log
+from behavior_tasks.data.rawfile import first_lines, header_text, open_log
 from behavior_tasks.data.reasons import refuse_if_bad
 from behavior_tasks.data.records import Record, read_records
-from behavior_tasks.data.sources import RawLog, find_log
+from behavior_tasks.data.sources import source_files
 
 BATCH_ROWS = 10_000
+ROW_BYTES = 50
+"""A guess, for the progress bar."""
 FLUSH_ROWS = 400_000
 """Rows held in memory before they go to the parts of their buckets."""
 EVENT_NAMES = ", ".join(c.name for c in EVENT_COLUMNS)
@@ -69,13 +71,12 @@ def ingest_stage(job: Job) -> Output:
         UserError: when too many rows are bad, none is left, or the file changed since it was checked.
     """
     config, engine = job.config.source, job.config.engine
-    raw = find_log(job)
-    check_file(raw.path, raw.shown)
+    (raw,) = source_files(job)
     work = job.out / ".work"
     (work / "aside").mkdir(parents=True)
     with connect_spilling(work / "spill", memory_mb=engine.memory_mb) as connection:
         read = _read_file(connection, raw, job, work)
-        _check_unchanged(raw, job.inputs["source"].facts["files"][0]["sha256"])
+        check_unchanged(raw)
         reasons = count_reasons(connection, work / "aside")
         refuse_if_bad(reasons, rows_in=read.rows, config=config, shown=raw.shown)
         write_quarantine(connection, work / "aside", job.out / "quarantine.parquet", file=raw.name)
@@ -92,16 +93,7 @@ def ingest_stage(job: Job) -> Output:
     )
 
 
-def _check_unchanged(raw: RawLog, checked: str) -> None:
-    if hash_file(raw.path) != checked:
-        raise UserError(
-            f"{raw.shown} changed while the run was reading it.",
-            expected="the bytes that the stage `source` checked",
-            next_step="wait until the export has finished, then run again",
-        )
-
-
-def _read_file(connection: duckdb.DuckDBPyConnection, raw: RawLog, job: Job, work: Path) -> _Read:
+def _read_file(connection: duckdb.DuckDBPyConnection, raw: RawFile, job: Job, work: Path) -> _Read:
     """Parse the whole file, batch by batch: events to parts by bucket, other rows to parts of the quarantine."""
     config, source = job.config.source, job.inputs["source"].facts
     _make_tables(connection, config)
@@ -113,7 +105,7 @@ def _read_file(connection: duckdb.DuckDBPyConnection, raw: RawLog, job: Job, wor
         records = read_records(chain(head, text), delimiter=config.delimiter, width=layout.width)
         if layout.has_header:
             next(records)
-        total = 1 + source["lines"] // BATCH_ROWS
+        total = 1 + raw.bytes // (BATCH_ROWS * ROW_BYTES)
         flushes = held = 0
         for batch in track(_batches(records), what="ingest batches", total=total):
             counts += _parse(connection, batch, layout, query)
