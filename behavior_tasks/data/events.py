@@ -136,5 +136,7 @@ def hash_events(buckets: Iterable[BucketEvents], *, memory_mb: int = 2048) -> st
     hashes = []
     for bucket in buckets:
         with connect(memory_mb=memory_mb) as connection:
-            hashes.append(hash_query(connection, f"SELECT {NAMES} FROM ({bucket.sql()}) ORDER BY {order_sql(SHOPPER_COLUMNS)}"))
+            hashes.append(
+                hash_query(connection, f"SELECT {NAMES} FROM ({bucket.sql()}) ORDER BY {order_sql(SHOPPER_COLUMNS)}")
+            )
     return combine_hashes(hashes)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from behavior_tasks.base.addresses import hide_secrets
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, write_durably
 from behavior_tasks.base.config import DEFAULT_PRESET, Config, load_config
 from behavior_tasks.base.errors import UserError
@@ -40,7 +41,7 @@ class RunRecord(Record):
     day: date
     trigger: Trigger
     input: str | None
-    """The log's path as the user wrote it; None: the simulated shop."""
+    """The log as the user wrote it, without passwords; None: the simulated shop."""
     preset: str
     config: Config
 
@@ -139,7 +140,7 @@ def start_run(
         name=f"{day.isoformat()} {trigger} · {model_label(config)}",
         day=day,
         trigger=trigger,
-        input=input_path or None,
+        input=hide_secrets(input_path, home) if input_path else None,
         preset=preset,
         config=config,
     )
