@@ -23,6 +23,7 @@ from behavior_tasks.data.ranges import Range, split_ranges
 
 INDEX_FILE = "events.json"
 BOUNDS_FILE = "bounds.parquet"
+EVERYBODY = Range(low="", high=None)
 NAMES = ", ".join(c.name for c in SHOPPER_COLUMNS)
 
 
@@ -50,7 +51,7 @@ class BucketEvents:
     """The clean events of one bucket of shoppers."""
 
     files: tuple[Path, ...]
-    range: Range = Range(low="", high=None)
+    range: Range = EVERYBODY
     index: EventIndex | None = None
     """None: the files are as clean as they shall be."""
     folder: Path = field(default=Path())

@@ -1,8 +1,8 @@
-"""Ingest: every row of the raw log becomes an event of a pseudonymous shopper, or stands in quarantine with why.
+"""Ingest: every row of the raw log becomes an event of a pseudonymous shopper, or stands in quarantine with its reason.
 
-In come the files that `sources` checked; out come `parts.json` (which artifact each file gave) and `quarantine.parquet`.
-The one thing to know: rows in = events + quarantined rows, to the row, and a file that was read once, on whatever
-night, is not read again.
+In come the files that `sources` checked; out come `parts.json` (which artifact each file gave) and
+`quarantine.parquet`. The one thing to know: rows in = events + quarantined rows, to the row, and a file that was read
+once, on whatever night, is not read again.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Ingest of one file: an artifact of its own, so that tomorrow's file is read without reading the others again.
 
-In comes one raw file; out come its events in `runs/` (each sorted by shopper), `quarantine.parquet`, and its counts. The
-one thing to know: its key is the hash of the file's bytes with what is needed to read them, so a file is judged on the
-day on which it is first read, and the same file under another name, or in another run, costs nothing.
+In comes one raw file; out come its events in `runs/` (each sorted by shopper), `quarantine.parquet`, and its counts.
+The one thing to know: its key is the hash of the file's bytes with what is needed to read them, so a file is judged on
+the day on which it is first read, and the same file under another name, or in another run, costs nothing.
 """
 
 import shutil
