@@ -24,7 +24,7 @@ from behavior_tasks.base.config import Config, SideTable, SourceConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import connect, quote
-from behavior_tasks.data.codes import age_sql, gender_sql, literal
+from behavior_tasks.data.codes import age_sql, gender_sql, has_odd_age_sql, literal
 from behavior_tasks.data.formats import read_head
 from behavior_tasks.data.inputs import RawFile, find_inputs, folder_of, side_table_path
 from behavior_tasks.data.layout import PRODUCT_COLUMNS, USER_COLUMNS
@@ -158,8 +158,7 @@ def _load(name: str, file: RawFile, config: SourceConfig) -> LoadedTable:
                 next_step=f"check source.{name}: path, delimiter and encoding",
             ) from None
         facts = _judge(connection, key, attributes, dated=dated)
-        rows = connection.execute(_merged_sql(key, attributes, dated=dated)).to_arrow_table()
-    facts |= {"keys": len(set(rows.column(key).to_pylist())), "dated": dated}
+        rows = connection.sql(_merged_sql(key, attributes, dated=dated)).to_arrow_table()
     _refuse(name, facts, config, shown=file.shown)
     return LoadedTable(name=name, rows=rows, attributes=attributes, dated=dated, facts=facts)
 
@@ -216,7 +215,11 @@ def _typed_sql(places: Mapping[str, str], key: str, table: SideTable, config: So
     if VALID_FROM in cells:
         dated = SourceConfig(time_format=table.time_format, timezone=config.timezone, year=config.year)
         sql[VALID_FROM] = instant_sql(f"({cells[VALID_FROM]})", dated)
-    had = ", ".join(f"{cells[column]} IS NOT NULL AND {sql[column]} IS NULL AS odd_{column}" for column in places)
+    odd = {column: f"{cells[column]} IS NOT NULL AND {sql[column]} IS NULL" for column in places}
+    if "age" in odd:
+        # A code that stands for "unknown" is no odd age.
+        odd["age"] = has_odd_age_sql(f"({cells['age']})", config)
+    had = ", ".join(f"{odd_sql} AS odd_{column}" for column, odd_sql in odd.items())
     return f"SELECT {', '.join(f'{s} AS {c}' for c, s in sql.items())}, {had} FROM raw"
 
 
@@ -234,11 +237,13 @@ def _judge(
     }
     counted = connection.execute(f"SELECT {', '.join(parts.values())} FROM typed").fetchall()[0]
     disagree = " OR ".join(f"count(DISTINCT {name}) > 1" for name in attributes)
-    repeated, conflicts, kept = connection.execute(
-        f"""SELECT coalesce(sum(n - 1), 0), count(*) FILTER (odd), count(*)
-        FROM (SELECT count(*) AS n, {disagree} AS odd FROM typed WHERE {usable} GROUP BY {by})"""
+    repeated, conflicts, kept, keys = connection.execute(
+        f"""SELECT coalesce(sum(n - 1), 0), count(*) FILTER (odd), count(*), count(DISTINCT {key})
+        FROM (SELECT {key}, count(*) AS n, {disagree} AS odd FROM typed WHERE {usable} GROUP BY {by})"""
     ).fetchall()[0]
-    return {**dict(zip(parts, counted, strict=True)), "repeated": int(repeated), "disagreeing": conflicts, "kept": kept}
+    read = dict(zip(parts, counted, strict=True))
+    found = {"repeated": int(repeated), "disagreeing": conflicts, "kept": kept, "keys": keys, "dated": dated}
+    return {**read, **found}
 
 
 def _merged_sql(key: str, attributes: tuple[str, ...], *, dated: bool) -> str:
