@@ -169,24 +169,29 @@ def _said(shown: str) -> Iterator[None]:
     """Turn what a driver raises into one screen."""
     try:
         yield
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        # The web driver says the same of a server that can't be reached or refuses.
+        cause = error.__cause__
+        status = getattr(cause, "status", None)
+        if isinstance(cause, OSError) or status in {401, 403}:
+            raise _unreadable(shown, cause) from None
         raise UserError(f"There is no file {shown}.", next_step="check the URL of the input (--input)") from None
     except PermissionError:
         raise UserError(
             f"{shown} may not be read.", found="access denied", next_step="check the credentials and the file's rights"
         ) from None
     except _driver_errors() as error:
-        raise UserError(
-            f"{shown} can't be read.",
-            found=f"{type(error).__name__}: {_first_line(error)}",
-            next_step="check the URL, the network and the credentials",
-        ) from None
+        raise _unreadable(shown, error) from None
 
 
-def _first_line(error: Exception) -> str:
-    """What a driver says may repeat the URL with its signature, so only words before one are shown."""
-    line = (str(error).splitlines() or [""])[0]
-    return line.partition("://")[0][:200]
+def _unreadable(shown: str, error: BaseException | None) -> UserError:
+    # What a driver says may repeat the URL with its signature, so only words before one are shown.
+    line = (str(error).splitlines() or [""])[0].partition("://")[0]
+    return UserError(
+        f"{shown} can't be read.",
+        found=f"{type(error).__name__}: {line[:200]}",
+        next_step="check the URL, the network and the credentials",
+    )
 
 
 def _driver_errors() -> tuple[type[Exception], ...]:
