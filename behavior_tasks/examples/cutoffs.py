@@ -80,12 +80,12 @@ def cutoffs_stage(job: Job) -> Output:
     Raises:
         UserError: when the log is too short, or a split has too few shoppers, buyers or non-buyers.
     """
-    identities = job.inputs["identities"]
-    timeline = plan_windows(identities.facts, job.config)
-    folder, events = job.out / "examples", open_events(identities)
+    clean = job.inputs["clean"]
+    timeline = plan_windows(clean.facts, job.config)
+    folder, events = job.out / "examples", open_events(clean)
     folder.mkdir()
-    counted = _work(events, identities.facts, job.config, out=folder)
-    counts = _merge(counted, identities.facts, job.config)
+    counted = _work(events, clean.facts, job.config, out=folder)
+    counts = _merge(counted, clean.facts, job.config)
     refuse_if_short(counts, job.config)
     assert timeline is not None  # a log without a timeline was refused above
     facts: dict[str, Any] = {

@@ -55,7 +55,7 @@ def features_stage(job: Job) -> Output:
         timezone=job.config.source.timezone,
         unit=examples.unit,
     )
-    cutoffs, events = job.inputs["cutoffs"], open_events(job.inputs["identities"])
+    cutoffs, events = job.inputs["cutoffs"], open_events(job.inputs["clean"])
     engine = job.config.engine
     folder, aside = job.out / "examples", job.out / "market"
     folder.mkdir()
