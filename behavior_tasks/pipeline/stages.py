@@ -51,7 +51,7 @@ STAGES: dict[str, Stage] = {
     ),
     "features": Stage(
         work="examples.features:features_stage",
-        sections=("examples.horizon_days", "examples.lookback_days", "source.timezone"),
+        sections=("examples.unit", "examples.horizon_days", "examples.lookback_days", "source.timezone"),
         inputs=("cutoffs", "clean"),
     ),
     "verbalize": Stage(
