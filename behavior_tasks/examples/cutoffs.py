@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from behavior_tasks.base.artifacts import Output, Rows
+from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.stage import Job
@@ -28,6 +28,7 @@ from behavior_tasks.base.timeline import Timeline, Window, plan, shortest_histor
 from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.examples.doctor import LogCounts, SplitCounts, refuse_if_short
 
+LOG_COUNTS = ("history_days", "events", "shoppers", "purchases", "priced_purchases")
 AMOUNT_UNITS = 10_000
 """Amounts are added as whole ten-thousandths, so that a sum never depends on the order of its parts."""
 
@@ -81,8 +82,17 @@ def cutoffs_stage(job: Job) -> Output:
                 {"split": w.split, "cutoff": w.cutoff.isoformat(), "end": w.end.isoformat()} for w in timeline.windows
             ],
             "splits": {name: asdict(split) for name, split in counts.splits.items()},
+            "span": {name: identities.facts.get(name) for name in ("first", "last")},
+            "log": {name: getattr(counts, name) for name in LOG_COUNTS},
         },
     )
+
+
+def read_counts(cutoffs: Artifact) -> LogCounts:
+    """Return what the stage counted, from its artifact."""
+    splits = {name: SplitCounts(**split) for name, split in cutoffs.facts["splits"].items()}
+    first, last = (_instant(cutoffs.facts["span"], name) for name in ("first", "last"))
+    return LogCounts(first=first, last=last, splits=splits, **cutoffs.facts["log"])
 
 
 def count_log(events: Sequence[BucketEvents], facts: Mapping[str, Any], config: Config) -> LogCounts:
