@@ -49,10 +49,10 @@ def doctor(
         overrides=parse_settings(set),
     )
     run = _read(uri)
-    ingested, identities = run.artifact("ingest"), run.artifact("identities")
+    ingested, clean = run.artifact("ingest"), run.artifact("clean")
     assert ingested is not None
-    assert identities is not None
-    findings = diagnose(identities, run.record.config, read=ingested.manifest.rows)
+    assert clean is not None
+    findings = diagnose(clean, run.record.config, read=ingested.manifest.rows)
     if as_json:
         console.print_json(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -72,5 +72,5 @@ def _read(uri: str) -> Run:
     simulated = None if run.record.input else run_stage("simulate", uri)
     source = run_stage("source", uri, simulated)
     ingested = run_stage("ingest", uri, source, simulated)
-    run_stage("identities", uri, run_stage("clean", uri, ingested))
+    run_stage("clean", uri, run_stage("clean", uri, ingested))
     return run

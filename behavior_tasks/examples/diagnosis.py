@@ -38,7 +38,7 @@ def doctor_stage(job: Job) -> Output:
     Raises:
         UserError: with the findings, when one of them fails.
     """
-    clean, cutoffs = job.inputs["identities"], job.inputs["cutoffs"]
+    clean, cutoffs = job.inputs["clean"], job.inputs["cutoffs"]
     read = job.inputs["ingest"].manifest.rows
     findings = diagnose(clean, job.config, read=read, counts=read_counts(cutoffs))
     refuse_if_hopeless(findings)

@@ -78,7 +78,7 @@ def audit_leakage(run: Run, *, most_events: int = 0, on_start: Callable[[str], N
     )
 
 
-CLEAN = "identities" if "identities" in STAGES else "clean"
+CLEAN = "clean" if "clean" in STAGES else "clean"
 
 
 def plants(base: Artifacts) -> list[Plant]:

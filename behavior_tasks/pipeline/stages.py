@@ -47,28 +47,28 @@ STAGES: dict[str, Stage] = {
         inputs=("source", "simulate?"),
     ),
     "clean": Stage(work="data.clean:clean_stage", sections=("clean", *TIMELINE), inputs=("ingest",)),
-    "identities": Stage(
+    "clean": Stage(
         work="data.identities:identities_stage",
         inputs=("clean",),
         outside="data.identities:key_fingerprint",
     ),
     "cutoffs": Stage(
-        work="examples.cutoffs:cutoffs_stage", sections=("examples", "source.timezone"), inputs=("identities",)
+        work="examples.cutoffs:cutoffs_stage", sections=("examples", "source.timezone"), inputs=("clean",)
     ),
     "doctor": Stage(
         work="examples.diagnosis:doctor_stage",
         sections=("examples", "source", "gate.margin", "gate.confidence"),
-        inputs=("cutoffs", "ingest", "identities"),
+        inputs=("cutoffs", "ingest", "clean"),
     ),
     "features": Stage(
         work="examples.features:features_stage",
         sections=("examples.horizon_days", "examples.lookback_days", "source.timezone"),
-        inputs=("cutoffs", "identities"),
+        inputs=("cutoffs", "clean"),
     ),
     "verbalize": Stage(
         work="text.verbalize:verbalize_stage",
         sections=("text", "examples.lookback_days"),
-        inputs=("features", "identities"),
+        inputs=("features", "clean"),
     ),
     "encode": Stage(
         work="text.encode:encode_stage",
@@ -94,7 +94,7 @@ STAGES: dict[str, Stage] = {
     "evaluate": Stage(
         work="verdict.evaluate:evaluate_stage",
         sections=("train.device", "train.threads"),
-        inputs=("train", "encode", "baselines", "features", "identities", "champion", "simulate?"),
+        inputs=("train", "encode", "baselines", "features", "clean", "champion", "simulate?"),
     ),
     "gate": Stage(work="verdict.gate:gate_stage", sections=("gate",), inputs=("evaluate",)),
 }

@@ -43,7 +43,7 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
         UserError: when the settings can't be read or name features that today's table lacks.
     """
     settings = TextSettings.load(model / "text.json")
-    features, identities = job.inputs["features"], job.inputs["identities"]
+    features, clean = job.inputs["features"], job.inputs["clean"]
     lacking = sorted(set(settings.bins) - set(features.facts["features"]))
     if lacking:
         raise UserError(
@@ -61,7 +61,7 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
                 settings=settings,
                 memory_mb=job.config.engine.memory_mb,
             )
-            for file, events in zip(bucket_files(features.path / "examples"), open_events(identities), strict=True)
+            for file, events in zip(bucket_files(features.path / "examples"), open_events(clean), strict=True)
         ]
         parts = run_buckets(_write_bucket, buckets, workers=job.config.engine.workers, what="the champion's texts")
     return pd.concat(parts).set_index("example")["text"]

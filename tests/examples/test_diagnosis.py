@@ -45,7 +45,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
     ]
     # Three days of horizon: the test cutoff is 8 January, the train period ends on the 5th.
     config = little_config()
-    seen = look(little.identities(tmp_path / "a", events, buckets=2), config)
+    seen = look(little.clean_log(tmp_path / "a", events, buckets=2), config)
     assert seen.events == 6
     assert seen.days == Counter([date(2025, 12, 31), *(date(2026, 1, d) for d in (5, 7, 8, 9, 10))])
     assert seen.ids == Counter(shoppers=3, one_event=1, one_day=1, test_buyers=2, new_test_buyers=1)
@@ -60,7 +60,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
 
 def test_local_days_are_counted(tmp_path: Path) -> None:
     events = [event("a", datetime(2026, 1, 1) + timedelta(hours=12 * n, minutes=5), "browse") for n in range(40)]
-    clean = little.identities(tmp_path / "a", events)
+    clean = little.clean_log(tmp_path / "a", events)
     seen = look(clean, little_config(source__timezone="Asia/Shanghai"))
     assert {hour.hour for hour in seen.hours} == {8, 20}
 
@@ -68,15 +68,15 @@ def test_local_days_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize("buckets", [1, 3])
 def test_buckets_and_the_order_of_rows_play_no_part(tmp_path: Path, buckets: int) -> None:
     config = little_config()
-    one = look(little.identities(tmp_path / "one", shop(), buckets=2), config)
-    other = look(little.identities(tmp_path / "other", shop(), buckets=buckets, shuffle=5), config)
+    one = look(little.clean_log(tmp_path / "one", shop(), buckets=2), config)
+    other = look(little.clean_log(tmp_path / "other", shop(), buckets=buckets, shuffle=5), config)
     # Each bucket tells of its own busiest instants only.
     assert {**vars(one), "instants": None} == {**vars(other), "instants": None}
 
 
 def test_the_stage_keeps_what_the_command_finds(tmp_path: Path) -> None:
     config = little_config()
-    clean = little.identities(tmp_path / "store", shop())
+    clean = little.clean_log(tmp_path / "store", shop())
     cutoffs = little.run("cutoffs", cutoffs_stage, config, [clean], tmp_path / "store")
     assert read_counts(cutoffs) == count_log(open_events(clean), clean.facts, config)
     doctor = little.run("doctor", doctor_stage, config, [clean, cutoffs, ingested(tmp_path)], tmp_path / "store")
@@ -90,7 +90,7 @@ def test_the_stage_refuses_what_is_hopeless(tmp_path: Path) -> None:
     """Two test buyers satisfy `min_buyers` of one, but can't tell any two models apart."""
     few = [e for e in shop(shoppers=9) if e["action"] != "purchase" or e["shopper"] in {"s00", "s02", "s04"}]
     config = little_config()
-    clean = little.identities(tmp_path / "store", few)
+    clean = little.clean_log(tmp_path / "store", few)
     cutoffs = little.run("cutoffs", cutoffs_stage, config, [clean], tmp_path / "store")
     with pytest.raises(UserError, match="test: buyers for the gate") as error:
         little.run("doctor", doctor_stage, config, [clean, cutoffs, ingested(tmp_path)], tmp_path / "store")
@@ -99,7 +99,7 @@ def test_the_stage_refuses_what_is_hopeless(tmp_path: Path) -> None:
 
 
 def test_other_horizons_are_really_counted(tmp_path: Path) -> None:
-    clean, config = little.identities(tmp_path / "store", shop(shoppers=60, days=40)), little_config()
+    clean, config = little.clean_log(tmp_path / "store", shop(shoppers=60, days=40)), little_config()
     advice = named(diagnose(clean, config, read=READ))["test: buyers for the gate"].advice
     told = advice.partition("a horizon of ")[2]
     days = int(told.split(" days")[0])

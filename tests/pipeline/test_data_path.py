@@ -13,7 +13,7 @@ from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.pipeline import Run
 from tests.shop import content_hashes, run_until
 
-AFTER_IDENTITIES = ("identities", "cutoffs", "features", "verbalize", "encode")
+AFTER_IDENTITIES = ("clean", "cutoffs", "features", "verbalize", "encode")
 
 
 @pytest.fixture(scope="module")
@@ -47,16 +47,16 @@ def rows(run: Run, stage: str, folder: str) -> list[tuple[object, ...]]:
 
 def test_every_raw_row_is_an_event_or_stands_aside_with_a_reason(simulated: Run, log: Path) -> None:
     raw = len(log.read_text(encoding="utf-8").splitlines()) - 1
-    ingest, clean, identities = (artifact(simulated, s).manifest.rows for s in ("ingest", "clean", "identities"))
+    ingest, clean, clean = (artifact(simulated, s).manifest.rows for s in ("ingest", "clean", "clean"))
     assert ingest.rows_in == raw
     assert sum(ingest.removed.values()) > 0
     assert clean.removed["duplicate"] > 0
-    for before, after in ((ingest, clean), (clean, identities)):
+    for before, after in ((ingest, clean), (clean, clean)):
         assert before.rows_out == after.rows_in
     quarantine = quote(artifact(simulated, "ingest").path / "quarantine.parquet")
     counted = connect().execute(f"SELECT reason, count(*) FROM read_parquet({quarantine}) GROUP BY 1").fetchall()
     assert dict(counted) == ingest.removed
-    assert len(rows(simulated, "identities", "events")) == identities.rows_out
+    assert len(rows(simulated, "clean", "events")) == clean.rows_out
 
 
 def test_the_order_of_rows_and_the_simulator_play_no_part(simulated: Run, log: Path, tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_the_same_event_a_moment_before_the_cutoff_is_seen(simulated: Run, log: 
 
 def test_nothing_after_identities_holds_a_raw_id(simulated: Run, log: Path, home: Path) -> None:
     ids = {line.split(",")[0] for line in log.read_text(encoding="utf-8").splitlines()[1:]} - {""}
-    pseudonyms = {str(r[0]) for r in rows(simulated, "identities", "events")}
+    pseudonyms = {str(r[0]) for r in rows(simulated, "clean", "events")}
     assert pseudonyms
     assert not ids & pseudonyms
     key = (home / "secrets" / "identity.key").read_text().strip()
