@@ -60,19 +60,19 @@ def audit_leakage(run: Run, *, most_events: int = 0, on_start: Callable[[str], N
     config = audit_config(run.record.config)
     with _state_folder(run.home) as home:
 
-        def build(name: str, path: Path) -> Artifacts:
+        def build(name: str, path: Path, last: str) -> Artifacts:
             on_start(name)
-            return _build(_run(home, name, path, config, run.record.day), _last_stage(config))
+            return _build(_run(home, path, config, run.record.day), last)
 
-        memory_mb = config.engine.memory_mb
-        base = build("base", log.write(home.root / "base.csv"))
-        other = build("shuffled", log.write_shuffled(home.root / "shuffled.csv"))
-        checks = Comparison(SHUFFLED, base, other, EVER, memory_mb=memory_mb).all_checks(with_fits=True)
+        memory_mb, last = config.engine.memory_mb, _last_stage(config)
+        base = build("the log itself", log.write(home.root / "base.csv"), last)
+        other = build(SHUFFLED, log.write_shuffled(home.root / "shuffled.csv"), last)
+        checks = Comparison(SHUFFLED, base, other, EVER, memory_mb=memory_mb).all_checks()
         for number, plant in enumerate(plants(base)):
-            other = build(f"planted-{number}", log.write_planted(home.root / f"planted-{number}.csv", plant))
+            path = log.write_planted(home.root / f"planted-{number}.csv", plant)
+            other = build(plant.name, path, last if _fits_must_hold(plant, base) else "features")
             comparison = Comparison(plant.name, base, other, plant.at, memory_mb=memory_mb)
-            checks.append(_arrival(plant, comparison, count_canaries(log.connection)))
-            checks += comparison.all_checks(with_fits=_fits_must_hold(plant, base))
+            checks += [_arrival(plant, comparison, count_canaries(log.connection)), *comparison.all_checks()]
     return Audit(
         events=log.events, shoppers=log.shoppers, log_events=clean.manifest.rows.rows_out, checks=tuple(checks)
     )
@@ -127,9 +127,15 @@ def _last_stage(config: Config) -> str:
     return "encode" if config.model.checkpoint == "scratch" else "verbalize"
 
 
-def _run(home: Home, name: str, path: Path, config: Config, day: date) -> Run:
+def _run(home: Home, path: Path, config: Config, day: date) -> Run:
     record = RunRecord(
-        run_id=name, name=name, day=day, trigger="inspection", input=str(path), preset="canonical", config=config
+        run_id=path.stem,
+        name=path.stem,
+        day=day,
+        trigger="inspection",
+        input=str(path),
+        preset="canonical",
+        config=config,
     )
     return keep_run(home, record)
 

@@ -68,13 +68,15 @@ class Comparison:
                 ("features", "features", "examples"),
                 ("texts", "verbalize", "texts"),
             ):
+                if stage not in artifacts:
+                    continue
                 files = quote(artifacts[stage].path / folder / "*.parquet")
                 self.connection.execute(f"CREATE VIEW {name}_{table} AS SELECT * FROM read_parquet({files})")
 
-    def all_checks(self, *, with_fits: bool) -> list[Check]:
-        """Compare everything; without what is fitted, and the texts that follow from it, where that may differ."""
+    def all_checks(self) -> list[Check]:
+        """Compare everything that was built: of artifacts up to the features, neither texts nor what was fitted."""
         checks = [self.windows(), self.events(), self.examples(), self.labels(), self.features()]
-        if with_fits:
+        if "verbalize" in self.base and "verbalize" in self.other:
             checks += [self.texts(), *self.fits()]
         return checks
 

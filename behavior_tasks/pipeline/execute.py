@@ -80,7 +80,6 @@ def build_stage(name: str, run: Run, uris: list[str]) -> Built:
     settings = _slice(config, stage.sections)
     raw = Path(run.record.input) if run.record.input else None
     outside = _load(stage.outside)(raw, config, run.home) if stage.outside else {}
-    work = _load(stage.work)
 
     def do(out: Path, key: str) -> Output:
         job = Job(
@@ -93,7 +92,8 @@ def build_stage(name: str, run: Run, uris: list[str]) -> Built:
             raw=raw,
             outside=outside,
         )
-        return work(job)
+        # Loaded only now: what is found finished costs no import of what would make it.
+        return _load(stage.work)(job)
 
     return run.store.build(
         stage=name,
