@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from behavior_tasks.base.artifacts import Output, Rows
+from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.stage import Job
@@ -31,6 +31,8 @@ from behavior_tasks.base.timeline import Timeline, plan, shortest_history_days
 from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.examples.candidates import Sampling, examples_sql, plan_sampling, sampled_sql
 from behavior_tasks.examples.doctor import LogCounts, SplitCounts, refuse_if_short
+
+LOG_COUNTS = ("history_days", "events", "shoppers", "purchases", "priced_purchases")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,8 @@ def cutoffs_stage(job: Job) -> Output:
             {"split": w.split, "cutoff": w.cutoff.isoformat(), "end": w.end.isoformat()} for w in timeline.windows
         ],
         "splits": {name: asdict(split) for name, split in counts.splits.items()},
+        "span": {name: clean.facts.get(name) for name in ("first", "last")},
+        "log": {name: getattr(counts, name) for name in LOG_COUNTS},
     }
     examples = sum(split.examples for split in counts.splits.values())
     hashes = [part.content_hash or "" for part in counted]
@@ -114,6 +118,13 @@ def cutoffs_stage(job: Job) -> Output:
         content_hash=combine_hashes(hashes),
         facts=facts,
     )
+
+
+def read_counts(cutoffs: Artifact) -> LogCounts:
+    """Return what the stage counted, from its artifact."""
+    splits = {name: SplitCounts(**split) for name, split in cutoffs.facts["splits"].items()}
+    first, last = (_instant(cutoffs.facts["span"], name) for name in ("first", "last"))
+    return LogCounts(first=first, last=last, splits=splits, **cutoffs.facts["log"])
 
 
 def _thin_out(folder: Path, sampling: Sampling, job: Job) -> list[_Kept]:

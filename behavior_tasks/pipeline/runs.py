@@ -130,11 +130,6 @@ def start_run(
     """
     config = load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
     safe_id = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
-    home = current_home()
-    folder = make_folder(home.runs / safe_id)
-    make_folder(folder / "stages")
-    for stale in ("error.json", "registered.json"):
-        (folder / stale).unlink(missing_ok=True)
     record = RunRecord(
         run_id=safe_id,
         name=f"{day.isoformat()} {trigger} · {model_label(config)}",
@@ -144,8 +139,17 @@ def start_run(
         preset=preset,
         config=config,
     )
+    return keep_run(current_home(), record).uri
+
+
+def keep_run(home: Home, record: RunRecord) -> Run:
+    """Make the folder of a run below a state folder, or open it again with what is done in it."""
+    folder = make_folder(home.runs / record.run_id)
+    make_folder(folder / "stages")
+    for stale in ("error.json", "registered.json"):
+        (folder / stale).unlink(missing_ok=True)
     write_durably(folder / "run.json", record.model_dump_json(indent=2).encode())
-    return RUN_SCHEME + safe_id
+    return Run(home, record.run_id)
 
 
 def open_run(uri: str) -> Run:
