@@ -25,7 +25,7 @@ from behavior_tasks.data.buckets import connect_spilling
 from behavior_tasks.data.ingest_piece import PieceDone, PieceJob, ingest_piece
 from behavior_tasks.data.inputs import RawFile, check_unchanged
 from behavior_tasks.data.keys import fingerprint
-from behavior_tasks.data.pieces import Piece, detect, plan_pieces
+from behavior_tasks.data.pieces import PIECE_BYTES, Piece, detect, plan_pieces
 from behavior_tasks.data.quarantine import write_quarantine
 from behavior_tasks.data.side_tables import load_side_tables
 from behavior_tasks.data.sources import layout_of
@@ -71,7 +71,12 @@ def plan(job: PartJob) -> list[Piece]:
     found, compression = detect(job.file.path, shown=job.file.shown)
     form = found if job.config.format == "auto" else job.config.format
     return plan_pieces(
-        job.file.path, job.file.shown, format=form, compression=compression, encoding=job.config.encoding
+        job.file.path,
+        job.file.shown,
+        format=form,
+        compression=compression,
+        encoding=job.config.encoding,
+        piece_bytes=PIECE_BYTES,
     )
 
 

@@ -123,6 +123,7 @@ def _raw_ids(artifact: Artifact) -> dict[str, str]:
     home = Home(artifact.path.parents[2])
     key = identity_key(home)
     words = {word for log in READ.get(str(home.root), ()) for word in re.findall(r"[\w.-]+", log)}
+    words |= {word.removesuffix(".0") for word in words}
     return {word: pseudonym(word, key) for word in words}
 
 
