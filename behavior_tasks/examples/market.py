@@ -131,11 +131,12 @@ def _count_bucket(bucket: _Bucket) -> None:
         """,
         bucket_file(bucket.folder / "products", bucket.number),
     )
+    # Parquet knows no whole number as wide as a sum's own type, and would keep it as a rounded one.
     write_parquet(
         connection,
         f"""
         SELECT w.cutoff, e.category, count(*) AS prices,
-               sum(CAST(round(e.price * {UNITS}) AS BIGINT)) AS price_units
+               CAST(sum(CAST(round(e.price * {UNITS}) AS BIGINT)) AS BIGINT) AS price_units
         {joined} w.known_from WHERE e.category <> '{UNKNOWN}' AND e.price IS NOT NULL
         GROUP BY w.cutoff, e.category ORDER BY w.cutoff, e.category
         """,
