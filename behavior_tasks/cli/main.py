@@ -12,7 +12,7 @@ import typer
 
 from behavior_tasks import __version__
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.cli import audit, doctor, run, services, settings, simulate, status
+from behavior_tasks.cli import audit, doctor, features, run, services, settings, simulate, status
 from behavior_tasks.cli.screen import errors
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("doctor")(doctor.doctor)
 app.command("audit-leakage")(audit.audit)
 app.command("status")(status.status)
 app.command("settings")(settings.settings)
+app.command("features")(features.features)
 app.command("up")(services.up)
 
 

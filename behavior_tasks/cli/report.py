@@ -20,6 +20,7 @@ MODEL_NAMES = {
     "logistic": "logistic",
     "prior": "prior",
 }
+UNIT_NAMES = {"shopper": ("shoppers", "buyers"), "shopper_product": ("products of shoppers", "bought")}
 METRIC_NAMES = {
     "f1": "F1",
     "precision": "precis.",
@@ -66,7 +67,8 @@ def _stage_table(run: Run) -> Table:
 
 
 def _metric_table(measured: dict[str, Any]) -> Table:
-    title = f"Test: {count(measured['examples'])} shoppers, {count(measured['buyers'])} buyers"
+    one, bought = UNIT_NAMES[measured["unit"]]
+    title = f"Test: {count(measured['examples'])} {one}, {count(measured['buyers'])} {bought}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)
     for name in METRIC_NAMES.values():

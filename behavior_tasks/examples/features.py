@@ -110,7 +110,9 @@ def write_features(
     """
     connection = connect(memory_mb=memory_mb)
     connection.execute(f"CREATE VIEW examples AS SELECT * FROM read_parquet({quote(examples)})")
-    events.create_view(connection)
+    events.create_view(connection, "stored")
+    # What is fitted on the train period is applied on reading, which several queries would do again and again.
+    connection.execute("CREATE TABLE events AS SELECT * FROM stored")
     link_events(connection, settings.timezone)
     chosen = settings.features()
     columns = [*EXAMPLE_COLUMNS, *(f"CAST(NULL AS {_type(f)}) AS {f.name}" for f in chosen)]

@@ -1,8 +1,9 @@
 """A bucket's histories: the events, products, categories, brands and hours that features are aggregates over.
 
-In come the views `events` and `examples` of one bucket; out come tables, a few cutoffs at a time, so that memory does
-not grow with the number of cutoffs. Every duration is in microseconds and looks back from the cutoff: `ago` is an
-event's age. Nothing outside [cutoff - lookback, cutoff) enters a table, except the market's facts (see `market`).
+In come the table `events` and the view `examples` of one bucket; out come tables, a few cutoffs at a time, so that
+memory does not grow with the number of cutoffs. Every duration is in microseconds and looks back from the cutoff:
+`ago` is an event's age. Nothing outside [cutoff - lookback, cutoff) enters a table, except the market's facts, which
+lie before the cutoff too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ ROWS_AT_ONCE = 1_500_000
 
 
 def link_events(connection: duckdb.DuckDBPyConnection, timezone: str) -> None:
-    """Make the table `linked`: the bucket's events in their total order, each with what came before it.
+    """Turn the table `events` into `linked`: the same in their total order, each with what came before it.
 
     Shoppers, products, categories and brands become whole numbers (tables people, goods, kinds, makers), which
     are joined and grouped faster than words; NULL is none.
@@ -80,6 +81,7 @@ def link_events(connection: duckdb.DuckDBPyConnection, timezone: str) -> None:
         LEFT JOIN buys ON buys.place = o.place LEFT JOIN carts ON carts.place = o.place
     """)
     connection.execute("DROP TABLE ordered")
+    connection.execute("DROP TABLE events")
 
 
 def open_cutoffs(
@@ -113,9 +115,9 @@ def open_cutoffs(
             "events_at": _events_sql(settings.horizon_days),
             "products_at": _PRODUCTS,
             "categories_at": _CATEGORIES,
-            "brands_at": _grouped("b", "b"),
-            "hours_at": _grouped("dow, hour", "place"),
-            "weekdays_at": "SELECT m, dow, sum(n) AS n FROM hours_at GROUP BY m, dow",
+            "brands_at": _grouped("b"),
+            "hours_at": _grouped("hour"),
+            "weekdays_at": _grouped("dow"),
         }
         if settings.unit == "shopper_product":
             queries["product_at"] = _PRODUCT
@@ -225,10 +227,10 @@ _PRODUCT = """
 later, prices_known, prices_sum) and the product's category (category_n, category_all, category_buys)."""
 
 
-def _grouped(columns: str, known: str) -> str:
+def _grouped(column: str) -> str:
     """SQL of the number of events of each value, with a row of NULLs for a shopper without any."""
     return f"""
         SELECT m, t.* EXCLUDE (m) FROM moments LEFT JOIN (
-            SELECT m, {columns}, count(*) AS n FROM events_at WHERE {known} IS NOT NULL GROUP BY m, {columns}
+            SELECT m, {column}, count(*) AS n FROM events_at WHERE {column} IS NOT NULL GROUP BY m, {column}
         ) AS t USING (m)
     """

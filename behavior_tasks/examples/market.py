@@ -5,6 +5,7 @@ bought in the days before it, and the mean price of every category in the lookba
 counts, then the counts are added up as whole numbers, so that the buckets play no part and no sum is approximate.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -89,6 +90,7 @@ def count_market(
                 counted = f"SELECT * FROM read_parquet({quote(folder / 'parts' / what / '*.parquet')})"
                 source = f"({counted} WHERE cutoff = TIMESTAMP '{cutoff}')"
                 write_parquet(connection, query.format(source=source), _file(folder, what, cutoff))
+    shutil.rmtree(folder / "parts")
     return Market(folder=folder)
 
 
@@ -111,7 +113,8 @@ _CATEGORIES = """
 
 def _count_bucket(bucket: _Bucket) -> None:
     connection = connect(memory_mb=bucket.memory_mb)
-    bucket.events.create_view(connection)
+    bucket.events.create_view(connection, "stored")
+    connection.execute("CREATE TABLE events AS SELECT timestamp, action, product_id, category, price FROM stored")
     popular = timedelta(days=min(POPULARITY_DAYS, bucket.lookback_days))
     lookback = timedelta(days=bucket.lookback_days)
     rows = ", ".join(
@@ -128,11 +131,12 @@ def _count_bucket(bucket: _Bucket) -> None:
         """,
         bucket_file(bucket.folder / "products", bucket.number),
     )
+    # Parquet knows no whole number as wide as a sum's own type, and would keep it as a rounded one.
     write_parquet(
         connection,
         f"""
         SELECT w.cutoff, e.category, count(*) AS prices,
-               sum(CAST(round(e.price * {UNITS}) AS BIGINT)) AS price_units
+               CAST(sum(CAST(round(e.price * {UNITS}) AS BIGINT)) AS BIGINT) AS price_units
         {joined} w.known_from WHERE e.category <> '{UNKNOWN}' AND e.price IS NOT NULL
         GROUP BY w.cutoff, e.category ORDER BY w.cutoff, e.category
         """,

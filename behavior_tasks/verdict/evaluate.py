@@ -59,6 +59,7 @@ def evaluate_stage(job: Job) -> Output:
     on_validation = Scored(probabilities=validation["candidate"].to_numpy(), threshold=candidate.threshold)
     measured = {
         "test_hash": hash_examples(test["example"], labels),
+        "unit": job.inputs["features"].facts["unit"],
         "examples": len(test),
         "buyers": int(labels.sum()),
         "candidate": job.inputs["train"].uri,

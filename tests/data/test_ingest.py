@@ -1,6 +1,5 @@
 """Ingest: every row is an event or stands aside with its line, its reason and its text."""
 
-import shutil
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -259,7 +258,6 @@ def test_worker_processes_and_small_pieces_write_the_same_events(
     monkeypatch.setattr("behavior_tasks.data.ingest_part.BYTES_A_ROW", 1)
     monkeypatch.setattr("behavior_tasks.data.ingest_part.PIECE_BYTES", 1000)
     other = tmp_path / "other"
-    shutil.copytree(tmp_path / "home" / "secrets", other / "secrets")
     together = run_to("ingest", tmp_path / "log.csv", other, overrides={**LENIENT, "engine.workers": 2})
     (part,) = read_parts(together.path)
     assert len(bucket_files(ArtifactStore(other / "artifacts").open(part.uri).path / "runs")) > 3
