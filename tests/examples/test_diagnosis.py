@@ -27,6 +27,7 @@ def look(clean: Artifact, config: Config) -> Survey:
         plan_windows(clean.facts, config),
         horizon_days=config.examples.horizon_days,
         timezone=config.source.timezone,
+        engine=config.engine,
     )
 
 
