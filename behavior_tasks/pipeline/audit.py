@@ -2,8 +2,8 @@
 
 In comes a log as the user has it; out comes a list of checks. It is read as a run would read it, written out again
 with canaries planted in the future of each cutoff and with its rows in other files and another order, and every stage
-is built anew from that in a state folder of its own. The one thing to know: a canary may change labels of the window that
-it lies in and whatever is later; nothing with a cutoff at or before it, and nothing fitted before it.
+is built anew from that in a state folder of its own. The one thing to know: a canary may change labels of the window
+that it lies in and whatever is later; nothing with a cutoff at or before it, and nothing fitted before it.
 """
 
 import tempfile

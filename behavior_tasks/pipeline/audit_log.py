@@ -119,6 +119,7 @@ class AuditLog:
             CREATE OR REPLACE TEMP TABLE told AS
             SELECT user_id, arg_max(product_id, (timestamp, product_id)) AS product_id,
                    arg_max(category, (timestamp, product_id)) AS category,
+                   arg_max(product_id, (timestamp, product_id)) FILTER (action = 'add_to_cart') AS in_cart,
                    row_number() OVER (ORDER BY md5(user_id)) - 1 AS number
             FROM log WHERE timestamp < {at} AND product_id <> '' GROUP BY user_id
             ORDER BY number
@@ -155,8 +156,8 @@ def audit_config(config: Config) -> Config:
 def _canary_sql(length: timedelta, max_amount: float) -> str:
     """SQL of the canaries, each so many seconds `after` the instant: of shoppers that are known, new, and frantic.
 
-    The first of each known shopper lies at the very instant and is a purchase of the product touched last: what a
-    feature that peeks would see.
+    The first of each known shopper lie at the very instant: purchases of the product touched last and of that put into
+    the cart last, which is what a feature that peeks would look for.
     """
     late = int(length.total_seconds())
     absurd, tiny = ABSURD_SHARE * max_amount, 0.01
@@ -169,8 +170,10 @@ def _canary_sql(length: timedelta, max_amount: float) -> str:
 
     none = "NULL AS quantity, NULL AS price, NULL AS amount"
     extreme = f"CASE WHEN number % 2 = 0 THEN {absurd} ELSE {tiny} END"
+    carted = usual.replace("product_id,", "coalesce(in_cart, product_id) AS product_id,")
     known = [
         ("purchase", "0", usual, money(extreme)),
+        ("purchase", "1", carted, none),
         ("browse", "60 + number", strange, money(str(absurd))),
         ("add_to_cart", "1200 + number", strange, none),
         ("purchase", "2400 + number", strange, money(extreme)),
