@@ -1,9 +1,9 @@
 """The leakage auditor: does anything that is known before an instant depend on what happened after it?
 
 In comes a log as the user has it; out comes a list of checks. It is read as a run would read it, written out again
-with canaries planted in the future of each cutoff and with its rows in another order, and every stage is built anew
-from that in a state folder of its own. The one thing to know: a canary may change labels of the window it lies in
-and whatever is later; nothing with a cutoff at or before it, and nothing fitted before it.
+with canaries planted in the future of each cutoff and with its rows in other files and another order, and every stage
+is built anew from that in a state folder of its own. The one thing to know: a canary may change labels of the window
+that it lies in and whatever is later; nothing with a cutoff at or before it, and nothing fitted before it.
 """
 
 import tempfile
@@ -18,13 +18,14 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.data.keys import identity_key
 from behavior_tasks.pipeline.audit_compare import Artifacts, Check, Comparison, count_canary_events
-from behavior_tasks.pipeline.audit_log import AuditLog, Plant, audit_config, count_canaries
+from behavior_tasks.pipeline.audit_log import FILES, AuditLog, Plant, audit_config, count_canaries
+from behavior_tasks.pipeline.audit_side import write_side_tables
 from behavior_tasks.pipeline.execute import build_stage
 from behavior_tasks.pipeline.runs import Run, RunRecord, keep_run
 from behavior_tasks.pipeline.stages import STAGES
 
 EVER = datetime(9999, 1, 1)
-SHUFFLED = "rows in another order"
+SHUFFLED = f"rows in another order, in {FILES} files"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +61,19 @@ def audit_leakage(run: Run, *, most_events: int = 0, on_start: Callable[[str], N
     config = audit_config(run.record.config)
     with _state_folder(run.home) as home:
 
-        def build(name: str, path: Path, last: str) -> Artifacts:
+        def build(name: str, log_path: Path, last: str, plant: Plant | None = None) -> Artifacts:
             on_start(name)
-            return _build(_run(home, path, config, run.record.day), last)
+            beside = home.root / log_path.relative_to(home.root).parts[0]
+            settings = write_side_tables(log.connection, beside, config, plant)
+            return _build(_run(home, log_path, settings, run.record.day), last)
 
         memory_mb, last = config.engine.memory_mb, _last_stage(config)
-        base = build("the log itself", log.write(home.root / "base.csv"), last)
-        other = build(SHUFFLED, log.write_shuffled(home.root / "shuffled.csv"), last)
+        base = build("the log itself", log.write(home.root / "base"), last)
+        other = build(SHUFFLED, log.write_shuffled(home.root / "shuffled"), last)
         checks = Comparison(SHUFFLED, base, other, EVER, memory_mb=memory_mb).all_checks()
         for number, plant in enumerate(plants(base)):
-            path = log.write_planted(home.root / f"planted-{number}.csv", plant)
-            other = build(plant.name, path, last if _fits_must_hold(plant, base) else "features")
+            path = log.write_planted(home.root / f"planted-{number}", plant)
+            other = build(plant.name, path, last if _fits_must_hold(plant, base) else "features", plant)
             comparison = Comparison(plant.name, base, other, plant.at, memory_mb=memory_mb)
             checks += [_arrival(plant, comparison, count_canaries(log.connection)), *comparison.all_checks()]
     return Audit(

@@ -75,7 +75,7 @@ class Comparison:
 
     def all_checks(self) -> list[Check]:
         """Compare everything that was built: of artifacts up to the features, neither texts nor what was fitted."""
-        checks = [self.windows(), self.events(), self.examples(), self.labels(), self.features()]
+        checks = [self.windows(), self.events(), self.examples(), *self.labels(), self.features()]
         if "verbalize" in self.base and "verbalize" in self.other:
             checks += [self.texts(), *self.fits()]
         return checks
@@ -111,12 +111,14 @@ class Comparison:
         example = f"{rows[0][0]} is {'new' if rows[0][1] else 'gone'}" if rows else ""
         return self._check("examples", self._count_examples(), len(rows), example=example)
 
-    def labels(self) -> Check:
-        """Labels and amounts of windows that end before the instant."""
+    def labels(self) -> list[Check]:
+        """Labels and amounts of windows that end before the instant; no check where there is none yet."""
         ended = [w["cutoff"] for w in self.base["cutoffs"].facts["windows"] if w["end"] <= self.until.isoformat()]
-        which = f"b.cutoff IN ({', '.join(f'TIMESTAMP {cutoff!r}' for cutoff in ended) or 'NULL'})"
+        if not ended:
+            return []
+        which = f"b.cutoff IN ({', '.join(f'TIMESTAMP {cutoff!r}' for cutoff in ended)})"
         compared, differing = self._joined("examples", which, ("label", "amount"))
-        return self._check("labels of windows that had ended", compared, **differing)
+        return [self._check("labels of windows that had ended", compared, **differing)]
 
     def changed_labels(self) -> int:
         """Return how many labels of windows that had not ended differ, as they may and should."""
@@ -140,7 +142,7 @@ class Comparison:
 
     def fits(self) -> list[Check]:
         """What was fitted: bounds and medians of `clean`, bins and categories of the texts, the vocabulary."""
-        checks = [self._json("bounds and medians", "clean", "report.json", _fitted_bounds)]
+        checks = [self._json("what clean reports as fitted", "clean", "report.json", _fitted_bounds)]
         for path in sorted(self.base["clean"].path.glob("*.parquet")):
             if path.name.startswith(("bounds", "median")):
                 checks.append(self._fitted_table(path.name))
@@ -162,7 +164,9 @@ class Comparison:
             UNION ALL (SELECT * FROM {other} {ours} EXCEPT ALL SELECT * FROM {one} {ours}) ORDER BY ALL
         """)
         compared = self._number(f"SELECT count(*) FROM {one} {ours}")
-        return self._check(name.removesuffix(".parquet"), compared, len(rows), example=str(rows[0]) if rows else "")
+        return self._check(
+            f"{name.removesuffix('.parquet')} by category", compared, len(rows), example=str(rows[0]) if rows else ""
+        )
 
     def _json(self, what: str, stage: str, file: str, part: Any) -> Check:
         """Compare a part of a JSON file, value by value."""

@@ -4,11 +4,10 @@ In comes an artifact of clean events; out come logs in the canonical columns: th
 and after an instant, one with its rows in another order. The one thing to know: a canary is an event that any shop
 could have logged, only unlike all others, so whatever it changes before its own instant has seen the future.
 
-The base repeats one row in a hundred and leaves out values that `clean` has a rule for in three of a hundred, so
-that duplicates, derived amounts and fills are audited too, however tidy the log is.
+The base repeats one row in a hundred and leaves out all optional values of three in a hundred, so that duplicates,
+derived amounts, fills and side tables are audited too, however tidy the log is.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ UNKNOWN = "unknown"
 CANARY_SHOPPERS, NEW_SHOPPERS, FRANTIC_EVENTS = 500, 100, 300
 ABSURD_SHARE = 0.9
 """Of `source.max_amount`: absurd, and still legal."""
+FILES = 3
 LEFT_OUT_PER_MILLE, REPEATED_PER_MILLE = 30, 10
 
 
@@ -42,7 +42,8 @@ class Plant:
     until: datetime
     """No canary is later."""
     loud: bool
-    """Whether they bear prices, ages and genders; such canaries may rightly change what is fitted on their period."""
+    """Whether they bear prices, ages and genders, and stand in side tables: such canaries may rightly change what is
+    fitted on their period."""
 
 
 class AuditLog:
@@ -52,8 +53,7 @@ class AuditLog:
         """Take the clean events, of as many shoppers as `most_events` (0: all) allows, drawn by a hash of the id."""
         self.connection = connect(memory_mb=config.engine.memory_mb)
         self._load(clean, most_events)
-        rules = [column for column in config.clean.missing if column in OPTIONAL]
-        self._untidy([*rules, "amount"])
+        self._untidy()
         self.max_amount = config.source.max_amount
         self.events, self.shoppers = self.connection.execute(
             "SELECT count(*), count(DISTINCT user_id) FROM log"
@@ -73,13 +73,11 @@ class AuditLog:
             self.connection.execute(f"INSERT INTO log SELECT shopper, {names} FROM {view} WHERE {drawn}")
             self.connection.execute(f"DROP VIEW {view}")
 
-    def _untidy(self, columns: Sequence[str]) -> None:
+    def _untidy(self) -> None:
         """Leave out values and repeat rows, told by a hash of the row."""
         words = ", ".join(f"nullif({c}, '{UNKNOWN}') AS {c}" for c in ("category", "gender"))
         chance = "hash(user_id, timestamp, action, product_id) % 1000"
-        gone = ", ".join(
-            f"CASE WHEN {chance} >= {LEFT_OUT_PER_MILLE} THEN {c} END AS {c}" for c in dict.fromkeys(columns)
-        )
+        gone = ", ".join(f"CASE WHEN {chance} >= {LEFT_OUT_PER_MILLE} THEN {c} END AS {c}" for c in OPTIONAL)
         self.connection.execute(f"""
             CREATE TABLE tidy AS SELECT * REPLACE ({words}) FROM log;
             CREATE TABLE untidy AS SELECT * REPLACE ({gone}) FROM tidy;
@@ -87,22 +85,30 @@ class AuditLog:
             DROP TABLE log; DROP TABLE tidy; ALTER TABLE untidy RENAME TO log;
         """)
 
-    def write(self, path: Path) -> Path:
-        """Write the base log."""
-        return self._write("SELECT * FROM log ORDER BY timestamp, hash(user_id, product_id, action)", path)
+    def write(self, folder: Path) -> Path:
+        """Write the base log as one file."""
+        return self._write("SELECT * FROM log ORDER BY timestamp, hash(user_id, product_id, action)", folder)
 
-    def write_shuffled(self, path: Path) -> Path:
-        """Write the base log with its rows in an order that has nothing to do with theirs."""
-        return self._write("SELECT * FROM log ORDER BY md5(user_id || product_id || timestamp || action) DESC", path)
+    def write_shuffled(self, folder: Path) -> Path:
+        """Write the base log's rows, in an order that has nothing to do with theirs, as a folder of FILES files."""
+        parts = folder / "parts"
+        order = "md5(user_id || product_id || timestamp || action)"
+        for number in range(FILES):
+            # By row and not by its content, so that copies of one row fall into different files.
+            rows = f"SELECT * FROM log WHERE (rowid + hash(user_id)) % {FILES} = {number} ORDER BY {order} DESC"
+            self._write(rows, parts, f"events-{number}.csv")
+        return parts
 
-    def write_planted(self, path: Path, plant: Plant) -> Path:
-        """Write the base log with canaries."""
+    def write_planted(self, folder: Path, plant: Plant) -> Path:
+        """Write the base log with canaries as one file."""
         self._make_canaries(plant)
-        return self._write("SELECT * FROM log UNION ALL BY NAME SELECT * FROM canaries ORDER BY timestamp", path)
+        return self._write("SELECT * FROM log UNION ALL BY NAME SELECT * FROM canaries ORDER BY timestamp", folder)
 
-    def _write(self, query: str, path: Path) -> Path:
+    def _write(self, query: str, folder: Path, name: str = "events.csv") -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
         seconds = "CAST(epoch_us(timestamp) // 1000000 AS VARCHAR) || printf('.%06d', epoch_us(timestamp) % 1000000)"
-        columns = ", ".join(f"{seconds} AS timestamp" if name == "timestamp" else name for name in COLUMNS)
+        columns = ", ".join(f"{seconds} AS timestamp" if c == "timestamp" else c for c in COLUMNS)
+        path = folder / name
         self.connection.execute(f"COPY (SELECT {columns} FROM ({query})) TO {quote(path)} (FORMAT csv, HEADER)")
         return path
 
@@ -113,6 +119,7 @@ class AuditLog:
             CREATE OR REPLACE TEMP TABLE told AS
             SELECT user_id, arg_max(product_id, (timestamp, product_id)) AS product_id,
                    arg_max(category, (timestamp, product_id)) AS category,
+                   arg_max(product_id, (timestamp, product_id)) FILTER (action = 'add_to_cart') AS in_cart,
                    row_number() OVER (ORDER BY md5(user_id)) - 1 AS number
             FROM log WHERE timestamp < {at} AND product_id <> '' GROUP BY user_id
             ORDER BY number
@@ -149,8 +156,8 @@ def audit_config(config: Config) -> Config:
 def _canary_sql(length: timedelta, max_amount: float) -> str:
     """SQL of the canaries, each so many seconds `after` the instant: of shoppers that are known, new, and frantic.
 
-    The first of each known shopper lies at the very instant and is a purchase of the product touched last: what a
-    feature that peeks would see.
+    The first of each known shopper lie at the very instant: purchases of the product touched last and of that put into
+    the cart last, which is what a feature that peeks would look for.
     """
     late = int(length.total_seconds())
     absurd, tiny = ABSURD_SHARE * max_amount, 0.01
@@ -163,8 +170,10 @@ def _canary_sql(length: timedelta, max_amount: float) -> str:
 
     none = "NULL AS quantity, NULL AS price, NULL AS amount"
     extreme = f"CASE WHEN number % 2 = 0 THEN {absurd} ELSE {tiny} END"
+    carted = usual.replace("product_id,", "coalesce(in_cart, product_id) AS product_id,")
     known = [
         ("purchase", "0", usual, money(extreme)),
+        ("purchase", "1", carted, none),
         ("browse", "60 + number", strange, money(str(absurd))),
         ("add_to_cart", "1200 + number", strange, none),
         ("purchase", "2400 + number", strange, money(extreme)),
