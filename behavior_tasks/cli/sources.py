@@ -49,7 +49,7 @@ def _list_presets() -> None:
     for name in presets():
         source = load_config(name).source
         columns = source.header or [source.columns.get(column) or column for column in REQUIRED_COLUMNS]
-        words = ", ".join(source.actions) or "usual words"
+        words = ", ".join(source.actions) or ", ".join(f"{p}…" for p in source.action_prefixes) or "in usual words"
         how = f"{', '.join(columns)}; actions {words}; {source.time_format} in {source.timezone}"
         table.add_row(f"[bold]{name}[/]", f"{escape(_about(name))}\n[dim]{escape(how)}[/]")
     console.print(table)
@@ -61,7 +61,8 @@ def _about(preset: str) -> str:
     text = (PRESETS_FOLDER / f"{preset}.yaml").read_text(encoding="utf-8")
     opening = re.match(r"(#[^\n]*\n)+", text)
     words = " ".join(line.lstrip("# ") for line in (opening[0] if opening else "").splitlines())
-    return re.split(r"(?<=[.:;]) ", words)[0].rstrip(".:;")
+    # What stands in brackets is where to find it, which the file itself tells.
+    return re.split(r"[.:;] ", re.sub(r"\s*\([^)]*\)", "", words) + " ")[0].strip(" .:;")
 
 
 def _propose(text: str, out: Path | None, set: list[str] | None) -> None:

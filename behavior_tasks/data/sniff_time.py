@@ -22,6 +22,15 @@ ZONED = re.compile(r".*\d( ?(Z|UTC|[+-]\d\d(:?\d\d)?))")
 DATES = ("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y%m%d", "%d.%m.%y", "%m/%d/%y", "%d %b %Y")
 CLOCKS = ("", " %H:%M:%S", " %H:%M", " %H", " %I:%M:%S %p", " %I:%M %p")
 FORMATS = ("%Y-%m-%d %H", *(date + clock for date in DATES for clock in CLOCKS), "%Y%m%d%H%M%S", "%Y%m%d%H%M")
+PARTS = {"%Y": r"\d{4}", "%b": r"\w{3,}", "%p": "[AaPp][Mm]"}
+"""What a part of a format looks like; any other is one or two digits."""
+_SHAPES = {
+    name: re.compile(
+        "".join(PARTS.get(part, r"\d\d?") if "%" in part else re.escape(part) for part in re.split("(%.)", name))
+    )
+    for name in FORMATS
+}
+LOOKED_AT = 20
 MONTH_DAY = "%m%d"
 SWAPPED = {"%d/%m": "%m/%d", "%m/%d": "%d/%m"}
 QUIET_HOUR = 4
@@ -104,14 +113,21 @@ def _best(cells: Sequence[str]) -> TimeFormat | None:
 
 
 def _shares(cells: Sequence[str]) -> dict[str, float]:
-    """Return the share of the cells that each format reads as a time from 1990 on."""
+    """Return the share of the cells that a format reads as a time from 1990 on, for formats that look like them."""
+    looks = [
+        f
+        for f in FORMATS
+        if 2 * sum(bool(_SHAPES[f].fullmatch(c)) for c in cells[:LOOKED_AT]) >= len(cells[:LOOKED_AT])
+    ]
+    if not looks:
+        return {}
     counts = ", ".join(
-        f"count(*) FILTER (year({instant_sql('cell', SourceConfig(time_format=name))}) >= 1990)" for name in FORMATS
+        f"count(*) FILTER (year({instant_sql('cell', SourceConfig(time_format=name))}) >= 1990)" for name in looks
     )
     with connect(memory_mb=512) as connection:
         connection.register("cells", pa.table({"cell": pa.array(cells, pa.string())}))
         found = connection.execute(f"SELECT {counts} FROM cells").fetchall()[0]
-    return {name: count / len(cells) for name, count in zip(FORMATS, found, strict=True)}
+    return {name: count / len(cells) for name, count in zip(looks, found, strict=True)}
 
 
 def read_times(cells: Sequence[str], config: SourceConfig) -> list[datetime | None]:
