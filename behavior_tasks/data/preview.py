@@ -57,6 +57,7 @@ def preview(sample: Sample, config: SourceConfig, *, today: date) -> Preview:
     layout = layout_of_names(names, config, shown="the sample")
     count = len(sample.rows)
     columns: dict[str, pa.Array] = {
+        "position": pa.array(range(count), pa.int64()),
         "line": pa.array(range(count), pa.int64()),
         "text": pa.nulls(count, pa.large_string()),
         "problem": pa.nulls(count, pa.string()),
