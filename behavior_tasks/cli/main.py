@@ -12,7 +12,7 @@ import typer
 
 from behavior_tasks import __version__
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.cli import audit, doctor, features, run, services, settings, simulate, status
+from behavior_tasks.cli import audit, doctor, features, run, services, settings, simulate, sources, status
 from behavior_tasks.cli.screen import errors
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("audit-leakage")(audit.audit)
 app.command("status")(status.status)
 app.command("settings")(settings.settings)
 app.command("features")(features.features)
+app.command("sources")(sources.sources)
 app.command("up")(services.up)
 
 

@@ -10,7 +10,11 @@ from behavior_tasks.base.errors import UserError
 
 Input = Annotated[
     str | None,
-    typer.Option("--input", "-i", help="The log: a CSV file, also .csv.gz. Without it, a shop is simulated."),
+    typer.Option(
+        "--input",
+        "-i",
+        help="A file, a folder, a pattern, a URL or a database; without it: a simulated shop.",
+    ),
 ]
 Preset = Annotated[str, typer.Option("--preset", "-p", help="How the log is written: a file in conf/.")]
 ConfigFile = Annotated[

@@ -32,8 +32,8 @@ from behavior_tasks.data.parse import cell_sql, instant_sql, plain_user_sql
 
 KEYS: Mapping[str, str] = {"users": "user_id", "products": "product_id"}
 VALID_FROM = "valid_from"
-TYPES: Mapping[str, str] = {"age": "INTEGER", "price": "DOUBLE"}
-"""DuckDB types of the attributes that are no text."""
+TYPES = ("age", "price")
+"""Attributes that are no text, so that a cell may hold what is none."""
 log = logging.getLogger("behavior")
 
 
@@ -196,31 +196,34 @@ def _places(names: list[str], known: tuple[str, ...], key: str, table: SideTable
 
 
 def _typed_sql(places: Mapping[str, str], key: str, table: SideTable, config: SourceConfig) -> str:
-    """Every row with typed cells, NULL where a cell is empty or no possible value."""
-    cells = {
-        column: cell_sql(f'CAST("{held.replace(chr(34), chr(34) * 2)}" AS VARCHAR)') for column, held in places.items()
-    }
-    sql = dict(cells)
+    """Every row with typed cells, NULL where a cell is empty or no possible value, and whether a cell was none."""
+    named = {column: '"' + held.replace('"', '""') + '"' for column, held in places.items()}
+    cells = ", ".join(f"{cell_sql(f'CAST({held} AS VARCHAR)')} AS {column}" for column, held in named.items())
+    sql = {column: column for column in places}
     if key == "user_id":
-        sql[key] = plain_user_sql(cells[key])
-    if "age" in cells:
-        sql["age"] = (
-            f"CASE WHEN {age_sql(cells['age'], config)} BETWEEN 0 AND 120 THEN {age_sql(cells['age'], config)} END"
-        )
-    if "gender" in cells:
-        sql["gender"] = gender_sql(cells["gender"], config)
-    if "price" in cells:
-        number = f"try_cast({cells['price']} AS DOUBLE)"
-        sql["price"] = f"CASE WHEN {number} BETWEEN 0 AND {config.max_amount!r} THEN {number} + 0.0 END"
-    if VALID_FROM in cells:
+        sql[key] = plain_user_sql(key)
+    if "age" in places:
+        sql["age"] = _between(age_sql("age", config), 120)
+    if "gender" in places:
+        sql["gender"] = gender_sql("gender", config)
+    if "price" in places:
+        sql["price"] = _between("(try_cast(price AS DOUBLE) + 0.0)", config.max_amount)
+    if VALID_FROM in places:
         dated = SourceConfig(time_format=table.time_format, timezone=config.timezone, year=config.year)
-        sql[VALID_FROM] = instant_sql(f"({cells[VALID_FROM]})", dated)
-    odd = {column: f"{cells[column]} IS NOT NULL AND {sql[column]} IS NULL" for column in places}
+        sql[VALID_FROM] = instant_sql(VALID_FROM, dated)
+    odd = {column: f"{column} IS NOT NULL AND {expression} IS NULL" for column, expression in sql.items()}
     if "age" in odd:
         # A code that stands for "unknown" is no odd age.
-        odd["age"] = has_odd_age_sql(f"({cells['age']})", config)
-    had = ", ".join(f"{odd_sql} AS odd_{column}" for column, odd_sql in odd.items())
-    return f"SELECT {', '.join(f'{s} AS {c}' for c, s in sql.items())}, {had} FROM raw"
+        odd["age"] = has_odd_age_sql("age", config)
+    had = ", ".join(f"{expression} AS odd_{column}" for column, expression in odd.items() if column in TYPES)
+    typed = ", ".join(f"{expression} AS {column}" for column, expression in sql.items())
+    # Materialised, so that a cell is trimmed once and not in every expression that reads it.
+    return f"WITH cells AS MATERIALIZED (SELECT {cells} FROM raw) SELECT {typed}{', ' + had if had else ''} FROM cells"
+
+
+def _between(expression: str, most: float) -> str:
+    """SQL for a number that is at least 0 and at most `most`, else NULL."""
+    return f"CASE WHEN {expression} BETWEEN 0 AND {most!r} THEN {expression} END"
 
 
 def _judge(
@@ -233,7 +236,7 @@ def _judge(
         "rows": "count(*)",
         "missing_key": f"count(*) FILTER ({key} IS NULL)",
         **({"bad_valid_from": f"count(*) FILTER ({key} IS NOT NULL AND {VALID_FROM} IS NULL)"} if dated else {}),
-        **{f"odd_{name}": f"count(*) FILTER (odd_{name})" for name in attributes if name in {"age", "price"}},
+        **{f"odd_{name}": f"count(*) FILTER (odd_{name})" for name in attributes if name in TYPES},
     }
     counted = connection.execute(f"SELECT {', '.join(parts.values())} FROM typed").fetchall()[0]
     disagree = " OR ".join(f"count(DISTINCT {name}) > 1" for name in attributes)
