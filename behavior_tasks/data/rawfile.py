@@ -21,10 +21,8 @@ from behavior_tasks.base.errors import UserError
 GZIP_MAGIC = b"\x1f\x8b"
 FOREIGN_MAGIC = {
     b"PK\x03\x04": ("a zip archive or an Excel workbook", "export it as CSV, or unpack it"),
-    b"PAR1": ("a Parquet file", "export it as CSV"),
     b"BZh": ("a bzip2 file", "unpack it with bunzip2, or compress it with gzip instead"),
     b"\xfd7zXZ": ("an xz file", "unpack it with unxz, or compress it with gzip instead"),
-    b"\x28\xb5\x2f\xfd": ("a zstd file", "unpack it with unzstd, or compress it with gzip instead"),
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "export it as CSV"),
 }
 BYTE_ORDER_MARK = "\ufeff"
@@ -89,7 +87,7 @@ def check_file(path: Path, shown: str) -> None:
         )
     for magic, (kind, remedy) in FOREIGN_MAGIC.items():
         if start.startswith(magic):
-            raise UserError(f"{shown} is {kind}.", expected="CSV text, plain or compressed with gzip", next_step=remedy)
+            raise UserError(f"{shown} is {kind}.", expected="CSV, JSON lines or Parquet", next_step=remedy)
 
 
 def _not_allowed(shown: str) -> UserError:
