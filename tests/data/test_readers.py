@@ -1,6 +1,7 @@
 """Readers of CSV: whatever the bytes, the pieces and the blocks, the same records as `read_records` finds."""
 
 import gzip
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from behavior_tasks.base.config import load_config
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.data.bytesource import LONGEST_LINE
+from behavior_tasks.data.bytesource import LONGEST_LINE, ByteSource
 from behavior_tasks.data.layout import Layout, read_layout
 from behavior_tasks.data.pieces import Piece, PieceEnd, detect, plan_pieces
 from behavior_tasks.data.rawfile import open_log
@@ -40,6 +41,7 @@ ANY_EXAMPLES = settings(deadline=None, derandomize=True, database=None, suppress
 @example(mess=b'1,2,"3\n4,5,6\n7,8,9', piece_bytes=7, block_bytes=7, has_header=False, delimiter=",")
 @example(mess=b'1,2,"3\n4,5,"\n7,8,9', piece_bytes=7, block_bytes=7, has_header=False, delimiter=",")
 @example(mess=b"1,2,3\r\n\r\r\n4,5,6\r7,8,9\r", piece_bytes=1000, block_bytes=6, has_header=False, delimiter=",")
+@example(mess=b'a,"b,c\nx,1","2\n', piece_bytes=99, block_bytes=99, has_header=False, delimiter=",")
 def test_any_bytes_in_any_pieces_are_the_same_records(
     mess: bytes,
     piece_bytes: int,
@@ -55,6 +57,33 @@ def test_any_bytes_in_any_pieces_are_the_same_records(
     sizes = {"piece_bytes": piece_bytes, "block_bytes": block_bytes}
     assert fast_rows(path, layout, delimiter=delimiter, **sizes) == slow
     assert rows_of_pieces_side_by_side(path, layout, delimiter=delimiter, **sizes) == slow
+
+
+@given(mess=MESS, chunk=st.integers(1, 9), size=st.integers(1, 30))
+@settings(ANY_EXAMPLES, max_examples=200)
+def test_lines_are_cut_alike_wherever_reading_pauses(mess: bytes, chunk: int, size: int) -> None:
+    lines = list(TextIOWrapper(BytesIO(mess), "utf-8", "surrogateescape", newline=""))
+
+    def source() -> ByteSource:
+        stream = BytesIO(mess)
+        return ByteSource(lambda most: stream.read(min(most, chunk)), offset=0, errors="surrogateescape")
+
+    ahead = source()
+    ahead.hold(size)
+    assert list(ahead.lines(0)) == lines
+    blocks, whole = [], source()
+    while end := whole.cut(size):
+        blocks.append(whole.held[:end].decode("utf-8", "surrogateescape"))
+        whole.drop(end)
+    assert [line for block in blocks for line in block_lines(block)] == lines
+    skipped, sizes = source(), []
+    while skipped.held or not skipped.ended:
+        sizes.append(skipped.skip_line())
+    assert sizes[: len(lines)] == [len(line.rstrip("\r\n").encode("utf-8", "surrogateescape")) for line in lines]
+
+
+def block_lines(block: str) -> list[str]:
+    return list(StringIO(block, newline=""))
 
 
 ENCODINGS = ["gb18030", "cp1252", "utf-16", "utf-8-sig", "ascii", "shift_jis"]
