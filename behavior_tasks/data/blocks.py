@@ -5,7 +5,7 @@ promises that trimming a column or looking for null words in it would change not
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +80,20 @@ def text_column(values: Sequence[str | None]) -> pa.Array:
     return pa.array([value or None for value in values], pa.string())
 
 
+def problem_columns(problems: Mapping[int, tuple[str, str]], rows: int) -> dict[str, pa.Array]:
+    """Return the columns of reasons and of what was found.
+
+    Args:
+        problems: position → reason code and what was found.
+        rows: records of the block.
+    """
+    columns = {}
+    for place, name in enumerate(("problem", "problem_found")):
+        values = [problems[row][place] if row in problems else None for row in range(rows)] if problems else None
+        columns[name] = pa.nulls(rows, pa.string()) if values is None else pa.array(values, pa.string())
+    return columns
+
+
 def problem_block(names: Iterable[str], *, line: int, problem: tuple[str, str], text: str) -> Block:
     """Return a block of one record that has a problem (reason, what was found) and no cells.
 
@@ -89,3 +103,16 @@ def problem_block(names: Iterable[str], *, line: int, problem: tuple[str, str], 
     columns = {"problem": pa.array([problem[0]]), "problem_found": pa.array([problem[1]])}
     columns |= {f"raw_{name}": pa.nulls(1, pa.string()) for name in names}
     return make_block(columns, np.array([line], np.int64), lambda _: text)
+
+
+def without_first(block: Block) -> Block:
+    """Return a block without its first record."""
+    rest = block.cells.slice(1)
+    columns = {name: rest[name].combine_chunks() for name in rest.column_names if name not in ("position", "line")}
+    return make_block(columns, rest["line"].to_numpy(), lambda position: block.text_of(position + 1))
+
+
+def add_lines(block: Block, lines: int) -> Block:
+    """Return a block with its lines counted from so many lines before."""
+    place = block.cells.schema.get_field_index("line")
+    return replace(block, cells=block.cells.set_column(place, "line", pc.add(block.cells["line"], lines)))

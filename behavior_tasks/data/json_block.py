@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from behavior_tasks.data.blocks import Block, make_block, text_column
+from behavior_tasks.data.blocks import Block, make_block, problem_columns
 from behavior_tasks.data.bytesource import ByteSource
 from behavior_tasks.data.lines import split_lines, undecodable_lines
 from behavior_tasks.data.rawfile import SURROGATE, printable
@@ -53,11 +53,10 @@ def read_json_block(
     numbers = [number for number, content in enumerate(contents) if content.strip()]
     texts = [contents[n].decode("utf-8", source.errors if bad[n] else "strict") for n in numbers]
     rows = _parse(texts, bad[numbers].tolist())
-    _check_cells(rows, texts, keys, escapes=b"\\u" in lines.data)
+    if b"\\u" in lines.data or len(max(texts, key=len, default="")) > LONGEST_CELL:
+        _check_cells(rows, keys)
     columns = {f"raw_{name}": _column(rows.objects, texts, key) for name, key in keys.items()}
-    for place, name in enumerate(("problem", "problem_found")):
-        found = [rows.problems[row][place] if row in rows.problems else None for row in range(len(numbers))]
-        columns[name] = text_column(found)
+    columns |= problem_columns(rows.problems, len(numbers))
     at = np.array(numbers, np.int64) + (lines_before + 1)
     return make_block(columns, at, lambda position: printable(texts[position])), size, len(lines)
 
@@ -104,11 +103,9 @@ def _parse_line(text: str, is_bad: bool) -> tuple[dict[str, Any], tuple[str, str
     return (item, None) if isinstance(item, dict) else ({}, ("broken_json", "a value, but no object"))
 
 
-def _check_cells(rows: _Rows, texts: Sequence[str], keys: Mapping[str, str], *, escapes: bool) -> None:
+def _check_cells(rows: _Rows, keys: Mapping[str, str]) -> None:
     """Set aside objects whose values can't be cells; only escapes can bring in a NUL or half a character."""
-    for row, (item, text) in enumerate(zip(rows.objects, texts, strict=True)):
-        if not escapes and len(text) <= LONGEST_CELL:
-            continue
+    for row, item in enumerate(rows.objects):
         cells = [value for key in keys.values() if isinstance(value := item.get(key), str)]
         longest = max(map(len, cells), default=0)
         if any("\0" in cell for cell in cells):

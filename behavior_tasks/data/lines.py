@@ -44,8 +44,7 @@ def split_lines(data: bytes) -> Lines:
     breaks = np.flatnonzero(held == LINE_FEED)
     ends = breaks
     if b"\r" in data:
-        before = held[np.maximum(breaks - 1, 0)] == RETURN
-        ends = breaks - (before & (breaks > 0))
+        ends = breaks - (held[np.maximum(breaks - 1, 0)] == RETURN)
         returns = np.flatnonzero(held == RETURN)
         lone = returns[held[np.minimum(returns + 1, len(held) - 1)] != LINE_FEED]
         if len(lone):
@@ -111,9 +110,9 @@ def _badly_quoted(lines: Lines, held: npt.NDArray[np.uint8], delimiter: bytes) -
     edges[[LINE_FEED, RETURN, QUOTE, *delimiter]] = True
     # Every line has an even number of quotes now, so they open and close in turn all through the block.
     opening, closing = quotes[::2], quotes[1::2]
-    opened = edges[held[opening - 1]] | (opening == 0)
-    last = len(held) - 1
-    closed = edges[held[np.minimum(closing + 1, last)]] | (closing == last)
+    # Beside the first byte this looks at the last one, which may call a good line odd; beside the last at itself.
+    opened = edges[held[opening - 1]]
+    closed = edges[held[np.minimum(closing + 1, len(held) - 1)]]
     for wrong in (opening[~opened], closing[~closed]):
         odd[_line_of(wrong, lines)] = True
     return odd

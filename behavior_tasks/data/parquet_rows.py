@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.data.blocks import Block, make_block
+from behavior_tasks.data.blocks import Block, make_block, problem_columns
 from behavior_tasks.data.bytesource import damage, damaged
 from behavior_tasks.data.layout import Layout
 from behavior_tasks.data.pieces import Piece, PieceEnd, open_parquet
@@ -73,9 +73,7 @@ def _read_batch(batch: pa.RecordBatch, layout: Layout, *, lines_before: int) -> 
     bad = np.zeros(batch.num_rows, np.bool_)
     bad[list(problems)] = True
     columns = {f"raw_{name}": _without(text, bad) for name, text in texts.items()}
-    for place, name in enumerate(("problem", "problem_found")):
-        column = [problems[row][place] if row in problems else None for row in range(batch.num_rows)]
-        columns[name] = pa.array(column, pa.string()) if problems else pa.nulls(batch.num_rows, pa.string())
+    columns |= problem_columns(problems, batch.num_rows)
     lines = np.arange(lines_before + 1, lines_before + 1 + batch.num_rows)
     return make_block(columns, lines, lambda position: _row_text(batch, position))
 

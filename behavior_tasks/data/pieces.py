@@ -75,7 +75,7 @@ def detect(path: Path, *, shown: str | None = None) -> tuple[Format, Compression
     elif ZSTD_MAGIC.match(start):
         compression = "zstd"
     for magic, (kind, remedy) in FOREIGN_MAGIC.items():
-        if compression == "none" and start.startswith(magic):
+        if start.startswith(magic):
             raise UserError(f"{shown} is {kind}.", expected="CSV, JSON lines or Parquet", next_step=remedy)
     return _text_format(path, compression, shown), compression
 

@@ -9,12 +9,8 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.data.blocks import Block, problem_block
+from behavior_tasks.data.blocks import Block, add_lines, problem_block, without_first
 from behavior_tasks.data.bytesource import LONGEST_LINE, ByteSource, Compression, open_source
 from behavior_tasks.data.csv_block import CsvShape, read_csv_block
 from behavior_tasks.data.json_block import object_keys, read_json_block
@@ -95,7 +91,7 @@ def _blocks(
         else:
             return lines
         if has_header and block.cells.num_rows:
-            block, has_header = _without_first(block), False
+            block, has_header = without_first(block), False
         if block.cells.num_rows:
             yield block
 
@@ -106,13 +102,6 @@ def _giant_line(source: ByteSource, layout: Layout, *, line: int) -> Block:
     size = source.skip_line()
     found = f"a line of {size:,} bytes, more than {LONGEST_LINE:,}"
     return problem_block(layout.places, line=line, problem=("cell_too_long", found), text=printable(beginning))
-
-
-def _without_first(block: Block) -> Block:
-    cells = block.cells.slice(1)
-    positions = pa.array(np.arange(cells.num_rows))
-    cells = cells.set_column(cells.schema.get_field_index("position"), "position", positions)
-    return Block(cells=cells, plain=block.plain, text_of=lambda position: block.text_of(position + 1))
 
 
 def read_file(
@@ -138,12 +127,6 @@ def read_file(
                 start, lines = item.next_start, lines + item.lines
             else:
                 yield add_lines(item, lines)
-
-
-def add_lines(block: Block, lines: int) -> Block:
-    """Return a block with its lines counted from so many lines before."""
-    place = block.cells.schema.get_field_index("line")
-    return replace(block, cells=block.cells.set_column(place, "line", pc.add(block.cells["line"], lines)))
 
 
 def head_columns(path: Path, format: Format, compression: Compression, *, encoding: str, shown: str) -> tuple[str, ...]:

@@ -5,12 +5,12 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from behavior_tasks.data.blocks import Block
+from behavior_tasks.data.blocks import Block, add_lines
 from behavior_tasks.data.layout import Layout
 from behavior_tasks.data.parse import NULL_WORDS, WHITESPACE
 from behavior_tasks.data.pieces import BLOCK_BYTES, PIECE_BYTES, PieceEnd, detect, plan_pieces
 from behavior_tasks.data.rawfile import open_log
-from behavior_tasks.data.readers import add_lines, read_file, read_piece
+from behavior_tasks.data.readers import read_file, read_piece
 from behavior_tasks.data.records import read_records
 
 Row = tuple[int, str, tuple[str | None, ...] | None, str | None, str]

@@ -1,6 +1,7 @@
 """Readers of CSV: whatever the bytes, the pieces and the blocks, the same records as `read_records` finds."""
 
 import gzip
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from behavior_tasks.base.config import load_config
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.data.bytesource import LONGEST_LINE
+from behavior_tasks.data.bytesource import LONGEST_LINE, ByteSource
 from behavior_tasks.data.layout import Layout, read_layout
 from behavior_tasks.data.pieces import Piece, PieceEnd, detect, plan_pieces
 from behavior_tasks.data.rawfile import open_log
@@ -40,6 +41,7 @@ ANY_EXAMPLES = settings(deadline=None, derandomize=True, database=None, suppress
 @example(mess=b'1,2,"3\n4,5,6\n7,8,9', piece_bytes=7, block_bytes=7, has_header=False, delimiter=",")
 @example(mess=b'1,2,"3\n4,5,"\n7,8,9', piece_bytes=7, block_bytes=7, has_header=False, delimiter=",")
 @example(mess=b"1,2,3\r\n\r\r\n4,5,6\r7,8,9\r", piece_bytes=1000, block_bytes=6, has_header=False, delimiter=",")
+@example(mess=b'a,"b,c\nx,1","2\n', piece_bytes=99, block_bytes=99, has_header=False, delimiter=",")
 def test_any_bytes_in_any_pieces_are_the_same_records(
     mess: bytes,
     piece_bytes: int,
@@ -55,6 +57,33 @@ def test_any_bytes_in_any_pieces_are_the_same_records(
     sizes = {"piece_bytes": piece_bytes, "block_bytes": block_bytes}
     assert fast_rows(path, layout, delimiter=delimiter, **sizes) == slow
     assert rows_of_pieces_side_by_side(path, layout, delimiter=delimiter, **sizes) == slow
+
+
+@given(mess=MESS, chunk=st.integers(1, 9), size=st.integers(1, 30))
+@settings(ANY_EXAMPLES, max_examples=200)
+def test_lines_are_cut_alike_wherever_reading_pauses(mess: bytes, chunk: int, size: int) -> None:
+    lines = list(TextIOWrapper(BytesIO(mess), "utf-8", "surrogateescape", newline=""))
+
+    def source() -> ByteSource:
+        stream = BytesIO(mess)
+        return ByteSource(lambda most: stream.read(min(most, chunk)), offset=0, errors="surrogateescape")
+
+    ahead = source()
+    ahead.hold(size)
+    assert list(ahead.lines(0)) == lines
+    blocks, whole = [], source()
+    while end := whole.cut(size):
+        blocks.append(whole.held[:end].decode("utf-8", "surrogateescape"))
+        whole.drop(end)
+    assert [line for block in blocks for line in block_lines(block)] == lines
+    skipped, sizes = source(), []
+    while skipped.held or not skipped.ended:
+        sizes.append(skipped.skip_line())
+    assert sizes[: len(lines)] == [len(line.rstrip("\r\n").encode("utf-8", "surrogateescape")) for line in lines]
+
+
+def block_lines(block: str) -> list[str]:
+    return list(StringIO(block, newline=""))
 
 
 ENCODINGS = ["gb18030", "cp1252", "utf-16", "utf-8-sig", "ascii", "shift_jis"]
@@ -80,24 +109,37 @@ def real_layout(path: Path, preset: str) -> Layout:
     return layout_of(first.split(","), has_header=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "preset"),
-    [
-        ("taobao_userbehavior_100k.csv.gz", "taobao"),
-        ("uci_online_retail.csv.gz", "online_retail"),
-        ("retailrocket_sample_events.csv.gz", ""),
-        ("rees46_2019_oct_17k.csv.gz", ""),
-    ],
-)
-def test_every_row_of_the_real_logs(name: str, preset: str, tmp_path: Path) -> None:
-    path = real_log(name)
-    layout = real_layout(path, preset)
-    slow = slow_rows(path, layout)
-    assert len(slow) > 9000
-    plain = tmp_path / "log.csv"
-    plain.write_bytes(gzip.decompress(path.read_bytes()))
-    assert fast_rows(path, layout) == slow
+REAL_LOGS = [
+    ("taobao_userbehavior_100k.csv.gz", "taobao", 1 << 20),
+    ("retailrocket_sample_events.csv.gz", "", 1 << 20),
+    ("rees46_2019_oct_17k.csv.gz", "", 1 << 20),
+    ("uci_online_retail.csv.gz", "online_retail", 4 << 20),
+]
+"""File, preset and the bytes that are read by default."""
+
+
+def check_real_log(name: str, preset: str, most: int | None, folder: Path) -> None:
+    packed = real_log(name)
+    layout = real_layout(packed, preset)
+    content = gzip.decompress(packed.read_bytes())[:most]
+    plain, cut = folder / "log.csv", folder / "log.csv.gz"
+    plain.write_bytes(content)
+    cut.write_bytes(gzip.compress(content, 1))
+    slow = slow_rows(plain, layout)
+    assert len(slow) > 7000
+    assert fast_rows(cut, layout) == slow
     assert rows_of_pieces_side_by_side(plain, layout, piece_bytes=500_000, block_bytes=200_000) == slow
+
+
+@pytest.mark.parametrize(("name", "preset", "most"), REAL_LOGS)
+def test_real_logs(name: str, preset: str, most: int, tmp_path: Path) -> None:
+    check_real_log(name, preset, most, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "preset", "most"), REAL_LOGS)
+def test_every_row_of_the_real_logs(name: str, preset: str, most: int, tmp_path: Path) -> None:
+    check_real_log(name, preset, None, tmp_path)
 
 
 LINES = [b"1,2,3\n", b'"4","5\n5",6\n', b"7,8\n", b"", b"9,10,11"]
@@ -128,7 +170,7 @@ def test_compressed_files_of_many_members_are_read_whole(pack: object, tmp_path:
 def test_a_compressed_file_cut_short_is_one_message(pack: object, encoding: str, tmp_path: Path) -> None:
     assert callable(pack)
     path = tmp_path / "log.csv.packed"
-    path.write_bytes(pack(b"".join(b"%d,b,%d\n" % (n, n * 7919 % 10_007) for n in range(200_000)))[:-1000])
+    path.write_bytes(pack(b"".join(b"%d,b,%d\n" % (n, n * 7919 % 10_007) for n in range(20_000)))[:-1000])
     with pytest.raises(UserError, match=r"log\.csv\.packed is damaged") as caught:
         fast_rows(path, layout_of(), encoding=encoding)
     assert "--test" in str(caught.value)
@@ -178,6 +220,25 @@ def test_a_line_too_long_to_be_held_stands_aside_and_the_next_is_read(tmp_path: 
     ]
     assert rows[2][4] == "a line of 68,000,000 bytes, more than 33,554,432"
     assert len(rows[2][1]) == LONGEST_CELL
+
+
+def test_a_file_without_its_outer_quotes_takes_no_longer_than_others(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b'1","2","3\n' * 30_000)
+    rows = fast_rows(path, layout_of())
+    assert [(line, problem) for line, _, _, problem, _ in rows] == [(n, "broken_quotes") for n in range(1, 30_001)]
+
+
+def test_a_record_of_many_lines_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    long = "line\n" * 20_000
+    path.write_text(f'1,2,"{long}"\n4,"{long}","{long}"\n7,8,9\n', encoding="utf-8")
+    rows = fast_rows(path, layout_of(), block_bytes=1000)
+    assert [(row[0], row[2]) for row in rows] == [
+        (1, ("1", "2", long)),
+        (20_002, ("4", long, long)),
+        (60_003, ("7", "8", "9")),
+    ]
 
 
 def test_many_wrong_widths_in_one_block(tmp_path: Path) -> None:

@@ -144,23 +144,34 @@ def test_parquet_texts_that_cannot_be_cells_stand_aside(tmp_path: Path) -> None:
     ]
 
 
-@given(data=st.data())
-@settings(EXAMPLES, max_examples=150)
-def test_a_damaged_parquet_file_is_one_message_or_rows(
-    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "damaged.parquet"
-    layout = write_parquet(path, {"a": ["x", "yy"] * 20, "b": list(range(40))})
-    content = bytearray(path.read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(4, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(content[: data.draw(st.sampled_from([len(content), len(content), len(content) // 2]))])
-    message = ""
-    try:
-        assert len(fast_rows(path, layout)) == 40
-    except UserError as error:
-        message = str(error)
-    assert not message or "damaged.parquet" in message
+def test_a_parquet_file_with_any_byte_damaged_is_one_message_or_all_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.parquet"
+    layout = write_parquet(path, {"a": ["x", "yy"] * 20, "b": list(range(40))}, row_group_size=20)
+    content = path.read_bytes()
+    messages = 0
+    for place in range(4, len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 2]) + content[place + 1 :])
+        message = ""
+        try:
+            assert len(fast_rows(path, layout)) == 40
+        except UserError as error:
+            message = str(error)
+        assert not message or "damaged.parquet" in message
+        messages += bool(message)
+    assert messages > 100
+    path.write_bytes(content[:-100])
+    with pytest.raises(UserError, match=r"damaged\.parquet is damaged"):
+        columns_of(path)
+
+
+def test_parquet_checksums_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    table = pa.table({"a": ["first", "second"]})
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"second", b"sekond"))
+    with pytest.raises(UserError, match=r"log\.parquet is damaged"):
+        fast_rows(path, layout_of(["a"]))
 
 
 def test_parquet_with_other_columns_than_the_layout(tmp_path: Path) -> None:
@@ -204,6 +215,7 @@ JSON_PARTS += ["314159265358979323846264338327950288", "," + "314159265358979323
     block_bytes=st.sampled_from([1, 8, 40, 1000]),
 )
 @settings(EXAMPLES, max_examples=400)
+@example(parts=['{"a": [1', "\n", "2,3", "\n", "4]},5,{},6,{}"], piece_bytes=99, block_bytes=99)
 @example(parts=['{"a": [1', "\n", "2]}", "\n", '{"a": 1},{"b": 2}'], piece_bytes=99, block_bytes=99)
 def test_any_lines_of_json(
     parts: list[str], piece_bytes: int, block_bytes: int, tmp_path_factory: pytest.TempPathFactory
