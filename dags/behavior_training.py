@@ -100,6 +100,7 @@ with DAG(
         ingested = stage("ingest", source, simulated)
         cleaned = stage("clean", ingested)
         events = stage("identities", cleaned)
+        report = stage("report", ingested, cleaned, events)
     with TaskGroup("examples"):
         examples = stage("cutoffs", events)
         features = stage("features", examples, events)
@@ -117,4 +118,4 @@ with DAG(
         version = with_mlflow_link(register(RUN, verdict, evaluation, model))
         promoted = promote(RUN, version, verdict)
     started >> opened >> [simulated, champion]
-    promoted >> closed.as_teardown(setups=opened)
+    report >> version >> promoted >> closed.as_teardown(setups=opened)

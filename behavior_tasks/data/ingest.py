@@ -88,7 +88,11 @@ def ingest_stage(job: Job) -> Output:
     return Output(
         rows=Rows(unit_in="rows", unit_out="rows", rows_in=read.rows, rows_out=rows_out, removed=removed),
         content_hash=combine_hashes(s.content_hash for s in summaries),
-        facts={**event_facts(summaries, EVENT_COLUMNS), "set_missing": read.set_missing},
+        facts={
+            **event_facts(summaries, EVENT_COLUMNS),
+            "files": {raw.name: {"rows": read.rows, "events": rows_out}},
+            "set_missing": read.set_missing,
+        },
     )
 
 

@@ -50,6 +50,11 @@ STAGES: dict[str, Stage] = {
         inputs=("clean",),
         outside="data.identities:key_fingerprint",
     ),
+    "report": Stage(
+        work="data.report:report_stage",
+        sections=("source.expected_reasons", *TIMELINE),
+        inputs=("ingest", "clean", "identities"),
+    ),
     "cutoffs": Stage(
         work="examples.cutoffs:cutoffs_stage", sections=("examples", "source.timezone"), inputs=("identities",)
     ),
