@@ -87,18 +87,18 @@ def _count(number: float) -> str:
 
 
 def _share(share: float | None) -> str:
-    """Return a share as per cent; what is there but small is never called 0 %.
+    r"""Return a share as per cent; what is there but small is never called 0 %.
 
     >>> _share(0.25), _share(0.00001), _share(0), _share(None), _share(0.99999)
-    ('25.0 %', '< 0.1 %', '0 %', '–', '> 99.9 %')
+    ('25.0\xa0%', '<\xa00.1\xa0%', '0\xa0%', '–', '>\xa099.9\xa0%')
     """
     if share is None:
         return "–"
     if 0 < share < 0.001:
-        return "< 0.1 %"
+        return "<\u00a00.1\u00a0%"
     if 0.999 < share < 1:
-        return "> 99.9 %"
-    return "0 %" if share == 0 else f"{share:.1%}".replace("%", " %")
+        return ">\u00a099.9\u00a0%"
+    return "0\u00a0%" if share == 0 else f"{share:.1%}".replace("%", "\u00a0%")
 
 
 def _number(number: float | None) -> str:

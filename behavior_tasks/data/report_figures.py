@@ -94,8 +94,8 @@ def _headline(
         "rows": rows_in,
         "parts": parts,
         "set_apart": aside,
-        "first": _local(counts.first, zone).isoformat(sep=" ", timespec="seconds"),
-        "last": _local(counts.last, zone).isoformat(sep=" ", timespec="seconds"),
+        "first": f"{_local(counts.first, zone):%Y-%m-%d %H:%M:%S}",
+        "last": f"{_local(counts.last, zone):%Y-%m-%d %H:%M:%S}",
         "timezone": zone.key,
         "shoppers": sum(counts.shoppers.values()),
         "products": products,
@@ -156,15 +156,17 @@ def _missing(counts: Counts, did: Mapping[str, Any], *, present: Sequence[str]) 
     rows = []
     for column in COLUMNS:
         rule = did.get(column, {})
-        filled, dropped = sum(rule.get(how, 0) for how in FILLED), rule.get("dropped", 0)
+        filled, dropped = {how: rule[how] for how in FILLED if rule.get(how)}, rule.get("dropped", 0)
         after, lacking = counts.applies[column], counts.lacking[column]
         rows.append(
             {
                 "column": column,
                 "rule": rule.get("rule", "keep"),
                 "in_log": column in present,
+                "filled": filled,
+                "dropped": dropped,
                 "events_before": after + dropped,
-                "missing_before": lacking + filled + dropped,
+                "missing_before": lacking + sum(filled.values()) + dropped,
                 "events_after": after,
                 "missing_after": lacking,
             }

@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, NullLocator, PercentFormatter
 
 SIZE_INCHES = (5.8, 3.7)
+BAR_INCHES = 0.45
+"""Height of a named bar with its space; a plot of few bars is low."""
 DOTS_PER_INCH = 160
 BLUE, SKY, GREEN, YELLOW, ORANGE, RED, PINK = (
     *("#0072B2", "#56B4E9", "#009E73", "#F0E442", "#E69F00", "#D55E00", "#CC79A7"),
@@ -35,6 +37,7 @@ LOOKS = {
     "light": {"ground": "#ffffff", "ink": "#1f2933", "faint": "#d5dae0", "grey": "#8a939d"},
     "dark": {"ground": "#1c2127", "ink": "#dfe4ea", "faint": "#3b434c", "grey": "#9aa4af"},
 }
+ENGINEER = EngFormatter(sep="")
 MOST_BARS = 800
 """Days drawn one by one; a longer log is drawn by month."""
 Look = Mapping[str, str]
@@ -105,7 +108,7 @@ def _draw_days(axes: Axes, figures: Mapping[str, Any], look: Look) -> None:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
     axes.xaxis.get_offset_text().set_color(look["ink"])
-    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_formatter(ENGINEER)
     axes.set_ylabel("events a month" if by_month else "events a day")
     _legend(axes, look, columns=4, below=True)
 
@@ -144,9 +147,9 @@ def _draw_amounts(axes: Axes, figures: Mapping[str, Any], look: Look) -> None:
             axes.axvline(bound, color=look["ink"], linewidth=1.2, linestyle=style, label=f"{name} bound {bound:,.4g}")
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
-    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_formatter(ENGINEER)
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}" if value < 1e6 else f"{value:.0e}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1 else ENGINEER(value)))
     axes.set(xlabel="amount of a sale (log scale)", ylabel="sales (log scale)")
     axes.grid(color=look["faint"], linewidth=0.6)
     _legend(axes, look, columns=2, below=True)
@@ -167,7 +170,7 @@ def _draw_shoppers(axes: Axes, figures: Mapping[str, Any], look: Look) -> None:
     axes.set_yscale("log")
     axes.set_ylim(0.7)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.yaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_formatter(ENGINEER)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set(xlabel="events of a shopper (each bar twice as wide)", ylabel="shoppers")
     axes.grid(axis="y", color=look["faint"], linewidth=0.6)
@@ -181,7 +184,7 @@ def _draw_hours(axes: Axes, figures: Mapping[str, Any], look: Look) -> None:
     axes.set_xlabel("hour, local time")
     axes.spines[:].set_visible(False)
     assert axes.figure is not None
-    bar = axes.figure.colorbar(image, ax=axes, format=EngFormatter(sep=""), pad=0.02)
+    bar = axes.figure.colorbar(image, ax=axes, format=ENGINEER, pad=0.02)
     bar.ax.tick_params(colors=look["ink"], labelsize=10)
     bar.outline.set_visible(False)
 
@@ -195,8 +198,10 @@ def _bars(axes: Axes, names: list[str], values: list[int], colors: list[str], lo
     for place, value in zip(places, values, strict=True):
         axes.text(value + most * 0.015, place, f"{value:,}", va="center", fontsize=10, color=look["ink"])
     axes.set_xlim(0, most * 1.25)
-    axes.set_ylim(min(places) - 0.8, 0.8)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.set_ylim(min(places) - 0.7, 0.7)
+    assert isinstance(axes.figure, Figure)
+    axes.figure.set_figheight(min(SIZE_INCHES[1], 0.9 + BAR_INCHES * len(names)))
+    axes.xaxis.set_major_formatter(ENGINEER)
     axes.locator_params(axis="x", nbins=5)
 
 
@@ -213,7 +218,7 @@ def _with_values(figures: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 PLOTS: dict[str, tuple[Callable[[Mapping[str, Any]], Any], Callable[[Axes, Mapping[str, Any], Look], None]]] = {
     "events_per_day": (lambda figures: figures["days"], _draw_days),
     "actions": (lambda figures: figures["actions"], _draw_actions),
-    "missing": (_with_values, _draw_missing),
+    "missing": (lambda figures: any(row["missing_before"] for row in _with_values(figures)), _draw_missing),
     "amounts": (lambda figures: figures["amounts"]["bins"], _draw_amounts),
     "quarantine": (lambda figures: figures["quarantine"], _draw_quarantine),
     "events_per_shopper": (lambda figures: figures["shoppers"]["bins"], _draw_shoppers),
