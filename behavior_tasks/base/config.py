@@ -5,23 +5,19 @@ are found at once, each named with the nearest valid key, and reported in a sing
 """
 
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
-from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from behavior_tasks.base.errors import UserError, nearest
+from behavior_tasks.base.section import Section
+from behavior_tasks.base.source_config import SideTable, SourceConfig
+
+__all__ = ["Config", "Section", "SideTable", "SourceConfig", "load_config", "presets"]
 
 PRESETS_FOLDER = Path(__file__).resolve().parents[2] / "conf"
-
-
-class Section(BaseModel):
-    """Common rules: values never change, unknown keys are refused, every field says what it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SimulateConfig(Section):
@@ -34,69 +30,6 @@ class SimulateConfig(Section):
     rollouts: int = Field(
         200, ge=10, le=100_000, description="Futures simulated per shopper to know the best possible score."
     )
-
-
-class SourceConfig(Section):
-    """How to read the log: which columns, words, time format and file format it has."""
-
-    columns: dict[str, str | None] = Field(
-        default_factory=dict,
-        description="Canonical column → the file's column. Columns of the same name need no entry; null: ignore.",
-    )
-    header: list[str] | None = Field(
-        None, description="Column names, in order, of a file that has no header line; empty: the file has one."
-    )
-    actions: dict[str, str] = Field(
-        default_factory=dict, description="The file's action word → one of the canonical actions."
-    )
-    action_prefixes: dict[str, str] = Field(
-        default_factory=dict,
-        description="For files without an action column: start of the action column's value → canonical action.",
-    )
-    default_action: str | None = Field(
-        None, description="Action of every row that no word or prefix matches; empty: such rows are refused."
-    )
-    time_format: str = Field(
-        "unix_seconds",
-        description="unix_seconds, unix_milliseconds, iso, or a strptime format such as %Y-%m-%d %H:%M:%S.",
-    )
-    timezone: str = Field("UTC", description="Zone of local timestamps and of midnight, e.g. Europe/London.")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="One character between columns.")
-    encoding: str = Field("utf-8", description="Text encoding of the file, e.g. utf-8 or gb18030.")
-    period_start: date | None = Field(
-        None, description="First local day of the log (YYYY-MM-DD); earlier rows go to quarantine."
-    )
-    period_end: date | None = Field(
-        None, description="Last local day of the log (YYYY-MM-DD); later rows go to quarantine."
-    )
-    max_amount: float = Field(
-        1_000_000, gt=0, description="A price or amount above this is absurd and goes to quarantine."
-    )
-    max_bad_fraction: float = Field(
-        0.05, ge=0, le=1, description="The run fails when more than this share of the rows is bad."
-    )
-    expected_reasons: list[str] = Field(
-        default_factory=list,
-        description="Quarantine reasons that this kind of log is known for; they do not count as bad.",
-    )
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError("is not a time zone such as UTC or Asia/Shanghai") from error
-        return value
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        try:
-            "".encode(value)
-        except LookupError as error:
-            raise ValueError("is not a text encoding such as utf-8 or gb18030") from error
-        return value
 
 
 class MissingRule(Section):
@@ -164,9 +97,26 @@ class CleanConfig(Section):
 class ExamplesConfig(Section):
     """What is predicted, for whom, and where time splits the log."""
 
+    unit: Literal["shopper", "shopper_product"] = Field(
+        "shopper",
+        description="shopper: will they buy anything? shopper_product: will they buy this product? "
+        "Asked of the products that they touched in the lookback.",
+    )
     horizon_days: int = Field(7, ge=1, le=365, description="Days after the cutoff in which a purchase counts.")
     lookback_days: int = Field(
         365, ge=1, le=3650, description="Days before the cutoff that are read; a shopper needs an event in them."
+    )
+    candidates: int = Field(
+        200,
+        ge=1,
+        le=100_000,
+        description="For shopper_product: most products per shopper and cutoff, those touched last.",
+    )
+    negatives_per_positive: float = Field(
+        10.0,
+        gt=0,
+        le=1_000_000,
+        description="For shopper_product: negatives kept per positive on train; each weighs as many as it stands for.",
     )
     train_cutoffs: int = Field(4, ge=1, le=200, description="Number of train cutoffs.")
     train_every_days: int = Field(7, ge=1, le=365, description="Days between train cutoffs.")
@@ -225,9 +175,20 @@ class GateConfig(Section):
 class EngineConfig(Section):
     """Who does the work, and with how much."""
 
-    buckets: int = Field(4, ge=1, le=100_000, description="Shopper buckets; size them for 300,000 events each.")
-    workers: int = Field(2, ge=1, le=256, description="Processes that work on buckets at the same time.")
-    memory_mb: int = Field(2048, ge=256, description="DuckDB memory limit of each process, in MB.")
+    buckets: int | None = Field(
+        None, ge=1, le=100_000, description="Shopper buckets; empty: one for every 300,000 events."
+    )
+    runner: Literal["local", "spark"] = Field(
+        "local", description="Who works on the buckets: processes of this machine, or Spark. Both write the same."
+    )
+    workers: int = Field(2, ge=1, le=256, description="Processes that work on buckets at the same time (local).")
+    spark_master: str = Field(
+        "local[2]", min_length=1, description="Spark's master, e.g. local[2], yarn or spark://host:7077."
+    )
+    spark_conf: dict[str, str] = Field(
+        default_factory=dict, description="Further settings of Spark, e.g. spark.executor.instances → 40."
+    )
+    memory_mb: int = Field(1024, ge=256, description="DuckDB memory limit of each process, in MB.")
     min_free_disk_mb: int = Field(
         500, ge=0, description="Free space, in MB, that must remain before a stage starts to write."
     )

@@ -17,8 +17,6 @@ from behavior_tasks.cli.screen import console, count
 from behavior_tasks.pipeline import Run, last_runs, open_run
 
 LATEST = "latest"
-REJECTS = "quarantine.parquet"
-"""A run keeps this in its own folder when it refused its log for too many bad rows."""
 MOST_FILES = 5
 SETTINGS = {
     "bad_encoding": "source.encoding=gb18030",
@@ -82,15 +80,15 @@ def _find(name: str) -> Run:
         return open_run(name)
     runs = last_runs(current_home(), most=100, inspections=True)
     for run in runs:
-        if (run.folder / REJECTS).is_file() or run.artifact("ingest") is not None:
+        if run.rejects.is_file() or run.artifact("ingest") is not None:
             return run
     raise UserError("No run has read a log yet.", next_step="behavior doctor --input log.csv")
 
 
 def _table(run: Run) -> tuple[Path, int | None]:
     """Return the quarantine of a run, and how many rows its log had; None: the run refused the log."""
-    if (run.folder / REJECTS).is_file():
-        return run.folder / REJECTS, None
+    if run.rejects.is_file():
+        return run.rejects, None
     ingested = run.artifact("ingest")
     if ingested is None:
         raise UserError(
@@ -122,7 +120,11 @@ def _how_to_mend(reason: str, words: tuple[str, ...], run: Run) -> dict[str, Any
     if run.record.input:
         asked = ["--input", str(run.record.input), *asked]
     command = shlex.join(["behavior", "run", *asked, "--set", setting]) if setting else None
-    return {"expected": reason in source.expected_reasons, "advice": REASONS.get(reason, ""), "command": command}
+    return {
+        "expected": reason in source.reasons_that_are_not_bad,
+        "advice": REASONS.get(reason, ""),
+        "command": command,
+    }
 
 
 def _setting(reason: str, words: tuple[str, ...], source: SourceConfig) -> str | None:

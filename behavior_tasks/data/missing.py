@@ -18,6 +18,11 @@ from behavior_tasks.base.schema import EVENT_COLUMNS, OPTIONAL_COLUMNS, REQUIRED
 from behavior_tasks.data.parse import literal
 
 SALE_SQL = "action IN ('purchase', 'return')"
+DECIMALS = 6
+"""Derived values are rounded, so that 2.55 x 6 is 15.3."""
+AMOUNT = f"CASE WHEN {SALE_SQL} THEN round(price * quantity, {DECIMALS}) END"
+PRICE = f"CASE WHEN {SALE_SQL} AND quantity > 0 THEN round(amount / quantity, {DECIMALS}) END"
+QUANTITY = f"CASE WHEN {SALE_SQL} AND amount > 0 AND price > 0 THEN nullif(round(amount / price, {DECIMALS}), 0) END"
 APPLIES: Mapping[str, str] = {
     "quantity": SALE_SQL,
     "price": SALE_SQL,

@@ -1,6 +1,6 @@
 """The data report: what the log holds, what was set apart and why, and what cleaning changed.
 
-In come the artifacts of `ingest` and of the clean events; out come `report.html` (one file that needs no network),
+In come the artifacts of `ingest` and `clean`; out come `report.html` (one file that needs no network),
 `report.json` with the same figures, and `plots/*.png`. The one thing to know: rows in = events + quarantined +
 duplicates + set apart is checked here once more, and no raw id, nor any text of a quarantined row, is in it.
 """
@@ -19,7 +19,7 @@ from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_file, full_disk, quote
-from behavior_tasks.data.buckets import connect_spilling, workers_for
+from behavior_tasks.data.buckets import connect_spilling
 from behavior_tasks.data.events import open_events
 from behavior_tasks.data.report_counts import CountJob, count_bucket, merge_counts
 from behavior_tasks.data.report_figures import figures_of
@@ -32,7 +32,7 @@ log = logging.getLogger("behavior")
 @full_disk()
 def report_stage(job: Job) -> Output:
     """Write `report.html`, `report.json` and `plots/`."""
-    events = job.inputs["identities"]
+    events = job.inputs["clean"]
     work = job.out / ".work"
     (work / "products").mkdir(parents=True)
     jobs = [
@@ -45,8 +45,8 @@ def report_stage(job: Job) -> Output:
         )
         for number, bucket in enumerate(open_events(events))
     ]
-    workers = workers_for(events.manifest.rows.rows_out, most=job.config.engine.workers)
-    counts = merge_counts(run_buckets(count_bucket, jobs, workers=workers, what="report"))
+    rows = events.manifest.rows.rows_out
+    counts = merge_counts(run_buckets(count_bucket, jobs, engine=job.config.engine, what="report", rows=rows))
     with connect_spilling(work / "spill", memory_mb=job.config.engine.memory_mb) as connection:
         files = ", ".join(quote(one.products) for one in jobs)
         query = f"SELECT count(DISTINCT product_id) FROM read_parquet([{files}])"

@@ -7,7 +7,7 @@ what is there now and what `clean` says it did.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,9 @@ def figures_of(job: Job, counts: Counts, connection: duckdb.DuckDBPyConnection, 
         "periods": _periods(days),
         "gaps": [row["day"] for row in days if not row["events"]],
         "actions": {action: actions[action] for action in ACTIONS if actions[action]},
-        "missing": _missing(counts, did["missing"], present=job.inputs["identities"].facts["present"]),
+        "missing": _missing(counts, did["missing"], present=cleaned.facts["present"]),
         "amounts": _amounts(counts, did["outliers"], cleaned.path / "replaced.parquet", connection),
-        "quarantine": _quarantine(ingested, connection, expected=job.config.source.expected_reasons),
+        "quarantine": _quarantine(ingested, connection, expected=job.config.source.reasons_that_are_not_bad),
         "shoppers": _shoppers(counts.shoppers),
         "hours": [[counts.hours[weekday, hour] for hour in range(24)] for weekday in range(1, 8)],
     }
@@ -162,7 +162,7 @@ def _missing(counts: Counts, did: Mapping[str, Any], *, present: Sequence[str]) 
             {
                 "column": column,
                 "rule": rule.get("rule", "keep"),
-                "in_log": column in present,
+                "in_log": column in present or lacking < after,
                 "filled": filled,
                 "dropped": dropped,
                 "events_before": after + dropped,
@@ -200,7 +200,7 @@ def _amounts(
 
 
 def _quarantine(
-    ingested: Artifact, connection: duckdb.DuckDBPyConnection, *, expected: Sequence[str]
+    ingested: Artifact, connection: duckdb.DuckDBPyConnection, *, expected: Collection[str]
 ) -> list[dict[str, Any]]:
     """Return the reasons, most frequent first, with the first places of each."""
     source = f"read_parquet({quote(ingested.path / 'quarantine.parquet')})"

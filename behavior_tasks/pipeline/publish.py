@@ -143,8 +143,8 @@ def _epochs(trained: Artifact) -> list[dict[str, float]]:
 
 
 def _reports(run: Run) -> list[Path]:
-    clean = run.artifact("clean")
-    return [clean.path / "report.json"] if clean is not None else []
+    named = ((run.artifact(stage), file) for stage, file in (("clean", "report.json"), ("doctor", "doctor.json")))
+    return [artifact.path / file for artifact, file in named if artifact is not None]
 
 
 def _data_report(run: Run) -> dict[str, list[Path]]:
@@ -158,5 +158,5 @@ def _data_report(run: Run) -> dict[str, list[Path]]:
 
 def _dataset_hashes(run: Run) -> dict[str, str]:
     """Return the content hashes of the tables this run stands on."""
-    found = ((name, run.artifact(name)) for name in ("ingest", "identities", "features", "verbalize"))
+    found = ((name, run.artifact(name)) for name in ("clean", "features", "verbalize"))
     return {name: a.manifest.content_hash for name, a in found if a is not None and a.manifest.content_hash}

@@ -122,12 +122,12 @@ def test_a_run_that_refused_its_log_shows_what_it_kept(log: Path, capsys: pytest
     assert artifact is not None
     refused = run_until("source", "refused", log=log, overrides=LENIENT)
     assert "has read no rows" in said(capsys, "quarantine", "refused", code=2)
-    shutil.copyfile(artifact.path / "quarantine.parquet", refused.folder / "quarantine.parquet")
+    shutil.copyfile(artifact.path / "quarantine.parquet", refused.rejects)
     told = as_json(capsys)
     assert (told["run"], told["rows_in"], told["refused"]) == ("refused", None, True)
     assert told["reasons"][0]["share"] == 0.6
     assert "in a log that was refused" in said(capsys, "quarantine", "refused")
-    (refused.folder / "quarantine.parquet").unlink()
+    refused.rejects.unlink()
 
 
 def test_mistakes_are_answered_with_what_to_type(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

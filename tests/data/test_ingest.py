@@ -275,7 +275,7 @@ def test_events_of_one_instant_are_in_total_order_and_many_batches_change_nothin
 def test_worker_processes_write_the_same_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [f"u{n},browse,p{n},{NOON + n}" for n in range(20)]
     alone = ingest(tmp_path, rows)
-    monkeypatch.setattr("behavior_tasks.data.buckets.ROWS_PER_WORKER", 1)
+    monkeypatch.setattr("behavior_tasks.base.engine.ROWS_PER_WORKER", 1)
     together = run_to("ingest", tmp_path / "log.csv", tmp_path / "other", overrides={"engine.workers": 2})
     assert together.manifest.content_hash == alone.manifest.content_hash
 
