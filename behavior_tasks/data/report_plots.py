@@ -14,7 +14,7 @@ from matplotlib import dates as mdates
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, NullLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
 
 SIZE_INCHES = (5.8, 3.7)
 BAR_INCHES = 0.45
@@ -108,6 +108,7 @@ def _draw_days(axes: Axes, figures: Mapping[str, Any], look: Look) -> None:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
     axes.xaxis.get_offset_text().set_color(look["ink"])
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     axes.yaxis.set_major_formatter(ENGINEER)
     axes.set_ylabel("events a month" if by_month else "events a day")
     _legend(axes, look, columns=4, below=True)
@@ -144,7 +145,8 @@ def _draw_amounts(axes: Axes, figures: Mapping[str, Any], look: Look) -> None:
     for name, style in (("low", ":"), ("high", "-.")):
         bound = whole.get(name)
         if bound is not None and 1e-12 < bound < 1e15:
-            axes.axvline(bound, color=look["ink"], linewidth=1.2, linestyle=style, label=f"{name} bound {bound:,.4g}")
+            shown = f"{bound:,.0f}" if bound >= 1000 else f"{bound:.3g}"
+            axes.axvline(bound, color=look["ink"], linewidth=1.2, linestyle=style, label=f"{name} bound {shown}")
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
     axes.yaxis.set_major_formatter(ENGINEER)
@@ -202,7 +204,7 @@ def _bars(axes: Axes, names: list[str], values: list[int], colors: list[str], lo
     assert isinstance(axes.figure, Figure)
     axes.figure.set_figheight(min(SIZE_INCHES[1], 0.9 + BAR_INCHES * len(names)))
     axes.xaxis.set_major_formatter(ENGINEER)
-    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
 
 
 def _legend(axes: Axes, look: Look, *, columns: int, below: bool) -> None:

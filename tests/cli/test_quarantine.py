@@ -3,16 +3,15 @@
 import gzip
 import json
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.cli.options import parse_settings
-from behavior_tasks.pipeline import open_run
 from tests.cli.typing_in import exit_code
 from tests.data.stages import real_log
 from tests.shop import run_until
@@ -117,17 +116,14 @@ def test_unknown_actions_that_are_no_words_show_their_shape(home: Path, capsys: 
 
 
 def test_a_run_that_refused_its_log_shows_what_it_kept(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = open_run("first")
-    artifact = run.artifact("ingest")
-    assert artifact is not None
-    refused = run_until("source", "refused", log=log, overrides=LENIENT)
-    assert "has read no rows" in said(capsys, "quarantine", "refused", code=2)
-    shutil.copyfile(artifact.path / "quarantine.parquet", refused.rejects)
+    run_until("source", "unread", log=log, overrides=LENIENT)
+    assert "has read no rows" in said(capsys, "quarantine", "unread", code=2)
+    with pytest.raises(UserError, match="5 of 7 rows"):
+        run_until("ingest", "refused", log=log, overrides={**LENIENT, "source.max_bad_fraction": 0.5})
     told = as_json(capsys)
     assert (told["run"], told["rows_in"], told["refused"]) == ("refused", None, True)
-    assert told["reasons"][0]["share"] == 0.6
-    assert "in a log that was refused" in said(capsys, "quarantine", "refused")
-    refused.rejects.unlink()
+    assert next((one["reason"], one["share"]) for one in told["reasons"]) == ("unknown_action", 0.6)
+    assert "5 rows, in a log that was refused" in said(capsys, "quarantine", "refused")
 
 
 def test_mistakes_are_answered_with_what_to_type(log: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -193,7 +193,7 @@ def test_a_file_name_is_text_not_markup_and_buckets_change_no_byte(artifact: Art
         (
             "uci_online_retail.csv.gz",
             "online_retail",
-            "541,909 rows = 401,562 events + 135,080 quarantined + 5,267 duplicates + 0 set apart",
+            "541,909 rows = 401,564 events + 135,080 quarantined + 5,265 duplicates + 0 set apart",
         ),
         (
             "taobao_userbehavior_100k.csv.gz",
