@@ -98,6 +98,7 @@ with DAG(
         simulated = simulate(RUN)
         ingested = stage("ingest", stage("source", simulated), simulated)
         events = stage("clean", ingested)
+        report = stage("report", ingested, events)
     with TaskGroup("examples"):
         examples = stage("cutoffs", events)
         checked = stage("doctor", examples, ingested, events)
@@ -114,7 +115,6 @@ with DAG(
         verdict = stage("gate", evaluation)
     with TaskGroup("registry"):
         version = with_mlflow_link(register(RUN, verdict, evaluation, model))
-        promoted = promote(RUN, version, verdict)
+        report >> version >> promote(RUN, version, verdict) >> closed.as_teardown(setups=opened)
     started >> opened >> [simulated, champion]
     checked >> [model, baselines]
-    promoted >> closed.as_teardown(setups=opened)

@@ -30,7 +30,7 @@ def code_digest(*modules: str) -> str:
     for name in names:
         digest.update(_without_docstrings(_source(name)).encode())
     rooms = {path.parent for path in map(_path, names) if path is not None} - {PACKAGE_FOLDER}
-    for file in sorted(file for room in rooms for file in room.rglob("*.yaml")):
+    for file in sorted(file for room in rooms for kind in ("*.yaml", "*.html") for file in room.rglob(kind)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

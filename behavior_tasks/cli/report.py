@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from behavior_tasks.cli.data_report import report_page
 from behavior_tasks.cli.screen import count, figure, seconds
 from behavior_tasks.pipeline import Run, StageRecord
 from behavior_tasks.pipeline.publish import nothing_changed
@@ -107,10 +108,13 @@ def _verdict_panel(run: Run, verdict: dict[str, Any]) -> Panel:
 
 
 def _next_steps(run: Run) -> Text:
+    page = report_page(run)
     return Text.assemble(
         ("Next\n", "bold"),
         "  make up                                   this run in Airflow and MLflow\n",
         "  make status                               last runs, champion, what is running\n",
         "  make run INPUT=log.csv PRESET=canonical   the same with your own log\n",
+        "  behavior quarantine                       rows that stand aside, and how to mend them\n",
+        f"  data report: {page}\n" if page else "",
         f"  run id: {run.record.run_id}",
     )

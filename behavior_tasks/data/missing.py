@@ -81,7 +81,8 @@ def _problem(column: str, rule: MissingRule, present: Collection[str]) -> str:
     if column not in OPTIONAL_COLUMNS:
         close = nearest(column, OPTIONAL_COLUMNS)
         return f"{key}: there is no such column" + (f"; did you mean {close}?" if close else "")
-    if rule.rule == "drop" and column not in present:
+    follows = column in FOLLOWS and set(FOLLOWS) - {column} <= set(present)
+    if rule.rule == "drop" and column not in present and not follows:
         return f"{key}: the log has no {column} at all, so dropping would leave nothing"
     if rule.rule == "median" and column not in NUMBERS:
         return f"{key}: a word has no median; use constant, drop or keep"

@@ -158,11 +158,11 @@ def open_run(uri: str) -> Run:
     return Run(current_home(), uri.removeprefix(RUN_SCHEME))
 
 
-def last_runs(home: Home, *, most: int) -> list[Run]:
-    """Return the training runs started last, newest first; a look by `doctor` or `simulate` is none."""
+def last_runs(home: Home, *, most: int, inspections: bool = False) -> list[Run]:
+    """Return the training runs started last, newest first; a look by `doctor` or `simulate` only if asked for."""
     files = sorted(home.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    training = (run for run in (Run(home, file.parent.name) for file in files) if run.record.trigger != "inspection")
-    return list(islice(training, most))
+    runs = (Run(home, file.parent.name) for file in files)
+    return list(islice((run for run in runs if inspections or run.record.trigger != "inspection"), most))
 
 
 def model_label(config: Config) -> str:

@@ -48,6 +48,11 @@ STAGES: dict[str, Stage] = {
         outside="data.identities:key_fingerprint",
     ),
     "clean": Stage(work="data.clean:clean_stage", sections=("clean", "engine.buckets", *TIMELINE), inputs=("ingest",)),
+    "report": Stage(
+        work="data.report:report_stage",
+        sections=("source.expected_reasons", *TIMELINE),
+        inputs=("ingest", "clean"),
+    ),
     "cutoffs": Stage(
         work="examples.cutoffs:cutoffs_stage", sections=("examples", "source.timezone"), inputs=("clean",)
     ),

@@ -40,7 +40,7 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     assert len(models) == 1
     assert {path.name for path in (models[0] / "model").iterdir()} == MODEL_FILES
     assert {path.name for path in (home / "artifacts").iterdir()} == {
-        *("simulate", "source", "ingest", "clean", "cutoffs", "doctor"),
+        *("simulate", "source", "ingest", "clean", "report", "cutoffs", "doctor"),
         *("features", "verbalize", "encode"),
         *("train", "baselines", "champion", "evaluate", "gate"),
     }
@@ -51,6 +51,10 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     assert list((home / "artifacts" / "train").iterdir()) == models
     if "Verdict: promote" in first:
         assert len((home / "registry" / "ledger.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+
+    page = said(capsys, "report").strip()
+    assert f"data report: {page}" in again.replace("\n", "")
+    assert Path(page).is_file()
 
     listed = said(capsys, "status")
     assert listed.count("command line") >= 2

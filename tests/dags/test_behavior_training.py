@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ["accelerate", "duckdb", "matplotlib", "mlflow", "numpy", "pandas", "pyarrow", "pyspark", "sklearn", "torch"]
 HEAVY += ["transformers"]
 GROUPS = {
-    "data": ["simulate", "source", "ingest", "clean"],
+    "data": ["simulate", "source", "ingest", "clean", "report"],
     "examples": ["cutoffs", "doctor", "features"],
     "text": ["verbalize", "encode"],
     "model": ["train", "baselines"],
@@ -123,7 +123,9 @@ def test_the_ends_of_the_graph(dag: dict[str, Any]) -> None:
     assert upstream["start"] == []
     assert upstream["open_tracking"] == ["start"]
     assert upstream["data.simulate"] == upstream["verdict.champion"] == ["open_tracking"]
-    assert upstream["registry.register"] == ["model.train", "verdict.evaluate", "verdict.gate"]
+    assert upstream["registry.register"] == [
+        *("data.report", "model.train", "verdict.evaluate", "verdict.gate"),
+    ]
     assert upstream["registry.promote"] == ["registry.register", "verdict.gate"]
     assert set(upstream["close_tracking"]) == {"open_tracking", "registry.promote"}
 
