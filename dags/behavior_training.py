@@ -98,8 +98,7 @@ with DAG(
         simulated = simulate(RUN)
         source = stage("source", simulated)
         ingested = stage("ingest", source, simulated)
-        cleaned = stage("clean", ingested)
-        events = stage("identities", cleaned)
+        events = stage("clean", ingested)
     with TaskGroup("examples"):
         examples = stage("cutoffs", events)
         features = stage("features", examples, events)

@@ -5,23 +5,19 @@ are found at once, each named with the nearest valid key, and reported in a sing
 """
 
 from collections.abc import Mapping
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal, Self
-from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from behavior_tasks.base.errors import UserError, nearest
+from behavior_tasks.base.section import Section
+from behavior_tasks.base.source_config import SideTable, SourceConfig
+
+__all__ = ["Config", "Section", "SideTable", "SourceConfig", "load_config", "presets"]
 
 PRESETS_FOLDER = Path(__file__).resolve().parents[2] / "conf"
-
-
-class Section(BaseModel):
-    """Common rules: values never change, unknown keys are refused, every field says what it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SimulateConfig(Section):
@@ -36,74 +32,13 @@ class SimulateConfig(Section):
     )
 
 
-class SourceConfig(Section):
-    """How to read the log: which columns, words, time format and file format it has."""
-
-    columns: dict[str, str | None] = Field(
-        default_factory=dict,
-        description="Canonical column → the file's column. Columns of the same name need no entry; null: ignore.",
-    )
-    header: list[str] | None = Field(
-        None, description="Column names, in order, of a file that has no header line; empty: the file has one."
-    )
-    actions: dict[str, str] = Field(
-        default_factory=dict, description="The file's action word → one of the canonical actions."
-    )
-    action_prefixes: dict[str, str] = Field(
-        default_factory=dict,
-        description="For files without an action column: start of the action column's value → canonical action.",
-    )
-    default_action: str | None = Field(
-        None, description="Action of every row that no word or prefix matches; empty: such rows are refused."
-    )
-    time_format: str = Field(
-        "unix_seconds",
-        description="unix_seconds, unix_milliseconds, iso, or a strptime format such as %Y-%m-%d %H:%M:%S.",
-    )
-    timezone: str = Field("UTC", description="Zone of local timestamps and of midnight, e.g. Europe/London.")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="One character between columns.")
-    encoding: str = Field("utf-8", description="Text encoding of the file, e.g. utf-8 or gb18030.")
-    period_start: date | None = Field(
-        None, description="First local day of the log (YYYY-MM-DD); earlier rows go to quarantine."
-    )
-    period_end: date | None = Field(
-        None, description="Last local day of the log (YYYY-MM-DD); later rows go to quarantine."
-    )
-    max_amount: float = Field(
-        1_000_000, gt=0, description="A price or amount above this is absurd and goes to quarantine."
-    )
-    max_bad_fraction: float = Field(
-        0.05, ge=0, le=1, description="The run fails when more than this share of the rows is bad."
-    )
-    expected_reasons: list[str] = Field(
-        default_factory=list,
-        description="Quarantine reasons that this kind of log is known for; they do not count as bad.",
-    )
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError) as error:
-            raise ValueError("is not a time zone such as UTC or Asia/Shanghai") from error
-        return value
-
-    @field_validator("encoding")
-    @classmethod
-    def _known_encoding(cls, value: str) -> str:
-        try:
-            "".encode(value)
-        except LookupError as error:
-            raise ValueError("is not a text encoding such as utf-8 or gb18030") from error
-        return value
-
-
 class MissingRule(Section):
     """What happens to a missing value of one column."""
 
-    rule: Literal["keep", "drop", "constant", "median"] = Field(
-        description="keep it missing, drop the event, fill a constant, or the category's median on train."
+    rule: Literal["keep", "drop", "constant", "median", "forward_fill", "interpolate"] = Field(
+        description="keep it missing; drop the event; fill a constant, the category's median on train, or the "
+        "shopper's last known value (of the same product, for what belongs to a product); or interpolate between "
+        "the shopper's neighbouring values in time, never across a cutoff."
     )
     value: str | float | None = Field(None, description="The constant.")
 
@@ -115,8 +50,21 @@ class MissingRule(Section):
 
 
 class CleanConfig(Section):
-    """Duplicates, missing values and outliers."""
+    """Duplicates, bots, missing values and outliers."""
 
+    double_click_seconds: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="A repeat of the same action on the same product by the same shopper within so many seconds is "
+        "set apart as a double-click; 0: off.",
+    )
+    bot_events_per_day: int = Field(
+        5000,
+        ge=0,
+        description="A shopper's local day with more events than this is set apart whole, as a bot's; other days "
+        "stay. 0: off.",
+    )
     missing: dict[str, MissingRule] = Field(
         default_factory=lambda: {
             "category": MissingRule(rule="constant", value="unknown"),
@@ -124,14 +72,25 @@ class CleanConfig(Section):
         },
         description="Column → rule. Amount, price and quantity are first derived from one another.",
     )
-    outliers: Literal["iqr", "zscore", "off"] = Field(
-        "iqr", description="How extreme amounts are found, on the logarithm of the amount, per category."
+    outliers: Literal["iqr", "mad", "zscore", "off"] = Field(
+        "iqr",
+        description="How far is extreme, among the amounts of a category on train: interquartile ranges beyond the "
+        "quartiles (iqr), median absolute deviations from the median (mad), standard deviations from the mean.",
     )
-    outlier_factor: float = Field(
-        3.0, gt=0, le=100, description="Interquartile ranges (iqr) or standard deviations (zscore) allowed."
+    outlier_scale: Literal["log", "linear"] = Field(
+        "log", description="Scale on which amounts are compared; amounts grow by factors, so log is the right one."
+    )
+    outlier_factor: float | None = Field(
+        None, gt=0, le=100, description="How many of them are allowed. None: iqr 3, mad 3.5, zscore 3."
     )
     outlier_min_group: int = Field(
-        30, ge=2, description="A category with fewer amounts than this uses the whole log's bounds."
+        30,
+        ge=2,
+        description="A category with fewer amounts than this uses its parent's bounds (electronics.audio → "
+        "electronics; also / and >), at last the whole log's.",
+    )
+    outlier_replace: Literal["median", "clip"] = Field(
+        "median", description="An outlier becomes the median of its category, or the bound that it crossed (clip)."
     )
 
 
@@ -199,7 +158,9 @@ class GateConfig(Section):
 class EngineConfig(Section):
     """Who does the work, and with how much."""
 
-    buckets: int = Field(4, ge=1, le=100_000, description="Shopper buckets; size them for 300,000 events each.")
+    buckets: int | None = Field(
+        None, ge=1, le=100_000, description="Shopper buckets; empty: one for every 300,000 events."
+    )
     runner: Literal["local", "spark"] = Field(
         "local", description="Who works on the buckets: processes of this machine, or Spark. Both write the same."
     )
@@ -210,7 +171,7 @@ class EngineConfig(Section):
     spark_conf: dict[str, str] = Field(
         default_factory=dict, description="Further settings of Spark, e.g. spark.executor.instances → 40."
     )
-    memory_mb: int = Field(2048, ge=256, description="DuckDB memory limit of each process, in MB.")
+    memory_mb: int = Field(1024, ge=256, description="DuckDB memory limit of each process, in MB.")
     min_free_disk_mb: int = Field(
         500, ge=0, description="Free space, in MB, that must remain before a stage starts to write."
     )

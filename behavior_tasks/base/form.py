@@ -91,7 +91,8 @@ def read_form(values: Mapping[str, Any]) -> Filled:
 def _field(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return one setting's field. Tables and lists stay JSON; what is inside them the start of the run checks."""
     variants = [schema, *schema.get("anyOf", ())]
-    types = list(dict.fromkeys(v["type"] for v in variants if v.get("type", "null") != "null"))
+    # A section within a section stands in the schema as a reference.
+    types = list(dict.fromkeys(_type(v) for v in variants if _type(v) != "null"))
     field: dict[str, Any] = {"default": None, "type": [*types, "null"], "description": schema["description"]}
     for variant in variants:
         field |= {word: variant[word] for word in BOUNDS if word in variant}
@@ -105,7 +106,11 @@ def _field(schema: Mapping[str, Any]) -> dict[str, Any]:
     return field
 
 
+def _type(variant: Mapping[str, Any]) -> str:
+    return "object" if "$ref" in variant else str(variant.get("type", "null"))
+
+
 def _shown(default: object) -> str:
-    if default is None or default == [] or default == {}:
+    if default in (None, [], {}, "") or (isinstance(default, dict) and default.get("path") == ""):
         return "nothing"
     return default if isinstance(default, str) and len(default) > 1 else json.dumps(default, ensure_ascii=False)

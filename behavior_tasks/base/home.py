@@ -35,6 +35,16 @@ class Home:
         return self.root / "work"
 
     @property
+    def raw(self) -> Path:
+        """Copies of logs that came from a URL or a database."""
+        return self.root / "raw"
+
+    @property
+    def cache(self) -> Path:
+        """What can be thrown away at any time and is made again."""
+        return self.root / "cache"
+
+    @property
     def secrets(self) -> Path:
         """Keys, mode 0700; never below a run or an artifact."""
         return self.root / "secrets"

@@ -31,7 +31,9 @@ class Job:
     home: Home
     today: date
     """The day of the run; never the clock."""
-    raw: Path | None = None
-    """The user's log; None when the simulated shop stands in for it."""
+    raw: str | None = None
+    """The user's log as it was typed: a file, folder, glob or address; None: the simulated shop stands in for it."""
+    rejects: Path | None = None
+    """Where a refused ingest leaves the table of its quarantined rows; None: nowhere."""
     outside: Mapping[str, str] = field(default_factory=dict)
     """What the stage declared to read from outside the store, as it stands in the key."""

@@ -65,12 +65,13 @@ def hash_query(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     """Return the hash of a query's rows, in the order the query gives them.
 
     It covers the names, the values and which of them are missing, column by column; in how many batches the rows
-    arrive, and how they were stored, plays no part.
+    arrive, and how they were stored, plays no part. The query sees files, no temporary tables or views.
 
     Raises:
         TypeError: for a column that is neither text, number, truth value nor instant.
     """
-    reader = connection.sql(query).to_arrow_reader(HASHED_ROWS)
+    # A cursor of its own, because the connection may still hold a result that was not read to its end.
+    reader = connection.cursor().sql(query).to_arrow_reader(HASHED_ROWS)
     digests = {name: [hashlib.sha256() for _ in range(3)] for name in reader.schema.names}
     rows = 0
     for batch in reader:

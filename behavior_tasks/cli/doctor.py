@@ -50,10 +50,10 @@ def doctor(
         overrides=parse_settings(set),
     )
     run = _read(uri)
-    ingested, identities = run.artifact("ingest"), run.artifact("identities")
+    ingested, cleaned = run.artifact("ingest"), run.artifact("clean")
     assert ingested is not None
-    assert identities is not None
-    counts = count_log(open_events(identities), identities.facts, run.record.config)
+    assert cleaned is not None
+    counts = count_log(open_events(cleaned), cleaned.facts, run.record.config)
     findings = examine(counts, run.record.config, read=ingested.manifest.rows)
     if as_json:
         console.print_json(json.dumps([asdict(finding) for finding in findings]))
@@ -74,5 +74,5 @@ def _read(uri: str) -> Run:
     simulated = None if run.record.input else run_stage("simulate", uri)
     source = run_stage("source", uri, simulated)
     ingested = run_stage("ingest", uri, source, simulated)
-    run_stage("identities", uri, run_stage("clean", uri, ingested))
+    run_stage("clean", uri, ingested)
     return run

@@ -241,3 +241,15 @@ def _guessed_columns(cells: list[str], config: SourceConfig) -> str | None:
             return None
         pairs.append(f"{name}: {match}")
     return f"map them: --set 'source.columns={{{', '.join(pairs)}}}'" if pairs else None
+
+
+def layout_of(file, config):
+    import gzip
+    with file.path.open("rb") as raw:
+        head=raw.read(2)
+    op = gzip.open if head==b"\x1f\x8b" else open
+    with op(file.path,"rt",encoding=config.encoding,errors="surrogateescape") as f:
+        for line in f:
+            line=line.removeprefix("\ufeff").rstrip("\r\n")
+            if line.strip(): break
+    return read_layout(line, config, shown=file.shown)

@@ -11,7 +11,7 @@ may be written with negative numbers; it is kept with positive ones. Local times
 back) are read as the second, those that never occur (clocks go forward) as one hour later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -20,11 +20,20 @@ import pyarrow as pa
 
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.schema import EVENT_COLUMNS
+from behavior_tasks.data.codes import (
+    age_sql,
+    dated_format,
+    gender_sql,
+    has_odd_age_sql,
+    literal,
+    timestamp_text_sql,
+)
 from behavior_tasks.data.layout import SYNONYMS, Layout
 
 NULL_WORDS = ("", "null", "none", "nan", r"\n")
 """Lower-case cells that mean a missing value; `\\N` is how databases export NULL."""
 WHITESPACE = " \t\r\n\u00a0\u3000"
+MISSING = "CAST(NULL AS VARCHAR)"
 NUMBERS = ("quantity", "price", "amount")
 EARLIEST = "TIMESTAMP '1990-01-01'"
 """No shop kept a log of events before; such a time is a default value or another unit."""
@@ -32,11 +41,6 @@ LARGEST_SECONDS = 1e11
 """The year 5138 in seconds, March 1973 in milliseconds: it divides the two units."""
 LARGEST_MILLISECONDS = 1e14
 FOUND_LENGTH = 200
-
-
-def literal(text: str) -> str:
-    """Return text as a SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def make_action_words(connection: duckdb.DuckDBPyConnection, config: SourceConfig) -> None:
@@ -54,36 +58,39 @@ def _plain(word: str) -> str:
     return "_".join(word.strip(WHITESPACE).lower().replace("-", " ").split())
 
 
-def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date) -> str:
+def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Collection[str] = ()) -> str:
     """Return the query that types and judges a batch.
 
-    The batch is a table `batch` of line, text, problem (a reason of the reader, or NULL), problem_found, and one
-    text column `raw_<name>` for each canonical column that the layout has. The query gives line, text, every
+    The batch is a table `batch` of position, line, problem (a reason of the reader, or NULL), problem_found, and one
+    text column `raw_<name>` for each canonical column that the layout has. The query gives position, line, every
     canonical column typed, reason (NULL for an event), found, and set_missing_age and set_missing_quantity.
+
+    Args:
+        plain: columns `raw_<name>` known to hold trimmed values and NULLs only; reading them costs less.
     """
-    raw = {c.name: _cell(f"raw_{c.name}") if c.name in layout.places else "NULL" for c in EVENT_COLUMNS}
+    raw = {c.name: _cell(f"raw_{c.name}", plain) if c.name in layout.places else MISSING for c in EVENT_COLUMNS}
     typed = {
         **{c.name: f"{raw[c.name]}" for c in EVENT_COLUMNS if c.type == "VARCHAR"},
         "user_id": rf"regexp_replace({raw['user_id']}, '^([1-9]\d*)\.0+$', '\1')",
-        "gender": f"lower({raw['gender']})",
+        "gender": gender_sql(raw["gender"], config),
         "timestamp": raw["timestamp"],
         **{name: f"try_cast({raw[name]} AS DOUBLE)" for name in NUMBERS},
-        "age": f"try_cast(floor(try_cast({raw['age']} AS DOUBLE)) AS INTEGER)",
+        "age": age_sql(raw["age"], config),
     }
     cells = ", ".join(f"{sql} AS {name}" for name, sql in typed.items() if name not in {"action", "timestamp"})
     texts = ", ".join(f"{raw[name]} AS text_{name}" for name in ("action", "timestamp", "age", *NUMBERS))
     return f"""
         WITH cells AS (
-            SELECT line, text, problem, problem_found, {cells}, {texts} FROM batch
+            SELECT position, line, problem, problem_found, {cells}, {texts} FROM batch
         ), timed AS (
             SELECT cells.*, {_timestamp_sql(config)} AS timestamp, {_action_sql(config)} AS action
             FROM cells LEFT JOIN action_words ON word = {_PLAIN_ACTION}
         ), judged AS (
             SELECT *, {_reason_sql(config, read_on)} AS reason FROM timed
         )
-        SELECT line, text, user_id, timestamp, action, product_id, {_number_columns()}, category, brand, product_name, query,
+        SELECT position, line, user_id, timestamp, action, product_id, {_number_columns()}, category, brand, product_name, query,
             CASE WHEN age BETWEEN 0 AND 120 THEN age END AS age, gender, reason, {_found_sql()} AS found,
-            text_age IS NOT NULL AND coalesce(age NOT BETWEEN 0 AND 120, true) AS set_missing_age,
+            {has_odd_age_sql("text_age", config)} AS set_missing_age,
             coalesce(quantity = 0, false) AS set_missing_quantity
         FROM judged
     """
@@ -92,7 +99,9 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date) -> str:
 _PLAIN_ACTION = r"regexp_replace(lower(text_action), '[\s-]+', '_', 'g')"
 
 
-def _cell(column: str) -> str:
+def _cell(column: str, plain: Collection[str]) -> str:
+    if column in plain:
+        return column
     trimmed = f"trim({column}, {literal(WHITESPACE)})"
     return f"CASE WHEN lower({trimmed}) NOT IN ({', '.join(map(literal, NULL_WORDS))}) THEN {trimmed} END"
 
@@ -117,7 +126,8 @@ def _timestamp_sql(config: SourceConfig) -> str:
     if config.time_format == "iso":
         # A text without an offset gets the session's zone, which the stage sets to the shop's.
         return "timezone('UTC', try_cast(text_timestamp AS TIMESTAMPTZ))"
-    parsed = f"try_strptime(text_timestamp, {literal(config.time_format)})"
+    text = timestamp_text_sql("text_timestamp", config)
+    parsed = f"try_strptime({text}, {literal(dated_format(config))})"
     if "%z" in config.time_format or "%Z" in config.time_format:
         return f"timezone('UTC', {parsed})"
     return f"timezone('UTC', timezone({zone}, {parsed}))"
@@ -142,6 +152,7 @@ def _reason_sql(config: SourceConfig, read_on: date) -> str:
     return f"""CASE
         WHEN problem IS NOT NULL THEN problem
         WHEN user_id IS NULL THEN 'missing_user_id'
+        {_ignored_sql(config)}
         WHEN action IS NULL THEN 'unknown_action'
         WHEN product_id IS NULL AND action <> 'search' THEN 'missing_product_id'
         {_unit_sql(config)}
@@ -153,6 +164,12 @@ def _reason_sql(config: SourceConfig, read_on: date) -> str:
         WHEN action <> 'return' AND ({negative}) THEN 'negative_amount'
         WHEN {absurd} THEN 'absurd_amount'
     END"""
+
+
+def _ignored_sql(config: SourceConfig) -> str:
+    """Words that the settings set aside, even where they could be understood."""
+    words = ", ".join(literal(_plain(word)) for word in config.ignored_actions)
+    return f"WHEN {_PLAIN_ACTION} IN ({words}) THEN 'ignored_action'" if words else ""
 
 
 def _unit_sql(config: SourceConfig) -> str:
@@ -195,7 +212,7 @@ def _found_sql() -> str:
     return f"""left(CASE
         WHEN reason IS NULL THEN NULL
         WHEN problem IS NOT NULL THEN problem_found
-        WHEN reason = 'unknown_action' THEN coalesce(text_action, 'nothing')
+        WHEN reason IN ('ignored_action', 'unknown_action') THEN coalesce(text_action, 'nothing')
         WHEN reason IN ('missing_user_id', 'missing_product_id') THEN 'nothing'
         WHEN reason IN ('bad_number', 'negative_amount', 'absurd_amount') THEN concat_ws(', ', {numbers})
         ELSE coalesce(text_timestamp, 'nothing')

@@ -28,9 +28,9 @@ class Range:
         conditions += [f"{column} < '{self.high}'"] if self.high else []
         return " AND ".join(conditions) or "true"
 
-    def meets(self, first: str, last: str) -> bool:
-        """Whether it may hold one of the shoppers from `first` to `last` (both included)."""
-        return last >= self.low and (self.high is None or first < self.high)
+    def meets(self, other: "Range") -> bool:
+        """Whether a shopper can lie in both."""
+        return (self.high is None or other.low < self.high) and (other.high is None or self.low < other.high)
 
 
 def split_ranges(count: int) -> tuple[Range, ...]:

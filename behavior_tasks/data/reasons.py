@@ -5,7 +5,8 @@ reasons that a kind of log is known for (`source.expected_reasons`) never count 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.errors import UserError
@@ -13,9 +14,11 @@ from behavior_tasks.base.errors import UserError
 REASONS: Mapping[str, str] = {
     "bad_encoding": "set source.encoding to what the export used",
     "broken_quotes": "a quote is never closed, or text follows one: export with doubled quotes",
+    "broken_json": "each line must be one whole JSON object: export with a line an event",
     "cell_too_long": "check these lines; a quote or a line end is missing",
     "wrong_column_count": "check source.delimiter, and that texts with it are quoted",
     "missing_user_id": "if they are anonymous visits: --set source.expected_reasons=[missing_user_id]",
+    "ignored_action": "named in source.ignored_actions; take it out there to map it instead",
     "unknown_action": "map the words: --set 'source.actions={word: purchase, …}'",
     "missing_product_id": "every action but a search needs a product",
     "bad_timestamp": "set source.time_format: unix_seconds, unix_milliseconds, iso, or one such as %Y-%m-%d %H:%M:%S",
@@ -38,19 +41,25 @@ class ReasonCount:
 
     reason: str
     rows: int
-    lines: Sequence[int]
-    """The first lines, counted from 1."""
+    lines: Sequence[int | str]
+    """The first lines, counted from 1; `file:line` where several files are counted together."""
     example: str = ""
     """What was found in one of them, fit to be shown."""
 
+    def as_fact(self) -> dict[str, Any]:
+        """Return the count as JSON, to be read again by `ReasonCount(**fact)`."""
+        return asdict(self)
 
-def refuse_if_bad(counts: Sequence[ReasonCount], *, rows_in: int, config: SourceConfig, shown: str) -> None:
+
+def refuse_if_bad(
+    counts: Sequence[ReasonCount], *, rows_in: int, config: SourceConfig, shown: str, see: str = ""
+) -> None:
     """Let the run fail when too many rows are bad, or none is left.
 
     Raises:
         UserError: with a table of reasons, most frequent first.
     """
-    bad = sum(c.rows for c in counts if c.reason not in config.expected_reasons)
+    bad = sum(c.rows for c in counts if c.reason not in config.reasons_that_are_not_bad)
     aside = sum(c.rows for c in counts)
     if rows_in == 0:
         raise UserError(
@@ -63,7 +72,7 @@ def refuse_if_bad(counts: Sequence[ReasonCount], *, rows_in: int, config: Source
             f"{bad:,} of {rows_in:,} rows of {shown} are bad ({bad / rows_in:.1%}).",
             found=_table(counts, rows_in, config),
             expected=f"at most {config.max_bad_fraction:.1%} (source.max_bad_fraction)",
-            next_step=_advice(counts, config),
+            next_step=_advice(counts, config) + see,
         )
     if aside == rows_in:
         raise UserError(
@@ -83,7 +92,7 @@ def _table(counts: Sequence[ReasonCount], rows_in: int, config: SourceConfig) ->
     for count in _by_count(counts)[:MOST_SHOWN]:
         more = ", …" if count.rows > len(count.lines) else ""
         where = ", ".join(map(str, count.lines)) + more
-        expected = " (expected)" if count.reason in config.expected_reasons else ""
+        expected = " (expected)" if count.reason in config.reasons_that_are_not_bad else ""
         example = f"  {count.example}" if count.example else ""
         lines.append(f"{count.reason:<25}{count.rows:>10,}{count.rows / rows_in:>8.1%}  {where}{expected}{example}")
     if len(counts) > MOST_SHOWN:
@@ -92,5 +101,5 @@ def _table(counts: Sequence[ReasonCount], rows_in: int, config: SourceConfig) ->
 
 
 def _advice(counts: Sequence[ReasonCount], config: SourceConfig) -> str:
-    bad = [c for c in _by_count(counts) if c.reason not in config.expected_reasons][:MOST_SHOWN]
+    bad = [c for c in _by_count(counts) if c.reason not in config.reasons_that_are_not_bad][:MOST_SHOWN]
     return "\n".join(f"{c.reason}: {REASONS[c.reason]}" for c in bad)

@@ -4,18 +4,16 @@ In comes the user's file (or the simulated shop's); out come its hash, size and 
 to know: whatever is wrong with the file as a whole is said here, on one screen, before any row is read.
 """
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from behavior_tasks.base.artifacts import Output, Rows, hash_file
-from behavior_tasks.base.config import Config, SourceConfig
+from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.data.layout import Layout, check_settings, read_layout
-from behavior_tasks.data.rawfile import SURROGATE, Scan, check_file, likely_encoding, scan_log
+from behavior_tasks.data.rawfile import SURROGATE, Scan, likely_encoding
 
 MANY_BAD_LINES, MANY_BAD_SHARE = 10, 0.001
 """So many undecodable lines, being most of the lines beyond ASCII, are no accident but another encoding."""
@@ -37,40 +35,24 @@ class RawLog:
         return self.path.name
 
 
-def hash_raw_files(raw: Path | None, config: Config, home: Home) -> dict[str, str]:
-    """Return file name → SHA-256 of its bytes; nothing when the simulated shop stands in.
-
-    Raises:
-        UserError: when the file is missing, a folder, empty or unreadable.
-    """
-    if raw is None:
-        return {}
-    check_file(raw, str(raw))
-    return {raw.name: hash_file(raw)}
+def hash_raw_files(raw, config, home):
+    from behavior_tasks.data.inputs import find_inputs
+    if raw is None: return {}
+    return {f.name: f.sha256 for f in find_inputs(raw, config, home).files}
 
 
-def source_stage(job: Job) -> Output:
-    """Check the whole file and write `source.json`.
-
-    Raises:
-        UserError: saying what is wrong with the file or with the source's settings, and what to type.
-    """
-    config = job.config.source
-    check_settings(config)
-    log_file = find_log(job)
-    check_file(log_file.path, log_file.shown)
-    scan = scan_log(log_file.path, encoding=config.encoding, shown=log_file.shown)
-    layout = check_scan(scan, config, shown=log_file.shown)
-    size = log_file.path.stat().st_size
-    facts = {
-        "files": [{"name": log_file.name, "bytes": size, "sha256": hash_file(log_file.path)}],
-        "read_on": job.today.isoformat(),
-        "columns": list(layout.names),
-        "lines": scan.lines,
-    }
-    (job.out / "source.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    log.info("source: %s, %d bytes, %d lines", log_file.name, size, scan.lines)
-    return Output(rows=Rows(unit_in="files", unit_out="files", rows_in=1, rows_out=1), facts=facts)
+def source_stage(job):
+    from behavior_tasks.data.inputs import find_inputs
+    from behavior_tasks.data.layout import layout_of
+    check_settings(job.config.source)
+    if job.raw is None:
+        p = job.inputs["simulate"].path/"events.csv"
+        files=[{"name":p.name,"bytes":p.stat().st_size,"sha256":hash_file(p)}]
+    else:
+        found=find_inputs(job.raw, job.config, job.home).files
+        for f in found: layout_of(f, job.config.source)
+        files=[{"name":f.name,"bytes":f.bytes,"sha256":f.sha256} for f in found]
+    return Output(rows=Rows(unit_in="files", unit_out="files", rows_in=len(files), rows_out=len(files)), facts={"files": files})
 
 
 def find_log(job: Job) -> RawLog:
@@ -119,3 +101,19 @@ def _check_encoding(scan: Scan, config: SourceConfig, shown: str) -> None:
         expected=f"text in source.encoding = {config.encoding}",
         next_step=f"--set source.encoding={likely}" if likely else "set source.encoding to what the export used",
     )
+
+
+def find_files(job):
+    from behavior_tasks.data.inputs import RawFile, find_inputs
+    facts = job.inputs["source"].facts["files"]
+    if job.raw is None:
+        path = job.inputs["simulate"].path / "events.csv"
+        held = path.stat()
+        return (RawFile(path=path, shown="events.csv of the simulated shop", name=path.name, bytes=held.st_size, sha256=facts[0]["sha256"], mtime_ns=held.st_mtime_ns),)
+    known = {entry["name"]: entry["sha256"] for entry in facts}
+    files = find_inputs(job.raw, job.config, job.home, known=known).files
+    return files
+
+
+def shown_input(job):
+    return "events.csv of the simulated shop" if job.raw is None else str(job.raw)

@@ -60,12 +60,12 @@ def cutoffs_stage(job: Job) -> Output:
     Raises:
         UserError: when the log is too short, or a split has too few shoppers, buyers or non-buyers.
     """
-    identities = job.inputs["identities"]
-    timeline = plan_windows(identities.facts, job.config)
+    clean = job.inputs["clean"]
+    timeline = plan_windows(clean.facts, job.config)
     folder = job.out / "examples"
     folder.mkdir()
-    counted = _work(open_events(identities), identities.facts, job.config, out=folder)
-    counts = _merge(counted, identities.facts, job.config)
+    counted = _work(open_events(clean), clean.facts, job.config, out=folder)
+    counts = _merge(counted, clean.facts, job.config)
     refuse_if_short(counts, job.config)
     assert timeline is not None  # a log without a timeline was refused above
     return Output(

@@ -199,7 +199,7 @@ def _line(finding: Finding) -> str:
 
 def _bad_rows(read: Rows, config: Config) -> Finding:
     """Judge quarantined rows; reasons that this kind of log is known for do not count."""
-    expected = config.source.expected_reasons
+    expected = config.source.reasons_that_are_not_bad
     bad = {reason: number for reason, number in read.removed.items() if reason not in expected}
     total = sum(bad.values())
     share = total / read.rows_in if read.rows_in else 0.0

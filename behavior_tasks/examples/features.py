@@ -297,7 +297,7 @@ def features_stage(job: Job) -> Output:
         for number, (examples, events) in enumerate(
             zip(
                 bucket_files(job.inputs["cutoffs"].path / "examples"),
-                open_events(job.inputs["identities"]),
+                open_events(job.inputs["clean"]),
                 strict=True,
             )
         )

@@ -71,7 +71,7 @@ def _build(name: str, run: Run, uris: list[str]) -> Built:
         raise ValueError(f"stage {name} takes {stage.inputs}, not {sorted(inputs)}")
     config = run.record.config
     settings = _slice(config, stage.sections)
-    raw = Path(run.record.input) if run.record.input else None
+    raw = run.record.input
     outside = _load(stage.outside)(raw, config, run.home) if stage.outside else {}
     work = _load(stage.work)
 
@@ -85,6 +85,7 @@ def _build(name: str, run: Run, uris: list[str]) -> Built:
             today=run.record.day,
             raw=raw,
             outside=outside,
+            rejects=run.rejects,
         )
         return work(job)
 

@@ -148,5 +148,5 @@ def _reports(run: Run) -> list[Path]:
 
 def _dataset_hashes(run: Run) -> dict[str, str]:
     """Return the content hashes of the tables this run stands on."""
-    found = ((name, run.artifact(name)) for name in ("ingest", "identities", "features", "verbalize"))
+    found = ((name, run.artifact(name)) for name in ("clean", "features", "verbalize"))
     return {name: a.manifest.content_hash for name, a in found if a is not None and a.manifest.content_hash}

@@ -73,6 +73,11 @@ class Run:
         """`run://<run id>`: what travels between tasks."""
         return RUN_SCHEME + self.record.run_id
 
+    @property
+    def rejects(self) -> Path:
+        """Where the quarantined rows of a log stand that this run refused; absent when it did not."""
+        return self.folder / "quarantine.parquet"
+
     def stages(self) -> list[StageRecord]:
         """The stages done so far, in the order of the table."""
         files = {file.stem: file for file in (self.folder / "stages").glob("*.json")}

@@ -41,27 +41,23 @@ STAGES: dict[str, Stage] = {
     ),
     "ingest": Stage(
         work="data.ingest:ingest_stage",
-        sections=("source", "engine.buckets"),
+        sections=("source",),
         inputs=("source", "simulate?"),
-    ),
-    "clean": Stage(work="data.clean:clean_stage", sections=("clean", *TIMELINE), inputs=("ingest",)),
-    "identities": Stage(
-        work="data.identities:identities_stage",
-        inputs=("clean",),
         outside="data.identities:key_fingerprint",
     ),
+    "clean": Stage(work="data.clean:clean_stage", sections=("clean", "engine.buckets", *TIMELINE), inputs=("ingest",)),
     "cutoffs": Stage(
-        work="examples.cutoffs:cutoffs_stage", sections=("examples", "source.timezone"), inputs=("identities",)
+        work="examples.cutoffs:cutoffs_stage", sections=("examples", "source.timezone"), inputs=("clean",)
     ),
     "features": Stage(
         work="examples.features:features_stage",
         sections=("examples.horizon_days", "examples.lookback_days", "source.timezone"),
-        inputs=("cutoffs", "identities"),
+        inputs=("cutoffs", "clean"),
     ),
     "verbalize": Stage(
         work="text.verbalize:verbalize_stage",
         sections=("text", "examples.lookback_days"),
-        inputs=("features", "identities"),
+        inputs=("features", "clean"),
     ),
     "encode": Stage(
         work="text.encode:encode_stage",
@@ -84,7 +80,7 @@ STAGES: dict[str, Stage] = {
     "evaluate": Stage(
         work="verdict.evaluate:evaluate_stage",
         sections=("train.device", "train.threads"),
-        inputs=("train", "encode", "baselines", "features", "identities", "champion", "simulate?"),
+        inputs=("train", "encode", "baselines", "features", "clean", "champion", "simulate?"),
     ),
     "gate": Stage(work="verdict.gate:gate_stage", sections=("gate",), inputs=("evaluate",)),
 }

@@ -48,7 +48,7 @@ class _Bucket:
 
 def verbalize_stage(job: Job) -> Output:
     """Fit the text settings on train, save them, and write the texts of every bucket."""
-    examples, events = job.inputs["features"].path / "examples", open_events(job.inputs["identities"])
+    examples, events = job.inputs["features"].path / "examples", open_events(job.inputs["clean"])
     memory_mb = job.config.engine.memory_mb
     settings = fit_settings(
         examples,

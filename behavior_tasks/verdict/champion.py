@@ -43,7 +43,7 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
         UserError: when the settings can't be read or name features that today's table lacks.
     """
     settings = TextSettings.load(model / "text.json")
-    features, identities = job.inputs["features"], job.inputs["identities"]
+    features, events = job.inputs["features"], open_events(job.inputs["clean"])
     lacking = sorted(set(settings.bins) - set(features.facts["features"]))
     if lacking:
         raise UserError(
@@ -55,13 +55,13 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
         buckets = [
             _Bucket(
                 features=file,
-                events=events,
+                events=bucket,
                 examples=Path(folder) / f"examples-{file.name}",
                 texts=Path(folder) / f"texts-{file.name}",
                 settings=settings,
                 memory_mb=job.config.engine.memory_mb,
             )
-            for file, events in zip(bucket_files(features.path / "examples"), open_events(identities), strict=True)
+            for file, bucket in zip(bucket_files(features.path / "examples"), events, strict=True)
         ]
         parts = run_buckets(_write_bucket, buckets, engine=job.config.engine, what="the champion's texts")
     return pd.concat(parts).set_index("example")["text"]

@@ -40,7 +40,7 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     assert len(models) == 1
     assert {path.name for path in (models[0] / "model").iterdir()} == MODEL_FILES
     assert {path.name for path in (home / "artifacts").iterdir()} == {
-        *("simulate", "source", "ingest", "clean", "identities", "cutoffs", "features", "verbalize", "encode"),
+        *("simulate", "source", "ingest", "clean", "cutoffs", "features", "verbalize", "encode"),
         *("train", "baselines", "champion", "evaluate", "gate"),
     }
 

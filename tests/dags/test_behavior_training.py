@@ -16,7 +16,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ["accelerate", "duckdb", "matplotlib", "mlflow", "numpy", "pandas", "pyarrow", "pyspark", "sklearn", "torch"]
 HEAVY += ["transformers"]
 GROUPS = {
-    "data": ["simulate", "source", "ingest", "clean", "identities"],
+    "data": ["simulate", "source", "ingest", "clean"],
     "examples": ["cutoffs", "features"],
     "text": ["verbalize", "encode"],
     "model": ["train", "baselines"],

@@ -1,4 +1,4 @@
-"""Little logs as `identities` leaves them, and the running of single stages, for the tests of examples and text."""
+"""Little logs as `clean` leaves them, and the running of single stages, for the tests of examples and text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -59,8 +59,8 @@ def shop(*, shoppers: int = 40, days: int = 30, seed: int = 3) -> list[Event]:
     return [row for row in events if row["timestamp"] < ends] + [event("s01", ends, "browse")]
 
 
-def identities(folder: Path, events: Sequence[Event], *, buckets: int = 2, shuffle: int | None = None) -> Artifact:
-    """Write a log's buckets as an artifact of `identities`.
+def clean_log(folder: Path, events: Sequence[Event], *, buckets: int = 2, shuffle: int | None = None) -> Artifact:
+    """Write a log's buckets as an artifact of `clean`.
 
     Args:
         shuffle: seed of a random order of the rows; in the order given when None.
@@ -88,7 +88,7 @@ def identities(folder: Path, events: Sequence[Event], *, buckets: int = 2, shuff
 
     store = ArtifactStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return store.build(stage="identities", code="", settings={"at": str(shuffle)}, inputs={}, work=write).artifact
+    return store.build(stage="clean", code="", settings={"at": str(shuffle)}, inputs={}, work=write).artifact
 
 
 def run(

@@ -9,7 +9,7 @@ from behavior_tasks.base.tables import connect, quote, write_parquet
 from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import cutoffs_stage
 from behavior_tasks.examples.features import FEATURES, FeatureSettings, features_stage, write_features
-from tests.examples.little import Event, event, identities, little_config, run, shop, table
+from tests.examples.little import Event, clean_log, event, little_config, run, shop, table
 
 CUTOFF = datetime(2026, 3, 2)
 MICROSECOND = timedelta(microseconds=1)
@@ -90,7 +90,7 @@ def features_of(
 ) -> dict[str, Any]:
     """The features of shopper `s` at one cutoff."""
     folder.mkdir(parents=True, exist_ok=True)
-    log = identities(folder, events, buckets=1, shuffle=shuffle)
+    log = clean_log(folder, events, buckets=1, shuffle=shuffle)
     connection = connect()
     example = f"""
         SELECT 's@x' AS example, 's' AS shopper, 'test' AS split, TIMESTAMP '{cutoff}' AS cutoff, 1 AS label,
@@ -186,7 +186,7 @@ def test_days_and_hours_are_local(tmp_path: Path) -> None:
 
 def test_the_stage_keeps_every_example_and_its_order(tmp_path: Path) -> None:
     config = little_config(examples__lookback_days=20)
-    log = identities(tmp_path, shop())
+    log = clean_log(tmp_path, shop())
     examples = run("cutoffs", cutoffs_stage, config, [log], tmp_path)
     made = run("features", features_stage, config, [examples, log], tmp_path)
     rows, before = table(made.path / "examples"), table(examples.path / "examples")
@@ -203,9 +203,9 @@ def test_canaries_after_the_last_cutoff_reach_no_example(tmp_path: Path) -> None
     planted = [event(f"s{n:02d}", "2026-01-28 00:00", "purchase", "canary", amount=9e4, age=99) for n in range(40)]
     hashes = []
     for name, events in (("a", shop()), ("b", [*shop(), *planted])):
-        log = identities(tmp_path / name, events)
+        log = clean_log(tmp_path / name, events)
         # The same examples in both: the planted purchases may change labels, and nothing else.
-        examples = run("cutoffs", cutoffs_stage, config, [identities(tmp_path / "a", shop())], tmp_path / "a")
+        examples = run("cutoffs", cutoffs_stage, config, [clean_log(tmp_path / "a", shop())], tmp_path / "a")
         hashes.append(run("features", features_stage, config, [examples, log], tmp_path / name).manifest.content_hash)
     assert hashes[0] == hashes[1]
 

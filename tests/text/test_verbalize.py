@@ -13,7 +13,7 @@ from behavior_tasks.examples.features import FeatureSettings, features_stage, wr
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import verbalize_stage, write_texts
 from behavior_tasks.text.words import load_templates
-from tests.examples.little import Event, event, identities, little_config, run, shop, table
+from tests.examples.little import Event, clean_log, event, little_config, run, shop, table
 
 CUTOFF = datetime(2026, 3, 2)
 MICROSECOND = timedelta(microseconds=1)
@@ -37,7 +37,7 @@ def texts_of(
 ) -> dict[str, str]:
     """The text of each shopper at one cutoff; of `s` even without events."""
     folder.mkdir(parents=True, exist_ok=True)
-    log = identities(folder, events, buckets=1, shuffle=shuffle)
+    log = clean_log(folder, events, buckets=1, shuffle=shuffle)
     connection = connect()
     names = ", ".join(f"('{name}')" for name in sorted({"s", *(row["shopper"] for row in events)}))
     examples = f"""
@@ -191,11 +191,11 @@ def test_row_order_never_matters(tmp_path: Path, shuffle: int) -> None:
 
 
 def staged(folder: Path, events: list[Event], config: Config) -> dict[str, Artifact]:
-    log = identities(folder, events)
+    log = clean_log(folder, events)
     examples = run("cutoffs", cutoffs_stage, config, [log], folder)
     features = run("features", features_stage, config, [examples, log], folder)
     texts = run("verbalize", verbalize_stage, config, [features, log], folder)
-    return {"identities": log, "features": features, "verbalize": texts}
+    return {"clean": log, "features": features, "verbalize": texts}
 
 
 def test_the_stage_writes_one_text_an_example(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_the_same_text_for_training_and_for_scoring(tmp_path: Path) -> None:
     fitted = TextSettings.load(made["verbalize"].path / "text.json")
     for bucket in range(2):
         examples = bucket_file(made["features"].path / "examples", bucket)
-        events = open_events(made["identities"])[bucket]
+        events = open_events(made["clean"])[bucket]
         connection = connect()
         # To score is to have only some of the shoppers, and no label.
         some = f"""
