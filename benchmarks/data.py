@@ -5,7 +5,7 @@
     python benchmarks/data.py --sizes 20 --parts texts
 
 Ours and DuckDB's take turns, each step in a fresh process, and a ratio is of two steps of one turn; medians are shown.
-The log of each size is written first (`big_log.py`) and deleted afterwards, with everything else but what `--json` keeps.
+The log of each size is written first (`big_log.py`), and deleted afterwards with everything but what `--json` keeps.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The steps that `data.py` measures, each called by name in a process of its own (`fresh.py`).
 
-In come JSON arguments, out comes one line of JSON with `seconds`. The one thing to know: a step of ours and the same done
-by DuckDB alone read the same files and may use the same threads.
+In come JSON arguments, out comes one line of JSON with `seconds`. The one thing to know: a step of ours and the same
+done by DuckDB alone read the same files and may use the same threads.
 """
 
 import json
@@ -78,9 +78,10 @@ def prepare(log: str, home: str, run_id: str, engine: dict[str, Any]) -> dict[st
 def sort_with_duckdb(log: str, out: str, threads: int, memory_mb: int) -> dict[str, Any]:
     """Read, sort and write the same file as DuckDB does it by itself, the columns typed the same."""
     types = ", ".join(f"'{name}': '{type_}'" for name, type_ in TYPES.items())
+    how = f"header = true, auto_detect = false, delim = ',', quote = '\"', columns = {{{types}}}"
     query = f"""
         SELECT * REPLACE (make_timestamp(TRY_CAST(timestamp AS BIGINT) * 1000000) AS timestamp)
-        FROM read_csv({quote(Path(log))}, header = true, auto_detect = false, delim = ',', quote = '"', columns = {{{types}}})
+        FROM read_csv({quote(Path(log))}, {how})
         ORDER BY user_id, timestamp, action, product_id
     """
     started = time.monotonic()

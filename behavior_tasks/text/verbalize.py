@@ -11,7 +11,7 @@ from pathlib import Path
 
 from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.engine import run_buckets
-from behavior_tasks.base.schema import SHOPPER_COLUMNS, order_sql
+from behavior_tasks.base.schema import ACTION_RANK_SQL
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import (
     bucket_file,
@@ -100,6 +100,8 @@ def write_texts(
         connection.executemany("INSERT INTO popular VALUES (?)", [[name] for name in settings.categories])
     # Each step is a table: the next ones read it more than once.
     for name, query in (
+        ("categories", _CATEGORIES),
+        ("ordered", _ordered_sql()),
         ("shown", _shown_sql(settings)),
         ("phrases", _phrases_sql()),
         ("named", _named_sql(settings.templates)),
@@ -114,24 +116,47 @@ def _work_bucket(bucket: _Bucket) -> tuple[int, str]:
     return write_texts(bucket.examples, bucket.events, bucket.out, bucket.settings, memory_mb=bucket.memory_mb)
 
 
+_CATEGORIES = """
+    SELECT category, row_number() OVER (ORDER BY category) AS number
+    FROM (SELECT DISTINCT category FROM events WHERE category IS NOT NULL)
+"""
+
+
+def _ordered_sql() -> str:
+    """SQL of the examples' shoppers' events in their total order, as far as it can change a text.
+
+    What comes after the category in the order of events is in no text, so events that differ only in that may change
+    places. Texts take long to sort by: shoppers and categories are sorted by number.
+    """
+    return f"""
+        WITH shoppers AS (
+            SELECT shopper, row_number() OVER (ORDER BY shopper) AS number
+            FROM (SELECT DISTINCT shopper FROM examples)
+        )
+        SELECT s.number AS who, epoch_us(e.timestamp) AS us, CAST({ACTION_RANK_SQL} AS UTINYINT) AS rank, e.shopper,
+               e.timestamp, e.action, e.product_id, e.amount, e.category
+        FROM events AS e JOIN shoppers AS s ON s.shopper = e.shopper
+        LEFT JOIN categories AS c ON c.category = e.category
+        ORDER BY who, us, rank, product_id NULLS FIRST, quantity NULLS FIRST, price NULLS FIRST, amount NULLS FIRST,
+                 c.number NULLS FIRST
+    """
+
+
 def _shown_sql(settings: TextSettings) -> str:
     """SQL of the events that an example's text tells of, each with the number of its phrase.
 
     A phrase is a run of events of one action with no silence longer than a session allows. Its number counts
-    the shopper's phrases up to the event, which depends on nothing later; a cutoff within a phrase cuts it.
+    phrases up to the event, which depends on nothing later; a cutoff within a phrase cuts it.
     """
     return f"""
-        WITH ordered AS (
-            SELECT *, row_number() OVER (ORDER BY {order_sql(SHOPPER_COLUMNS)}) AS place, epoch_us(timestamp) AS us
-            FROM events
-        ),
-        marked AS (
-            SELECT *, lag(action) OVER w IS DISTINCT FROM action OR us - lag(us) OVER w > {SESSION_GAP} AS begins
-            FROM ordered WINDOW w AS (PARTITION BY shopper ORDER BY place)
+        WITH marked AS (
+            -- An empty window is the table's own order, for a connection of one thread.
+            SELECT *, rowid AS place, lag(who) OVER () IS DISTINCT FROM who OR lag(rank) OVER () <> rank
+                      OR us - lag(us) OVER () > {SESSION_GAP} AS begins
+            FROM ordered
         ),
         numbered AS (
-            SELECT *, sum(CAST(begins AS BIGINT)) OVER (PARTITION BY shopper ORDER BY place
-                      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS phrase
+            SELECT *, sum(CAST(begins AS BIGINT)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS phrase
             FROM marked
         ),
         windows AS (
@@ -183,8 +208,9 @@ def _named_sql(templates: Templates) -> str:
             FROM mentions GROUP BY example, product_id
         )
         SELECT m.example, m.phrase,
-               string_agg({_letter("f.number")} || CASE WHEN m.place = f.place THEN {told} ELSE '' END,
-                          {literal(templates.joint)} ORDER BY m.place) AS letters
+               -- Much faster than a string_agg with an order; there are no more than so many.
+               array_to_string(arg_min({_letter("f.number")} || CASE WHEN m.place = f.place THEN {told} ELSE '' END,
+                                       m.place, {LISTED_PRODUCTS}), {literal(templates.joint)}) AS letters
         FROM mentions AS m
         JOIN first AS f ON f.example = m.example AND f.product_id = m.product_id
         LEFT JOIN popular AS p ON p.category = f.category
