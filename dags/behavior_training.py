@@ -96,11 +96,11 @@ with DAG(
     started, opened, closed = start(), with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
     with TaskGroup("data"):
         simulated = simulate(RUN)
-        source = stage("source", simulated)
-        ingested = stage("ingest", source, simulated)
+        ingested = stage("ingest", stage("source", simulated), simulated)
         events = stage("clean", ingested)
     with TaskGroup("examples"):
         examples = stage("cutoffs", events)
+        checked = stage("doctor", examples, ingested, events)
         features = stage("features", examples, events)
     with TaskGroup("text"):
         texts = stage("verbalize", features, events)
@@ -116,4 +116,5 @@ with DAG(
         version = with_mlflow_link(register(RUN, verdict, evaluation, model))
         promoted = promote(RUN, version, verdict)
     started >> opened >> [simulated, champion]
+    checked >> [model, baselines]
     promoted >> closed.as_teardown(setups=opened)

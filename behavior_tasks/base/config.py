@@ -97,9 +97,26 @@ class CleanConfig(Section):
 class ExamplesConfig(Section):
     """What is predicted, for whom, and where time splits the log."""
 
+    unit: Literal["shopper", "shopper_product"] = Field(
+        "shopper",
+        description="shopper: will they buy anything? shopper_product: will they buy this product? "
+        "Asked of the products that they touched in the lookback.",
+    )
     horizon_days: int = Field(7, ge=1, le=365, description="Days after the cutoff in which a purchase counts.")
     lookback_days: int = Field(
         365, ge=1, le=3650, description="Days before the cutoff that are read; a shopper needs an event in them."
+    )
+    candidates: int = Field(
+        200,
+        ge=1,
+        le=100_000,
+        description="For shopper_product: most products per shopper and cutoff, those touched last.",
+    )
+    negatives_per_positive: float = Field(
+        10.0,
+        gt=0,
+        le=1_000_000,
+        description="For shopper_product: negatives kept per positive on train; each weighs as many as it stands for.",
     )
     train_cutoffs: int = Field(4, ge=1, le=200, description="Number of train cutoffs.")
     train_every_days: int = Field(7, ge=1, le=365, description="Days between train cutoffs.")

@@ -29,7 +29,7 @@ AgeCodes = Annotated[
 ]
 
 
-def check_encoding(value: str) -> str:
+def known_encoding(value: str) -> str:
     """Return the name of a text encoding that Python knows.
 
     Raises:
@@ -50,7 +50,7 @@ class SideTable(Section):
     )
     columns: dict[str, str | None] = Field(
         default_factory=dict,
-        description="Canonical column (or valid_from) → the table's column. The same name needs no entry; null: ignore.",
+        description="Canonical column (or valid_from) → the table's column. The same name needs no entry.",
     )
     time_format: str = Field("iso", description="How valid_from is written; the same words as source.time_format.")
     delimiter: str = Field(",", min_length=1, max_length=1, description="One character between columns.")
@@ -59,7 +59,7 @@ class SideTable(Section):
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str) -> str:
-        return check_encoding(value)
+        return known_encoding(value)
 
 
 class SourceConfig(Section):
@@ -78,9 +78,7 @@ class SourceConfig(Section):
     header: list[str] | None = Field(
         None, description="Column names, in order, of a file that has no header line; empty: the file has one."
     )
-    actions: Words = Field(
-        default_factory=dict, description="The file's action word → one of the canonical actions."
-    )
+    actions: Words = Field(default_factory=dict, description="The file's action word → one of the canonical actions.")
     action_prefixes: Words = Field(
         default_factory=dict,
         description="For files without an action column: start of the action column's value → canonical action.",
@@ -151,4 +149,4 @@ class SourceConfig(Section):
     @field_validator("encoding")
     @classmethod
     def _known_encoding(cls, value: str) -> str:
-        return check_encoding(value)
+        return known_encoding(value)

@@ -32,7 +32,8 @@ class Job:
     today: date
     """The day of the run; never the clock."""
     raw: str | None = None
-    """The user's log as it was typed: a file, folder, glob or address; None: the simulated shop stands in for it."""
+    """The user's log as typed: a file, a folder, a pattern, a URL or a database; None when the
+    simulated shop stands in for it."""
     rejects: Path | None = None
     """Where a refused ingest leaves the table of its quarantined rows; None: nowhere."""
     outside: Mapping[str, str] = field(default_factory=dict)

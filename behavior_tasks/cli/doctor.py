@@ -35,9 +35,8 @@ def doctor(
 
         behavior doctor --input log.csv.gz --preset taobao --json
     """
-    from behavior_tasks.data.events import open_events
-    from behavior_tasks.examples.cutoffs import count_log
-    from behavior_tasks.examples.doctor import examine, worst
+    from behavior_tasks.examples.diagnosis import diagnose
+    from behavior_tasks.examples.doctor import worst
 
     now = datetime.now(UTC)
     uri = start_run(
@@ -53,8 +52,7 @@ def doctor(
     ingested, cleaned = run.artifact("ingest"), run.artifact("clean")
     assert ingested is not None
     assert cleaned is not None
-    counts = count_log(open_events(cleaned), cleaned.facts, run.record.config)
-    findings = examine(counts, run.record.config, read=ingested.manifest.rows)
+    findings = diagnose(cleaned, run.record.config, read=ingested.manifest.rows)
     if as_json:
         console.print_json(json.dumps([asdict(finding) for finding in findings]))
     else:

@@ -12,7 +12,7 @@ import typer
 
 from behavior_tasks import __version__
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.cli import doctor, run, services, settings, simulate, status
+from behavior_tasks.cli import audit, doctor, run, services, settings, simulate, status
 from behavior_tasks.cli.screen import errors
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
+app.command("audit-leakage")(audit.audit)
 app.command("status")(status.status)
 app.command("settings")(settings.settings)
 app.command("up")(services.up)

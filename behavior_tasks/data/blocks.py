@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from behavior_tasks.data.parse import NULL_WORDS, WHITESPACE
 
 SPACES = tuple(space.encode() for space in WHITESPACE)
+NARROW_SPACES = tuple(space for space in SPACES if len(space) == 1)
 FIRST_BYTES = np.isin(np.arange(256), [space[0] for space in SPACES])
 LAST_BYTES = np.isin(np.arange(256), [space[-1] for space in SPACES])
 NULL_BEGINS = np.isin(np.arange(256), [ord(case) for word in NULL_WORDS if word for case in (word[0], word[0].upper())])
@@ -61,7 +62,8 @@ def _is_plain(column: pa.Array) -> bool:
     short = np.flatnonzero((sizes >= SHORTEST_NULL) & (sizes <= LONGEST_NULL))
     doubtful = [short[NULL_BEGINS[held[starts[short]]]]]
     everything = held[offsets[0] : offsets[-1]].tobytes()
-    if any(space in everything for space in SPACES):
+    # Looking for one byte is many times as fast as for several.
+    if any(space in everything for space in (NARROW_SPACES if everything.isascii() else SPACES)):
         filled = np.flatnonzero(sizes)
         edges = FIRST_BYTES[held[starts[filled]]] | LAST_BYTES[held[offsets[1:][filled] - 1]]
         doubtful.append(filled[edges])

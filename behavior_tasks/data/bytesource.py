@@ -28,6 +28,12 @@ FOUND_LENGTH = 200
 TEST_COMMANDS = {"gzip": "gzip --test", "zstd": "zstd --test"}
 
 
+def damage(shown: str, kind: str, found: str, test: str = "") -> UserError:
+    """Return the error that says that a file is damaged, and the command that tests it."""
+    step = f"{test} {shown}; copy or export the file again" if test else "copy or export the file again"
+    return UserError(f"The {kind} {shown} is damaged.", found=found[:FOUND_LENGTH], next_step=step)
+
+
 @contextmanager
 def damaged(shown: str, kind: str, test: str = "") -> Iterator[None]:
     """Turn what libraries raise over damaged data into a `UserError`."""
@@ -36,11 +42,8 @@ def damaged(shown: str, kind: str, test: str = "") -> Iterator[None]:
     except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        raise UserError(
-            f"The {kind} {shown} is damaged.",
-            found=(str(error) or type(error).__name__).splitlines()[0][:FOUND_LENGTH],
-            next_step=f"{f'{test} {shown}; ' if test else ''}copy or export the file again",
-        ) from None
+        found = (str(error) or type(error).__name__).splitlines()[0]
+        raise damage(shown, kind, found, test) from None
 
 
 @contextmanager

@@ -120,7 +120,9 @@ def _clean_parts(parts: Sequence[LogPart], job: Job, present: Sequence[str]) -> 
     small = [number for number in new if len(new) > 1 and parts[number].rows <= 2 * ROWS_PER_BUCKET]
     one_each = [replace(jobs[number], engine=alone) for number in small]
     rows = sum(parts[number].rows for number in small)
-    uris |= dict(zip(small, run_buckets(build_part, one_each, engine=engine, what="clean files", rows=rows), strict=True))
+    uris |= dict(
+        zip(small, run_buckets(build_part, one_each, engine=engine, what="clean files", rows=rows), strict=True)
+    )
     uris |= {number: build_part(jobs[number]) for number in new if number not in uris}
     return [uris[number] for number in range(len(jobs))]
 
@@ -198,7 +200,9 @@ def _fit(
         fits = fit_amounts(connection, counts, config, with_bounds=False)
         make_fit_table(connection, "medians", fits, f"(SELECT DISTINCT category FROM {events})")
         write_parquet(
-            connection, "SELECT category, median FROM medians ORDER BY category NULLS FIRST", median_file(job.out, column)
+            connection,
+            "SELECT category, median FROM medians ORDER BY category NULLS FIRST",
+            median_file(job.out, column),
         )
         connection.execute("DROP TABLE medians")
     return _Fitted(bounds=bounds, medians=tuple(medians))
@@ -217,7 +221,9 @@ def _write_replaced(
     joined, outlying, amount = "sales", "false", "NULL"
     low = high = "CAST(NULL AS DOUBLE)"
     if fitted.bounds is not None:
-        joined = "sales LEFT JOIN (SELECT category AS of, low, high, median FROM bounds) ON of IS NOT DISTINCT FROM category"
+        joined = (
+            "sales LEFT JOIN (SELECT category AS of, low, high, median FROM bounds) ON of IS NOT DISTINCT FROM category"
+        )
         outlying, amount, low, high = outlying_sql(), replaced_amount_sql(job.config.clean), "low", "high"
     query = f"""SELECT shopper, timestamp, action, product_id, category, 'amount' AS replaced_column,
         amount AS original, CAST({amount} AS DOUBLE) AS replacement, {low} AS low, {high} AS high

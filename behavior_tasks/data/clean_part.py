@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from behavior_tasks.base.artifacts import ArtifactStore, Output, Rows
 from behavior_tasks.base.code import code_digest
@@ -60,7 +61,7 @@ def _store(job: PartJob) -> ArtifactStore:
     return ArtifactStore(job.artifacts, min_free_disk_mb=job.engine.min_free_disk_mb)
 
 
-def _address(job: PartJob) -> dict[str, object]:
+def _address(job: PartJob) -> dict[str, Any]:
     neighbours = {shared.part.uri: [*shared.days, shared.comes_before] for shared in _heard(job)}
     return {
         "stage": STAGE,
@@ -70,7 +71,7 @@ def _address(job: PartJob) -> dict[str, object]:
     }
 
 
-def _plain_rules(rules: Rules) -> dict[str, object]:
+def _plain_rules(rules: Rules) -> dict[str, Any]:
     constants = {column: rule.model_dump(mode="json") for column, rule in rules.constants.items()}
     return {**asdict(rules), "constants": constants, "drops": list(rules.drops)}
 

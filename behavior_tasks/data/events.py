@@ -23,6 +23,7 @@ from behavior_tasks.data.ranges import Range, split_ranges
 
 INDEX_FILE = "events.json"
 BOUNDS_FILE = "bounds.parquet"
+EVERYBODY = Range(low="", high=None)
 NAMES = ", ".join(c.name for c in SHOPPER_COLUMNS)
 
 
@@ -50,7 +51,7 @@ class BucketEvents:
     """The clean events of one bucket of shoppers."""
 
     files: tuple[Path, ...]
-    range: Range = Range(low="", high=None)
+    range: Range = EVERYBODY
     index: EventIndex | None = None
     """None: the files are as clean as they shall be."""
     folder: Path = field(default=Path())
@@ -136,5 +137,7 @@ def hash_events(buckets: Iterable[BucketEvents], *, memory_mb: int = 2048) -> st
     hashes = []
     for bucket in buckets:
         with connect(memory_mb=memory_mb) as connection:
-            hashes.append(hash_query(connection, f"SELECT {NAMES} FROM ({bucket.sql()}) ORDER BY {order_sql(SHOPPER_COLUMNS)}"))
+            hashes.append(
+                hash_query(connection, f"SELECT {NAMES} FROM ({bucket.sql()}) ORDER BY {order_sql(SHOPPER_COLUMNS)}")
+            )
     return combine_hashes(hashes)

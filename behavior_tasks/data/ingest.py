@@ -1,8 +1,8 @@
-"""Ingest: every row of the raw log becomes an event of a pseudonymous shopper, or stands in quarantine with the reason.
+"""Ingest: every row of the raw log becomes an event of a pseudonymous shopper, or stands in quarantine with its reason.
 
-In come the files that `sources` checked; out come `parts.json` (which artifact each file gave) and `quarantine.parquet`.
-The one thing to know: rows in = events + quarantined rows, to the row, and a file that was read once, on whatever
-night, is not read again.
+In come the files that `sources` checked; out come `parts.json` (which artifact each file gave) and
+`quarantine.parquet`. The one thing to know: rows in = events + quarantined rows, to the row, and a file that was read
+once, on whatever night, is not read again.
 """
 
 import json
@@ -25,8 +25,8 @@ from behavior_tasks.data.keys import identity_key
 from behavior_tasks.data.parts import PARTS_FILE, LogPart
 from behavior_tasks.data.quarantine import join_quarantines, merge_reasons
 from behavior_tasks.data.reasons import ReasonCount, refuse_if_bad
-from behavior_tasks.data.side_tables import side_table_hashes
-from behavior_tasks.data.sources import find_files, shown_input
+from behavior_tasks.data.side_tables import side_files
+from behavior_tasks.data.sources import shown_input, source_files
 
 SEE = "\n`behavior quarantine` shows these rows"
 log = logging.getLogger("behavior")
@@ -54,7 +54,9 @@ def ingest_stage(job: Job) -> Output:
     _leave_rejects(quarantine, job)
     refuse_if_bad(reasons, rows_in=rows_in, config=job.config.source, shown=shown_input(job), see=SEE)
     _forget_rejects(job)
-    (job.out / PARTS_FILE).write_text(json.dumps([p.model_dump(mode="json") for p in parts], indent=2), encoding="utf-8")
+    (job.out / PARTS_FILE).write_text(
+        json.dumps([p.model_dump(mode="json") for p in parts], indent=2), encoding="utf-8"
+    )
     removed = {count.reason: count.rows for count in reasons}
     rows = Rows(unit_in="rows", unit_out="rows", rows_in=rows_in, rows_out=sum(p.rows for p in parts), removed=removed)
     log.info("ingest: %d rows of %d files, %d events, quarantined: %s", rows_in, len(parts), rows.rows_out, removed)
@@ -73,7 +75,7 @@ def _forget_rejects(job: Job) -> None:
 
 
 def _part_jobs(job: Job) -> list[PartJob]:
-    side_tables = side_table_hashes(job.config.source)
+    side_tables = side_files(job.raw, job.config, job.home) if job.raw else {}
     key = identity_key(job.home)
     return [
         PartJob(
@@ -85,7 +87,7 @@ def _part_jobs(job: Job) -> list[PartJob]:
             side_tables=side_tables,
             key=key,
         )
-        for file in find_files(job)
+        for file in source_files(job)
     ]
 
 

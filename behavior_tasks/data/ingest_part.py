@@ -1,8 +1,8 @@
 """Ingest of one file: an artifact of its own, so that tomorrow's file is read without reading the others again.
 
-In comes one raw file; out come its events in `runs/` (each sorted by shopper), `quarantine.parquet`, and its counts. The
-one thing to know: its key is the hash of the file's bytes with what is needed to read them, so a file is judged on the
-day on which it is first read, and the same file under another name, or in another run, costs nothing.
+In comes one raw file; out come its events in `runs/` (each sorted by shopper), `quarantine.parquet`, and its counts.
+The one thing to know: its key is the hash of the file's bytes with what is needed to read them, so a file is judged on
+the day on which it is first read, and the same file under another name, or in another run, costs nothing.
 """
 
 import shutil
@@ -25,9 +25,10 @@ from behavior_tasks.data.buckets import connect_spilling
 from behavior_tasks.data.ingest_piece import PieceDone, PieceJob, ingest_piece
 from behavior_tasks.data.inputs import RawFile, check_unchanged
 from behavior_tasks.data.keys import fingerprint
-from behavior_tasks.data.layout import layout_of
 from behavior_tasks.data.pieces import Piece, detect, plan_pieces
 from behavior_tasks.data.quarantine import write_quarantine
+from behavior_tasks.data.side_tables import load_side_tables
+from behavior_tasks.data.sources import layout_of
 
 STAGE = "ingest-part"
 JUDGED_LATER = ("max_bad_fraction", "expected_reasons", "query")
@@ -47,8 +48,8 @@ class PartJob:
     artifacts: Path
     """Root of the artifact store."""
     read_on: date
-    side_tables: Mapping[str, str]
-    """Hashes of the side tables, by name."""
+    side_tables: Mapping[str, RawFile]
+    """Files of the side tables, by name."""
     key: bytes = field(repr=False)
 
 
@@ -67,7 +68,8 @@ def find_part(job: PartJob) -> Artifact | None:
 
 def plan(job: PartJob) -> list[Piece]:
     """Return the pieces that the file is read in."""
-    form, compression = detect(job.file.path)
+    found, compression = detect(job.file.path, shown=job.file.shown)
+    form = found if job.config.format == "auto" else job.config.format
     return plan_pieces(
         job.file.path, job.file.shown, format=form, compression=compression, encoding=job.config.encoding
     )
@@ -89,11 +91,15 @@ def _store(job: PartJob) -> ArtifactStore:
 
 def _address(job: PartJob) -> dict[str, Any]:
     settings = {k: v for k, v in job.config.model_dump(mode="json").items() if k not in JUDGED_LATER}
+    hashes = {name: file.sha256 for name, file in job.side_tables.items()}
+    for name in ("users", "products"):
+        # Where a side table lies changes nothing; its bytes do.
+        settings[name] = {k: v for k, v in settings[name].items() if k != "path"} if name in hashes else None
     return {
         "stage": STAGE,
         "code": code_digest("data.ingest_part"),
         "settings": settings,
-        "inputs": {"file": job.file.sha256, "identity_key": fingerprint(job.key), **job.side_tables},
+        "inputs": {"file": job.file.sha256, "identity_key": fingerprint(job.key), **hashes},
     }
 
 
@@ -128,12 +134,14 @@ def _work(job: PartJob, out: Path) -> Output:
 
 def _piece_jobs(job: PartJob, out: Path) -> list[PieceJob]:
     layout = layout_of(job.file, job.config)
+    tables = load_side_tables(job.side_tables, job.config)
     return [
         PieceJob(
             piece=piece,
             start=None,
             is_first=number == 0,
             layout=layout,
+            tables=tables,
             config=job.config,
             read_on=job.read_on,
             events=bucket_file(out / "runs", number),

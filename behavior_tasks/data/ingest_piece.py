@@ -6,6 +6,7 @@ runs the pieces, the same rows come out; lines are counted from the piece's own 
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -24,6 +25,7 @@ from behavior_tasks.data.layout import Layout
 from behavior_tasks.data.parse import make_action_words, parse_sql
 from behavior_tasks.data.pieces import Piece, PieceEnd
 from behavior_tasks.data.readers import read_piece
+from behavior_tasks.data.side_tables import LoadedTable, fill_sql, register_side_tables
 
 RUN_OPTIONS = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 8192"
 """Small row groups, so that who reads a range of shoppers reads little else."""
@@ -50,6 +52,8 @@ class PieceJob:
     """Where its first record begins when that is not where the piece was cut; None: at the cut."""
     is_first: bool
     layout: Layout
+    tables: Mapping[str, LoadedTable]
+    """Side tables, by name."""
     config: SourceConfig
     read_on: date
     """The day on which the file is read; later events lie in the future."""
@@ -148,5 +152,10 @@ def _write_events(connection: duckdb.DuckDBPyConnection, events: list[pa.Table],
         columns = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in PARSED_COLUMNS)
         write_run(connection, f"SELECT {columns} WHERE false", job.events)
         return
-    connection.register("events", replace_ids(pa.concat_tables(events), job.key))
+    whole = pa.concat_tables(events)
+    if job.tables:
+        connection.register("events", whole)
+        register_side_tables(connection, job.tables)
+        whole = connection.sql(fill_sql("events", tuple(whole.column_names), job.tables)).to_arrow_table()
+    connection.register("events", replace_ids(whole, job.key))
     write_run(connection, f"SELECT {PARSED_NAMES} FROM events ORDER BY shopper", job.events, options=BETWEEN_OPTIONS)

@@ -6,7 +6,7 @@ header that doesn't fit is met with a proposal, the preset or the setting that w
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -14,10 +14,15 @@ import duckdb
 from behavior_tasks.base.config import SourceConfig, load_config, presets
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.schema import ACTIONS, EVENT_COLUMNS, REQUIRED_COLUMNS
+from behavior_tasks.data.codes import needs_year
 from behavior_tasks.data.reasons import REASONS
 
 TIME_FORMATS = ("unix_seconds", "unix_milliseconds", "iso")
+USER_COLUMNS = ("user_id", "age", "gender", "valid_from")
+PRODUCT_COLUMNS = ("product_id", "category", "brand", "product_name", "price", "valid_from")
+"""What a side table may hold; with `valid_from`, a value reaches no event before that instant."""
 UNFIT_DELIMITERS = ('"', "\r", "\n")
+LONGEST_FOUND = 400
 DELIMITERS = (",", ";", "\t", "|")
 TYPED = {"\t": '"\\t"'}
 """How a delimiter is typed in a setting, where its own character won't do."""
@@ -49,11 +54,30 @@ class Layout:
     places: Mapping[str, int]
     """Canonical column → place, from 0; without those that the file lacks."""
     has_header: bool
+    absent: tuple[str, ...] = ()
+    """Optional canonical columns that the settings map but this file lacks; another file of the log may have them."""
 
     @property
     def width(self) -> int:
         """Cells of every row."""
         return len(self.names)
+
+
+class MissingColumnsError(UserError):
+    """A file lacks required columns.
+
+    Args:
+        missing: the columns, as they are called in the settings.
+        found: what the file has instead, fit to be shown.
+    """
+
+    def __init__(self, missing: Sequence[str], found: str, *, shown: str, expected: str, next_step: str) -> None:
+        self.missing = tuple(missing)
+        self.found_columns = found.removeprefix("columns ")
+        what = "a column" if len(missing) == 1 else f"{len(missing)} columns"
+        super().__init__(
+            f"{shown} lacks {what}: {', '.join(missing)}.", found=found, expected=expected, next_step=next_step
+        )
 
 
 def check_settings(config: SourceConfig) -> None:
@@ -70,7 +94,11 @@ def check_settings(config: SourceConfig) -> None:
     problems += [_unknown("expected_reasons", reason, REASONS) for reason in config.expected_reasons]
     if config.delimiter in UNFIT_DELIMITERS:
         problems.append(f"source.delimiter: {config.delimiter!r} can't divide columns")
-    problems += _time_format_problems(config.time_format)
+    unfit = _time_format_problems(config.time_format)
+    problems += unfit
+    problems += _side_table_problems(config)
+    if not unfit and config.year is None and needs_year(config.time_format):
+        problems.append(f'source.year: the time format "{config.time_format}" has no year, so it must be set')
     doubled = sorted({name for name in config.header or () if (config.header or []).count(name) > 1})
     problems += [f"source.header: {name} stands in it twice" for name in doubled]
     found = [problem for problem in problems if problem]
@@ -78,7 +106,7 @@ def check_settings(config: SourceConfig) -> None:
         raise UserError(
             f"The source's settings have {len(found)} mistake{'s' * (len(found) > 1)}.",
             found="\n".join(found),
-            next_step="`behavior settings` lists every key; conf/ holds three presets to compare with",
+            next_step="`behavior settings` lists every key; `behavior sources` lists the presets to compare with",
         )
 
 
@@ -87,6 +115,16 @@ def _unknown(key: str, value: str, known: Mapping[str, object] | tuple[str, ...]
         return ""
     close = nearest(value, known)
     return f'source.{key}: "{value}" is none of {", ".join(known)}' + (f"; did you mean {close}?" if close else "")
+
+
+def _side_table_problems(config: SourceConfig) -> list[str]:
+    found = []
+    for name, table, known in (("users", config.users, USER_COLUMNS), ("products", config.products, PRODUCT_COLUMNS)):
+        found += [_unknown(f"{name}.columns", column, known) for column in table.columns]
+        found += [
+            problem.replace("source.", f"source.{name}.", 1) for problem in _time_format_problems(table.time_format)
+        ]
+    return found
 
 
 def _time_format_problems(time_format: str) -> list[str]:
@@ -104,14 +142,15 @@ def _time_format_problems(time_format: str) -> list[str]:
 
 
 def read_layout(first_line: str, config: SourceConfig, *, shown: str) -> Layout:
-    """Return where the canonical columns stand.
+    """Return where the canonical columns stand in a CSV file.
 
     Args:
         first_line: the file's first line that is not blank.
         shown: the file's name for messages.
 
     Raises:
-        UserError: for another delimiter, missing columns or a column that stands there twice.
+        UserError: for another delimiter, or a column that stands there twice.
+        MissingColumnsError: when required columns are missing.
     """
     cells = split_line(first_line, config.delimiter)
     if len(cells) == 1:
@@ -124,20 +163,64 @@ def read_layout(first_line: str, config: SourceConfig, *, shown: str) -> Layout:
             next_step=_fitting_preset(cells, config) or "name the file's columns, in order, in source.header",
         )
     names = tuple(config.header) if config.header is not None else tuple(cells)
+    return _lay_out(names, cells, config, shown=shown, has_header=config.header is None)
+
+
+def layout_of_names(names: Sequence[str], config: SourceConfig, *, shown: str) -> Layout:
+    """Return where the canonical columns stand in a file that names its columns itself: Parquet, JSON lines.
+
+    Raises:
+        UserError: for a column that stands there twice.
+        MissingColumnsError: when required columns are missing.
+    """
+    return _lay_out(tuple(names), list(names), config, shown=shown, has_header=False)
+
+
+def _lay_out(names: tuple[str, ...], cells: list[str], config: SourceConfig, *, shown: str, has_header: bool) -> Layout:
     places: dict[str, int] = {}
     missing: list[str] = []
+    absent: list[str] = []
     for column in EVENT_COLUMNS:
         wanted = config.columns.get(column.name, column.name)
         place = _find(wanted, names, shown) if wanted is not None else None
         if place is not None:
             places[column.name] = place
-        elif column.name in config.columns and wanted is not None:
-            missing.append(f"{wanted} (the {column.name})")
         elif column.name in REQUIRED_COLUMNS and not (column.name == "action" and config.default_action):
-            missing.append(column.name)
+            missing.append(column.name if wanted in {None, column.name} else f"{wanted} (the {column.name})")
+        elif column.name in config.columns and wanted is not None:
+            absent.append(column.name)
     if missing:
-        _refuse_missing(missing, cells, config, shown)
-    return Layout(names=names, places=places, has_header=config.header is None)
+        raise _missing_columns(missing, cells, config, shown)
+    return Layout(names=names, places=places, has_header=has_header, absent=tuple(absent))
+
+
+def check_together(layouts: Mapping[str, Layout | MissingColumnsError], config: SourceConfig) -> None:
+    """Check that the files of one log agree: required columns in every file, any mapped one in at least one file.
+
+    Args:
+        layouts: the name of each file for messages → its layout, or what it lacks.
+
+    Raises:
+        UserError: naming two files that disagree, or the column that no file has.
+    """
+    good = {shown: layout for shown, layout in layouts.items() if isinstance(layout, Layout)}
+    bad = {shown: error for shown, error in layouts.items() if isinstance(error, MissingColumnsError)}
+    if bad and not good:
+        raise next(iter(bad.values()))
+    first, layout = next(iter(good.items()))
+    if bad:
+        shown, error = next(iter(bad.items()))
+        more = f"; so do {len(bad) - 1} more files" if len(bad) > 1 else ""
+        raise UserError(
+            f"The files {first} and {shown} disagree on their columns: {shown} lacks {', '.join(error.missing)}.",
+            found=f"{first}: {', '.join(layout.names)}\n{shown}: {error.found_columns}{more}",
+            expected="the required columns in every file; their order, and optional ones, may differ",
+            next_step="name only files of one kind in the input, or bring them to the same columns",
+        )
+    nowhere = [name for name in layout.absent if all(name in other.absent for other in good.values())]
+    if nowhere:
+        missing = [f"{config.columns[name]} (the {name})" for name in nowhere]
+        raise _missing_columns(missing, list(layout.names), config, first)
 
 
 def split_line(line: str, delimiter: str) -> list[str]:
@@ -184,15 +267,15 @@ def _refuse_delimiter(line: str, delimiter: str, shown: str) -> None:
     )
 
 
-def _refuse_missing(missing: list[str], cells: list[str], config: SourceConfig, shown: str) -> None:
-    preset = _fitting_preset(cells, config)
-    step = preset or _guessed_header(cells) or _guessed_columns(cells, config)
+def _missing_columns(missing: list[str], cells: list[str], config: SourceConfig, shown: str) -> MissingColumnsError:
+    step = _fitting_preset(cells, config) or _guessed_header(cells) or _guessed_columns(cells, config)
     # A first line of values may hold somebody's id, so it is not shown.
     values = any(re.fullmatch(r"[\d.:-]+", cell) for cell in cells)
     found = "a first line of values, not of names" if values else f"columns {', '.join(cells)}"
-    raise UserError(
-        f"{shown} lacks {'a column' if len(missing) == 1 else f'{len(missing)} columns'}: {', '.join(missing)}.",
-        found=found if len(found) < 400 else f"{found[:400]}…",
+    return MissingColumnsError(
+        missing,
+        found if len(found) < LONGEST_FOUND else f"{found[:LONGEST_FOUND]}…",
+        shown=shown,
         expected=", ".join(config.columns.get(name) or name for name in REQUIRED_COLUMNS),
         next_step=step or "map them: --set 'source.columns={user_id: your_column, …}'",
     )
@@ -206,7 +289,8 @@ def _fitting_preset(cells: list[str], config: SourceConfig) -> str | None:
         if source == config:
             continue
         if source.header is not None:
-            fits = len(cells) == len(source.header) and cells[source.header.index("action")] in source.actions
+            place = source.header.index("action")
+            fits = len(cells) == len(source.header) and cells[place] in source.actions
         else:
             fits = {(source.columns.get(c) or c).casefold() for c in REQUIRED_COLUMNS} <= names
         if fits:
@@ -241,15 +325,3 @@ def _guessed_columns(cells: list[str], config: SourceConfig) -> str | None:
             return None
         pairs.append(f"{name}: {match}")
     return f"map them: --set 'source.columns={{{', '.join(pairs)}}}'" if pairs else None
-
-
-def layout_of(file, config):
-    import gzip
-    with file.path.open("rb") as raw:
-        head=raw.read(2)
-    op = gzip.open if head==b"\x1f\x8b" else open
-    with op(file.path,"rt",encoding=config.encoding,errors="surrogateescape") as f:
-        for line in f:
-            line=line.removeprefix("\ufeff").rstrip("\r\n")
-            if line.strip(): break
-    return read_layout(line, config, shown=file.shown)

@@ -15,14 +15,13 @@ import pyarrow.parquet as pq
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.data.blocks import Block, make_block
-from behavior_tasks.data.bytesource import damaged
+from behavior_tasks.data.bytesource import damage, damaged
 from behavior_tasks.data.layout import Layout
-from behavior_tasks.data.pieces import Piece, PieceEnd
+from behavior_tasks.data.pieces import Piece, PieceEnd, open_parquet
 from behavior_tasks.data.rawfile import printable
 from behavior_tasks.data.records import LONGEST_CELL
 
 BATCH_ROWS = 65_536
-READ_BYTES = 1 << 20
 WHOLE = r"^-?\d+$"
 
 
@@ -32,9 +31,7 @@ def read_row_groups(piece: Piece, layout: Layout) -> Iterator[Block | PieceEnd]:
     Raises:
         UserError: when the file is damaged, or has other columns than the layout.
     """
-    with damaged(piece.shown, "Parquet file"):
-        file = pq.ParquetFile(piece.path, pre_buffer=False, buffer_size=READ_BYTES, page_checksum_verification=True)
-    with file:
+    with open_parquet(piece.path, piece.shown) as file:
         _check_columns(file.schema_arrow.names, layout, piece.shown)
         end = file.metadata.num_row_groups if piece.end is None else piece.end
         groups = range(piece.start, end)
@@ -44,12 +41,8 @@ def read_row_groups(piece: Piece, layout: Layout) -> Iterator[Block | PieceEnd]:
             lines += batch.num_rows
         promised = sum(file.metadata.row_group(n).num_rows for n in groups)
     if lines != promised:
-        raise UserError(
-            f"The Parquet file {piece.shown} is damaged.",
-            found=f"{lines:,} rows in row groups {piece.start} to {end - 1}",
-            expected=f"{promised:,} rows, as its metadata say",
-            next_step="copy or export the file again",
-        )
+        found = f"{promised:,} rows are promised, {lines:,} lie in row groups {piece.start} to {end - 1}"
+        raise damage(piece.shown, "Parquet file", found)
     yield PieceEnd(start=piece.start, next_start=end, lines=lines)
 
 

@@ -68,10 +68,10 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Col
     Args:
         plain: columns `raw_<name>` known to hold trimmed values and NULLs only; reading them costs less.
     """
-    raw = {c.name: _cell(f"raw_{c.name}", plain) if c.name in layout.places else MISSING for c in EVENT_COLUMNS}
+    raw = {c.name: cell_sql(f"raw_{c.name}", plain) if c.name in layout.places else MISSING for c in EVENT_COLUMNS}
     typed = {
         **{c.name: f"{raw[c.name]}" for c in EVENT_COLUMNS if c.type == "VARCHAR"},
-        "user_id": rf"regexp_replace({raw['user_id']}, '^([1-9]\d*)\.0+$', '\1')",
+        "user_id": plain_user_sql(raw["user_id"]),
         "gender": gender_sql(raw["gender"], config),
         "timestamp": raw["timestamp"],
         **{name: f"try_cast({raw[name]} AS DOUBLE)" for name in NUMBERS},
@@ -83,12 +83,13 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Col
         WITH cells AS (
             SELECT position, line, problem, problem_found, {cells}, {texts} FROM batch
         ), timed AS (
-            SELECT cells.*, {_timestamp_sql(config)} AS timestamp, {_action_sql(config)} AS action
+            SELECT cells.*, {instant_sql("text_timestamp", config)} AS timestamp, {_action_sql(config)} AS action
             FROM cells LEFT JOIN action_words ON word = {_PLAIN_ACTION}
         ), judged AS (
             SELECT *, {_reason_sql(config, read_on)} AS reason FROM timed
         )
-        SELECT position, line, user_id, timestamp, action, product_id, {_number_columns()}, category, brand, product_name, query,
+        SELECT position, line, user_id, timestamp, action, product_id, {_number_columns()},
+            category, brand, product_name, query,
             CASE WHEN age BETWEEN 0 AND 120 THEN age END AS age, gender, reason, {_found_sql()} AS found,
             {has_odd_age_sql("text_age", config)} AS set_missing_age,
             coalesce(quantity = 0, false) AS set_missing_quantity
@@ -99,11 +100,17 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Col
 _PLAIN_ACTION = r"regexp_replace(lower(text_action), '[\s-]+', '_', 'g')"
 
 
-def _cell(column: str, plain: Collection[str]) -> str:
-    if column in plain:
-        return column
-    trimmed = f"trim({column}, {literal(WHITESPACE)})"
+def cell_sql(text: str, plain: Collection[str] = ()) -> str:
+    """Return SQL for a trimmed cell, NULL where it means a missing value; a plain column is one already."""
+    if text in plain:
+        return text
+    trimmed = f"trim({text}, {literal(WHITESPACE)})"
     return f"CASE WHEN lower({trimmed}) NOT IN ({', '.join(map(literal, NULL_WORDS))}) THEN {trimmed} END"
+
+
+def plain_user_sql(cell: str) -> str:
+    """Return SQL for a user's id without the `.0` that spreadsheets make of whole numbers in a column with gaps."""
+    return rf"regexp_replace({cell}, '^([1-9]\d*)\.0+$', '\1')"
 
 
 def _action_sql(config: SourceConfig) -> str:
@@ -118,19 +125,19 @@ def _action_sql(config: SourceConfig) -> str:
     return f"coalesce(action_words.action, {other})"
 
 
-def _timestamp_sql(config: SourceConfig) -> str:
-    """The instant in naive UTC, or NULL when the text is none."""
-    zone = literal(config.timezone)
+def instant_sql(cell: str, config: SourceConfig) -> str:
+    """Return SQL for the instant, in naive UTC, that a text cell tells; NULL when it tells none.
+
+    Texts without an offset under `iso` get the session's zone, which the caller sets to the shop's.
+    """
     if config.time_format in {"unix_seconds", "unix_milliseconds"}:
-        return _instant_sql(1_000_000 if config.time_format == "unix_seconds" else 1_000)
+        return _counted_sql(cell, 1_000_000 if config.time_format == "unix_seconds" else 1_000)
     if config.time_format == "iso":
-        # A text without an offset gets the session's zone, which the stage sets to the shop's.
-        return "timezone('UTC', try_cast(text_timestamp AS TIMESTAMPTZ))"
-    text = timestamp_text_sql("text_timestamp", config)
-    parsed = f"try_strptime({text}, {literal(dated_format(config))})"
+        return f"timezone('UTC', try_cast({cell} AS TIMESTAMPTZ))"
+    parsed = f"try_strptime({timestamp_text_sql(cell, config)}, {literal(dated_format(config))})"
     if "%z" in config.time_format or "%Z" in config.time_format:
         return f"timezone('UTC', {parsed})"
-    return f"timezone('UTC', timezone({zone}, {parsed}))"
+    return f"timezone('UTC', timezone({literal(config.timezone)}, {parsed}))"
 
 
 _COUNT = "try_cast(text_timestamp AS DOUBLE)"
@@ -138,9 +145,9 @@ LARGEST_MICROSECONDS = 1e18
 """The year 33658; beyond lies the end of what DuckDB can hold."""
 
 
-def _instant_sql(microseconds: int) -> str:
+def _counted_sql(cell: str, microseconds: int) -> str:
     """Return the instant of a count of units of so many microseconds."""
-    exact = f"round({_COUNT} * {microseconds})"
+    exact = f"round(try_cast({cell} AS DOUBLE) * {microseconds})"
     return f"CASE WHEN abs({exact}) < {LARGEST_MICROSECONDS} THEN make_timestamp(CAST({exact} AS BIGINT)) END"
 
 
@@ -178,7 +185,7 @@ def _unit_sql(config: SourceConfig) -> str:
         between = f"abs({_COUNT}) >= {LARGEST_SECONDS} AND abs({_COUNT}) < {LARGEST_MILLISECONDS}"
         return f"WHEN {between} THEN 'milliseconds_for_seconds'"
     if config.time_format == "unix_milliseconds":
-        fits = f"{_COUNT} < {LARGEST_SECONDS} AND {_instant_sql(1_000_000)} >= {EARLIEST}"
+        fits = f"{_COUNT} < {LARGEST_SECONDS} AND {_counted_sql('text_timestamp', 1_000_000)} >= {EARLIEST}"
         return f"WHEN {fits} THEN 'seconds_for_milliseconds'"
     return ""
 

@@ -12,11 +12,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.data.bytesource import Compression, damaged, open_bytes
+from behavior_tasks.data.bytesource import Compression, damage, damaged, open_bytes
 from behavior_tasks.data.rawfile import FOREIGN_MAGIC, GZIP_MAGIC
 
 Format = Literal["csv", "parquet", "jsonl"]
@@ -129,8 +128,24 @@ def plan_pieces(
     return [piece(start, end) for start, end in pairwise(cuts)] or [piece(0, None)]
 
 
+def open_parquet(path: Path, shown: str) -> pq.ParquetFile:
+    """Open a Parquet file whose metadata agree with themselves.
+
+    Raises:
+        UserError: when they can't be read or contradict each other.
+    """
+    with damaged(shown, "Parquet file"):
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=SCAN_BYTES, page_checksum_verification=True)
+    metadata = file.metadata
+    held = sum(metadata.row_group(n).num_rows for n in range(metadata.num_row_groups))
+    if held != metadata.num_rows:
+        file.close()
+        raise damage(shown, "Parquet file", f"{metadata.num_rows:,} rows are promised, {held:,} lie in the row groups")
+    return file
+
+
 def _row_group_cuts(path: Path, shown: str, piece_bytes: int) -> list[int]:
-    with damaged(shown, "Parquet file"), pq.ParquetFile(path) as file:
+    with open_parquet(path, shown) as file:
         sizes = [file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups)]
     cuts, held = [0], 0
     for number, size in enumerate(sizes, start=1):
@@ -165,6 +180,5 @@ def nominal_start(piece: Piece) -> int:
 
 def column_names(path: Path, shown: str) -> tuple[str, ...]:
     """Return the top-level columns of a Parquet file."""
-    with damaged(shown, "Parquet file"):
-        schema: pa.Schema = pq.read_schema(path)
-    return tuple(schema.names)
+    with open_parquet(path, shown) as file:
+        return tuple(file.schema_arrow.names)

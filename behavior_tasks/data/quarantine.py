@@ -33,7 +33,8 @@ def write_quarantine(
         How often each reason was met, in the order of `REASONS`.
     """
     rows = " UNION ALL ".join(
-        f"SELECT line + {before} AS line, reason, found, text FROM read_parquet({quote(part)})" for part, before in parts
+        f"SELECT line + {before} AS line, reason, found, text FROM read_parquet({quote(part)})"
+        for part, before in parts
     )
     write_parquet(connection, f"SELECT * FROM ({rows}) ORDER BY line", path)
     source = f"read_parquet({quote(path)})"

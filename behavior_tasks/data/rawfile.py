@@ -1,8 +1,7 @@
-"""The raw file: found, opened whether compressed or not, and looked through once from end to end.
+"""The raw file: checked, and opened as text whether compressed or not.
 
-In comes the path as the user typed it; out come its text, line by line, and what a look over all lines shows
-(how many, which can't be decoded). The one thing to know: bytes that don't fit the encoding come through as
-lone surrogates, so that one broken row never stops the reading of the others.
+In comes the path as the user typed it; out comes its text, line by line. The one thing to know: bytes that don't
+fit the encoding come through as lone surrogates, so that one broken row never stops the reading of the others.
 """
 
 import gzip
@@ -11,7 +10,6 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, cast
@@ -21,34 +19,12 @@ from behavior_tasks.base.errors import UserError
 GZIP_MAGIC = b"\x1f\x8b"
 FOREIGN_MAGIC = {
     b"PK\x03\x04": ("a zip archive or an Excel workbook", "export it as CSV, or unpack it"),
-    b"PAR1": ("a Parquet file", "export it as CSV"),
     b"BZh": ("a bzip2 file", "unpack it with bunzip2, or compress it with gzip instead"),
     b"\xfd7zXZ": ("an xz file", "unpack it with unxz, or compress it with gzip instead"),
-    b"\x28\xb5\x2f\xfd": ("a zstd file", "unpack it with unzstd, or compress it with gzip instead"),
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "export it as CSV"),
 }
 BYTE_ORDER_MARK = "\ufeff"
 SURROGATE = re.compile("[\udc80-\udcff]")
-SAMPLED_BAD_LINES = 200
-SHOWN_LINES = 5
-
-
-@dataclass(kw_only=True)
-class Scan:
-    """What one look over a whole file shows."""
-
-    lines: int = 0
-    """Physical lines, the header and blank ones included."""
-    non_ascii: int = 0
-    """Lines with a character beyond ASCII."""
-    undecodable: int = 0
-    """Lines with a byte that the encoding doesn't know."""
-    first_undecodable: list[int] = field(default_factory=list)
-    """Line numbers of the first few, counted from 1."""
-    sample: list[bytes] = field(default_factory=list)
-    """Their bytes."""
-    opening: list[str] = field(default_factory=list)
-    """The first two lines that are not blank."""
 
 
 def check_file(path: Path, shown: str) -> None:
@@ -63,36 +39,33 @@ def check_file(path: Path, shown: str) -> None:
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except PermissionError:
-        raise _not_allowed(shown) from None
+        raise not_allowed(shown) from None
     except (OSError, ValueError):
         raise UserError(
             f"There is no file {shown}.", next_step="check the path of the input (--input, INPUT=…)"
         ) from None
     if is_folder:
-        names = sorted(p.name for p in path.iterdir() if p.name.endswith((".csv", ".csv.gz")))[:SHOWN_LINES]
-        raise UserError(
-            f"{shown} is a folder.",
-            found=f"in it: {', '.join(names)}" if names else "no .csv or .csv.gz in it",
-            expected="one CSV file, also .csv.gz",
-            next_step=f"--input {shown.rstrip('/')}/{names[0] if names else 'log.csv'}",
-        )
+        raise UserError(f"{shown} is a folder.", expected="a file", next_step="name the file in it")
     if not path.is_file():
         raise UserError(f"{shown} is not a regular file.", next_step="write the log to a file and name that")
     try:
         with path.open("rb") as stream:
             start = stream.read(8)
     except PermissionError:
-        raise _not_allowed(shown) from None
+        raise not_allowed(shown) from None
     if not start:
         raise UserError(
             f"The file {shown} is empty.", expected="a header line and rows", next_step="check the export that wrote it"
         )
     for magic, (kind, remedy) in FOREIGN_MAGIC.items():
         if start.startswith(magic):
-            raise UserError(f"{shown} is {kind}.", expected="CSV text, plain or compressed with gzip", next_step=remedy)
+            raise UserError(
+                f"{shown} is {kind}.", expected="CSV or JSON lines, plain, gzip or zstd, or Parquet", next_step=remedy
+            )
 
 
-def _not_allowed(shown: str) -> UserError:
+def not_allowed(shown: str) -> UserError:
+    """The error for a file or folder that this user may not read."""
     return UserError(
         f"The file {shown} may not be read by this user.",
         found="permission denied",
@@ -148,30 +121,6 @@ def is_blank(line: str) -> bool:
 def header_text(line: str) -> str:
     """Return a first line without byte order mark and line end."""
     return line.removeprefix(BYTE_ORDER_MARK).rstrip("\r\n")
-
-
-def scan_log(path: Path, *, encoding: str, shown: str) -> Scan:
-    """Look over every line of a file.
-
-    Raises:
-        UserError: when the compressed data is damaged.
-    """
-    scan = Scan()
-    with open_log(path, encoding=encoding, shown=shown) as text:
-        number = 0
-        for number, line in enumerate(text, start=1):
-            if len(scan.opening) < 2 and not is_blank(line):
-                scan.opening.append(header_text(line))
-            if line.isascii():
-                continue
-            scan.non_ascii += 1
-            if SURROGATE.search(line):
-                scan.undecodable += 1
-                if scan.undecodable <= SAMPLED_BAD_LINES:
-                    scan.first_undecodable.append(number)
-                    scan.sample.append(line.encode(encoding, "surrogateescape"))
-        scan.lines = number
-    return scan
 
 
 def printable(text: str) -> str:

@@ -1,119 +1,192 @@
-"""Sources: the log is found, checked from end to end, and named by the hash of its bytes.
+"""Sources: the log's files are found, their heads checked, and each named by the hash of its bytes.
 
-In comes the user's file (or the simulated shop's); out come its hash, size and columns as facts. The one thing
-to know: whatever is wrong with the file as a whole is said here, on one screen, before any row is read.
+In comes what the user typed (or the simulated shop's log); out come the files' hashes, sizes and columns as facts.
+The one thing to know: whatever is wrong with a file as a whole is said here, on one screen, before any row is read.
 """
 
+import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from behavior_tasks.base.artifacts import Output, Rows, hash_file
-from behavior_tasks.base.config import SourceConfig
+from behavior_tasks.base.artifacts import Output, Rows
+from behavior_tasks.base.config import Config, SourceConfig
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
-from behavior_tasks.data.layout import Layout, check_settings, read_layout
-from behavior_tasks.data.rawfile import SURROGATE, Scan, likely_encoding
+from behavior_tasks.data.filehashes import changed_meanwhile
+from behavior_tasks.data.formats import Format, read_head
+from behavior_tasks.data.headscan import check_encoding, scan_head
+from behavior_tasks.data.inputs import Inputs, RawFile, find_inputs, say_left_out
+from behavior_tasks.data.layout import (
+    Layout,
+    MissingColumnsError,
+    check_settings,
+    check_together,
+    layout_of_names,
+    read_layout,
+)
+from behavior_tasks.data.names import json_names, parquet_names
+from behavior_tasks.data.rawfile import check_file
+from behavior_tasks.data.side_tables import check_side_tables, side_files
 
-MANY_BAD_LINES, MANY_BAD_SHARE = 10, 0.001
-"""So many undecodable lines, being most of the lines beyond ASCII, are no accident but another encoding."""
-SHOWN_BYTES = 4
 log = logging.getLogger("behavior")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RawLog:
-    """The file that a run reads."""
-
-    path: Path
-    shown: str
-    """Its name for messages: what the user typed."""
-
-    @property
-    def name(self) -> str:
-        """The file's bare name, for tables and facts."""
-        return self.path.name
-
-
-def hash_raw_files(raw, config, home):
-    from behavior_tasks.data.inputs import find_inputs
-    if raw is None: return {}
-    return {f.name: f.sha256 for f in find_inputs(raw, config, home).files}
-
-
-def source_stage(job):
-    from behavior_tasks.data.inputs import find_inputs
-    from behavior_tasks.data.layout import layout_of
-    check_settings(job.config.source)
-    if job.raw is None:
-        p = job.inputs["simulate"].path/"events.csv"
-        files=[{"name":p.name,"bytes":p.stat().st_size,"sha256":hash_file(p)}]
-    else:
-        found=find_inputs(job.raw, job.config, job.home).files
-        for f in found: layout_of(f, job.config.source)
-        files=[{"name":f.name,"bytes":f.bytes,"sha256":f.sha256} for f in found]
-    return Output(rows=Rows(unit_in="files", unit_out="files", rows_in=len(files), rows_out=len(files)), facts={"files": files})
-
-
-def find_log(job: Job) -> RawLog:
-    """Return the file that this job reads: the user's, else the simulated shop's."""
-    if job.raw is not None:
-        return RawLog(path=job.raw, shown=str(job.raw))
-    return RawLog(path=job.inputs["simulate"].path / "events.csv", shown="events.csv of the simulated shop")
-
-
-def check_scan(scan: Scan, config: SourceConfig, *, shown: str) -> Layout:
-    """Check what a look over the file has shown, and return its layout.
+def hash_raw_files(raw: str | Path | None, config: Config, home: Home) -> dict[str, str]:
+    """Return file name → SHA-256 of its bytes, side tables included; nothing when the simulated shop stands in.
 
     Raises:
-        UserError: for another encoding, a header without rows, or columns that don't fit.
+        UserError: when there is no file, or one is missing, empty or unreadable.
     """
+    if raw is None:
+        return {}
+    inputs = find_inputs(str(raw), config, home)
+    say_left_out(inputs)
+    tables = {f"{name}: {file.name}": file.sha256 for name, file in side_files(str(raw), config, home).items()}
+    return {**{file.name: file.sha256 for file in inputs.files}, **tables}
+
+
+def source_stage(job: Job) -> Output:
+    """Check the settings, the head of every file and the side tables, and write `source.json`.
+
+    Raises:
+        UserError: saying what is wrong with a file or with the source's settings, and what to type.
+    """
+    config = job.config.source
+    check_settings(config)
+    inputs = _fixed_inputs(job)
+    formats, layouts = look_at_heads(inputs.files, config)
+    described = [
+        {**_described(file), "format": formats[file.name], "columns": list(layouts[file.name].names)}
+        for file in inputs.files
+    ]
+    facts: dict[str, Any] = {
+        "files": [{key: value for key, value in file.items() if key != "columns"} for file in described],
+        "read_on": job.today.isoformat(),
+        "columns": list(layouts[inputs.files[0].name].names),
+        "repeated": dict(inputs.repeated),
+        "empty": list(inputs.empty),
+        "side_tables": check_side_tables(side_files(job.raw, job.config, job.home), config) if job.raw else {},
+    }
+    text = json.dumps({**facts, "files": described}, indent=2, ensure_ascii=False)
+    (job.out / "source.json").write_text(text + "\n", encoding="utf-8")
+    log.info("source: %d files, %d bytes", len(inputs.files), sum(file.bytes for file in inputs.files))
+    removed = {"repeated": len(inputs.repeated), "empty": len(inputs.empty)}
+    kept = len(inputs.files)
+    rows = Rows(
+        unit_in="files",
+        unit_out="files",
+        rows_in=kept + sum(removed.values()),
+        rows_out=kept,
+        removed={reason: number for reason, number in removed.items() if number},
+    )
+    return Output(rows=rows, facts=facts)
+
+
+def source_files(job: Job) -> tuple[RawFile, ...]:
+    """Return exactly the files that the stage `source` checked, in its order; later arrivals are not looked at.
+
+    Raises:
+        UserError: when one of them is gone or has changed since.
+    """
+    wanted = {file["name"]: file["sha256"] for file in job.inputs["source"].facts["files"]}
+    if job.raw is None:
+        return _simulated(job).files
+    inputs = find_inputs(job.raw, job.config, job.home, known=wanted, only=wanted)
+    _same(inputs, wanted, job.raw)
+    return inputs.files
+
+
+def look_at_heads(files: tuple[RawFile, ...], config: SourceConfig) -> tuple[dict[str, Format], dict[str, Layout]]:
+    """Return each file's format and layout by its name, from no more than its head.
+
+    Raises:
+        UserError: for a file of another kind, another encoding, columns that don't fit, or files that disagree.
+    """
+    formats: dict[str, Format] = {}
+    found: dict[str, Layout | MissingColumnsError] = {}
+    for file in files:
+        try:
+            formats[file.name], found[file.shown] = _look_at(file, config, alone=len(files) == 1)
+        except MissingColumnsError as error:
+            found[file.shown] = error
+    check_together(found, config)
+    return formats, {file.name: layout for file in files if isinstance(layout := found[file.shown], Layout)}
+
+
+def layout_of(file: RawFile, config: SourceConfig) -> Layout:
+    """Return where the canonical columns stand in a file that `source` has checked."""
+    return _look_at(file, config, alone=False)[1]
+
+
+def shown_input(job: Job) -> str:
+    """Return the log's name for messages."""
+    return _simulated(job).files[0].shown if job.raw is None else job.raw
+
+
+def _look_at(file: RawFile, config: SourceConfig, *, alone: bool) -> tuple[Format, Layout]:
+    check_file(file.path, file.shown)
+    head = read_head(file.path, shown=file.shown, stated=config.format)
+    if head.format == "parquet":
+        return head.format, layout_of_names(parquet_names(file.path, shown=file.shown), config, shown=file.shown)
+    scan = scan_head(head, encoding=config.encoding, shown=file.shown)
     if not scan.opening:
         raise UserError(
-            f"The file {shown} holds only blank lines.",
+            f"The file {file.shown} holds only blank lines.",
             expected="a header line and rows",
             next_step="check the export that wrote it",
         )
-    _check_encoding(scan, config, shown)
-    layout = read_layout(scan.opening[0], config, shown=shown)
-    if layout.has_header and len(scan.opening) == 1:
+    check_encoding(scan, config, shown=file.shown)
+    if head.format == "jsonl":
+        return head.format, layout_of_names(json_names(head, config, shown=file.shown), config, shown=file.shown)
+    layout = read_layout(scan.opening[0], config, shown=file.shown)
+    # A day without an event is no mistake among other days.
+    if alone and head.complete and layout.has_header and len(scan.opening) == 1:
         raise UserError(
-            f"{shown} holds a header but no rows.",
+            f"{file.shown} holds a header but no rows.",
             found=f"columns {', '.join(layout.names)}",
             expected="one row an event below the header",
             next_step="check the export that wrote it",
         )
-    return layout
+    return head.format, layout
 
 
-def _check_encoding(scan: Scan, config: SourceConfig, shown: str) -> None:
-    share = scan.undecodable / scan.lines
-    mostly = scan.undecodable >= MANY_BAD_LINES and 2 * scan.undecodable >= scan.non_ascii and share > MANY_BAD_SHARE
-    if not (SURROGATE.search(scan.opening[0]) or share > config.max_bad_fraction or mostly):
-        return
-    likely = likely_encoding(scan.sample, config.encoding)
-    first = next(n for n, byte in enumerate(scan.sample[0]) if byte > 0x7F)
-    held = scan.sample[0][first : first + SHOWN_BYTES].hex(" ")
-    raise UserError(
-        f"The file {shown} is not written in {config.encoding}.",
-        found=f"line {scan.first_undecodable[0]} holds the bytes {held}; "
-        f"{scan.undecodable:,} of {scan.lines:,} lines can't be read",
-        expected=f"text in source.encoding = {config.encoding}",
-        next_step=f"--set source.encoding={likely}" if likely else "set source.encoding to what the export used",
-    )
-
-
-def find_files(job):
-    from behavior_tasks.data.inputs import RawFile, find_inputs
-    facts = job.inputs["source"].facts["files"]
+def _fixed_inputs(job: Job) -> Inputs:
+    """Return the inputs, and check that they are still those in the stage's key."""
     if job.raw is None:
-        path = job.inputs["simulate"].path / "events.csv"
-        held = path.stat()
-        return (RawFile(path=path, shown="events.csv of the simulated shop", name=path.name, bytes=held.st_size, sha256=facts[0]["sha256"], mtime_ns=held.st_mtime_ns),)
-    known = {entry["name"]: entry["sha256"] for entry in facts}
-    files = find_inputs(job.raw, job.config, job.home, known=known).files
-    return files
+        return _simulated(job)
+    inputs = find_inputs(job.raw, job.config, job.home, known=job.outside)
+    if job.outside:
+        names = {name: digest for name, digest in job.outside.items() if not name.startswith(("users: ", "products: "))}
+        _same(inputs, names, job.raw)
+    return inputs
 
 
-def shown_input(job):
-    return "events.csv of the simulated shop" if job.raw is None else str(job.raw)
+def _same(inputs: Inputs, wanted: Mapping[str, str], shown: str) -> None:
+    held = {file.name: file for file in inputs.files}
+    for name, digest in wanted.items():
+        if name not in held or held[name].sha256 != digest:
+            raise changed_meanwhile(held[name].shown if name in held else f"{name} of {shown}")
+    if len(held) > len(wanted):
+        raise changed_meanwhile(next(file.shown for name, file in held.items() if name not in wanted))
+
+
+def _simulated(job: Job) -> Inputs:
+    artifact = job.inputs["simulate"]
+    path = artifact.path / "events.csv"
+    held = path.stat()
+    file = RawFile(
+        path=path,
+        shown="events.csv of the simulated shop",
+        name=path.name,
+        bytes=held.st_size,
+        sha256=artifact.manifest.files[path.name].sha256,
+        mtime_ns=held.st_mtime_ns,
+    )
+    return Inputs(files=(file,), repeated={}, empty=())
+
+
+def _described(file: RawFile) -> dict[str, Any]:
+    return {"name": file.name, "bytes": file.bytes, "sha256": file.sha256}

@@ -142,8 +142,8 @@ def _epochs(trained: Artifact) -> list[dict[str, float]]:
 
 
 def _reports(run: Run) -> list[Path]:
-    clean = run.artifact("clean")
-    return [clean.path / "report.json"] if clean is not None else []
+    named = ((run.artifact(stage), file) for stage, file in (("clean", "report.json"), ("doctor", "doctor.json")))
+    return [artifact.path / file for artifact, file in named if artifact is not None]
 
 
 def _dataset_hashes(run: Run) -> dict[str, str]:

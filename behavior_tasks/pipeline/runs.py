@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from behavior_tasks.base.addresses import hide_secrets
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, write_durably
 from behavior_tasks.base.config import DEFAULT_PRESET, Config, load_config
 from behavior_tasks.base.errors import UserError
@@ -40,7 +41,7 @@ class RunRecord(Record):
     day: date
     trigger: Trigger
     input: str | None
-    """The log's path as the user wrote it; None: the simulated shop."""
+    """The log as the user wrote it, without passwords; None: the simulated shop."""
     preset: str
     config: Config
 
@@ -129,22 +130,26 @@ def start_run(
     """
     config = load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
     safe_id = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
-    home = current_home()
-    folder = make_folder(home.runs / safe_id)
-    make_folder(folder / "stages")
-    for stale in ("error.json", "registered.json"):
-        (folder / stale).unlink(missing_ok=True)
     record = RunRecord(
         run_id=safe_id,
         name=f"{day.isoformat()} {trigger} · {model_label(config)}",
         day=day,
         trigger=trigger,
-        input=input_path or None,
+        input=hide_secrets(input_path, home) if input_path else None,
         preset=preset,
         config=config,
     )
+    return keep_run(current_home(), record).uri
+
+
+def keep_run(home: Home, record: RunRecord) -> Run:
+    """Make the folder of a run below a state folder, or open it again with what is done in it."""
+    folder = make_folder(home.runs / record.run_id)
+    make_folder(folder / "stages")
+    for stale in ("error.json", "registered.json"):
+        (folder / stale).unlink(missing_ok=True)
     write_durably(folder / "run.json", record.model_dump_json(indent=2).encode())
-    return RUN_SCHEME + safe_id
+    return Run(home, record.run_id)
 
 
 def open_run(uri: str) -> Run:

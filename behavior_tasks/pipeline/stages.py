@@ -20,6 +20,8 @@ class Stage(BaseModel):
     """What the work reads of the configuration: sections (`clean`) or single keys (`source.timezone`)."""
     inputs: tuple[str, ...] = ()
     """Stages whose artifacts it takes; a trailing `?` marks one that may be absent."""
+    after: tuple[str, ...] = ()
+    """Stages that must have said yes before, though nothing of theirs is read."""
     outside: str | None = None
     """`module:function` that names what the stage reads from outside the store, called with the raw log's path
     (or None), the configuration and the state folder; its answer, name → hash, is part of the key."""
@@ -49,9 +51,14 @@ STAGES: dict[str, Stage] = {
     "cutoffs": Stage(
         work="examples.cutoffs:cutoffs_stage", sections=("examples", "source.timezone"), inputs=("clean",)
     ),
+    "doctor": Stage(
+        work="examples.diagnosis:doctor_stage",
+        sections=("examples", "source", "gate.margin", "gate.confidence"),
+        inputs=("cutoffs", "ingest", "clean"),
+    ),
     "features": Stage(
         work="examples.features:features_stage",
-        sections=("examples.horizon_days", "examples.lookback_days", "source.timezone"),
+        sections=("examples.unit", "examples.horizon_days", "examples.lookback_days", "source.timezone"),
         inputs=("cutoffs", "clean"),
     ),
     "verbalize": Stage(
@@ -70,8 +77,11 @@ STAGES: dict[str, Stage] = {
         also=("model.train_process",),
         sections=("model", "train"),
         inputs=("encode", "verbalize"),
+        after=("doctor",),
     ),
-    "baselines": Stage(work="model.baselines:baselines_stage", sections=("train.seed",), inputs=("features",)),
+    "baselines": Stage(
+        work="model.baselines:baselines_stage", sections=("train.seed",), inputs=("features",), after=("doctor",)
+    ),
     "champion": Stage(
         work="registry.versions:champion_stage",
         sections=("registry",),

@@ -2,7 +2,8 @@
 
 In come examples with their features and the events by bucket; out comes one text an example: the most recent
 phrases of its history ("User A browsed product B, clicked product C, 2 days later purchased product C for 12"),
-then profile words, then features as quantile words. Products are letters, in the order in which the text first
+then profile words, then features as quantile words; of the unit shopper_product last which product is asked about.
+Products are letters, in the order in which the text first
 names them, so no shopper and no product can be recognised, and a text depends on nothing at or after its cutoff.
 """
 
@@ -23,13 +24,13 @@ from behavior_tasks.base.tables import (
     write_parquet,
 )
 from behavior_tasks.data.events import BucketEvents, open_events
-from behavior_tasks.examples.features import SESSION_GAP, UNITS, UNKNOWN
+from behavior_tasks.examples.feature_sql import SESSION_GAP, UNITS, UNKNOWN
 from behavior_tasks.text.settings import TextSettings, fit_settings
 from behavior_tasks.text.words import Templates, fill, in_band, literal
 
 __all__ = ["LISTED_PRODUCTS", "TextSettings", "verbalize_stage", "write_texts"]
 
-TEXT_COLUMNS = ("example", "shopper", "split", "cutoff", "label")
+TEXT_COLUMNS = ("example", "shopper", "split", "cutoff", "label", "weight")
 SETTINGS_FILE = "text.json"
 LISTED_PRODUCTS = 3
 """A phrase names up to this many products; of more it says how many."""
@@ -55,6 +56,7 @@ def verbalize_stage(job: Job) -> Output:
         events,
         job.config.text,
         lookback_days=job.config.examples.lookback_days,
+        unit=job.inputs["features"].facts["unit"],
         memory_mb=memory_mb,
     )
     settings.save(job.out / SETTINGS_FILE)
@@ -82,12 +84,12 @@ def verbalize_stage(job: Job) -> Output:
 def write_texts(
     examples: Path, events: BucketEvents, out: Path, settings: TextSettings, *, memory_mb: int = 2048
 ) -> tuple[int, str]:
-    """Write the texts of one bucket's examples, in their order of (cutoff, shopper).
+    """Write the texts of one bucket's examples, in their order of (cutoff, shopper, product).
 
     Args:
         examples: Parquet file of `features`.
         events: clean events of at least the same shoppers.
-        out: Parquet file to write: example, shopper, split, cutoff, label, text.
+        out: Parquet file to write: TEXT_COLUMNS and text.
 
     Returns:
         The number of rows and the hash of the rows.
@@ -95,6 +97,10 @@ def write_texts(
     connection = connect(memory_mb=memory_mb)
     connection.execute(f"CREATE VIEW examples AS SELECT * FROM read_parquet({quote(examples)})")
     events.create_view(connection)
+    # A shopper's examples at one cutoff share a history; it is told once, under the name of the first of them.
+    connection.execute("""
+        CREATE TABLE moments AS SELECT min(example) AS example, shopper, cutoff FROM examples GROUP BY shopper, cutoff
+    """)
     connection.execute("CREATE TABLE popular (category VARCHAR)")
     if settings.categories:
         connection.executemany("INSERT INTO popular VALUES (?)", [[name] for name in settings.categories])
@@ -104,7 +110,10 @@ def write_texts(
         ("ordered", _ordered_sql()),
         ("shown", _shown_sql(settings)),
         ("phrases", _phrases_sql()),
+        ("mentions", _mentions_sql()),
+        ("letters", _LETTERS),
         ("named", _named_sql(settings.templates)),
+        ("asked", _asked_sql(settings)),
     ):
         connection.execute(f"CREATE TABLE {name} AS {query}")
     write_parquet(connection, _texts_sql(settings), out)
@@ -160,7 +169,7 @@ def _shown_sql(settings: TextSettings) -> str:
             FROM marked
         ),
         windows AS (
-            SELECT example, shopper, cutoff, cutoff - INTERVAL {settings.lookback_days} DAY AS start FROM examples
+            SELECT example, shopper, cutoff, cutoff - INTERVAL {settings.lookback_days} DAY AS start FROM moments
         ),
         latest AS (
             SELECT x.*, max(n.phrase) AS last_phrase
@@ -187,39 +196,77 @@ def _phrases_sql() -> str:
     """
 
 
+def _mentions_sql() -> str:
+    """SQL of the products that each phrase names."""
+    return f"""
+        SELECT s.example, s.phrase, s.product_id, min(s.place) AS place, arg_min(s.category, s.place) AS category
+        FROM shown AS s JOIN phrases AS p ON p.example = s.example AND p.phrase = s.phrase
+        WHERE p.products <= {LISTED_PRODUCTS} AND s.product_id IS NOT NULL
+        GROUP BY s.example, s.phrase, s.product_id
+    """
+
+
+_LETTERS = """
+    SELECT example, product_id, min(place) AS place, arg_min(category, place) AS category,
+           row_number() OVER (PARTITION BY example ORDER BY min(place)) AS number
+    FROM mentions GROUP BY example, product_id
+"""
+"""SQL of the products that a text names, numbered in the order in which it first does."""
+
+
 def _named_sql(templates: Templates) -> str:
     """SQL of one row per example and phrase that names its products: their letters, in order of appearance.
 
     A product's category is told where the text first names the product.
     """
-    category = f"CASE WHEN p.category IS NULL THEN {literal(templates.other_category)} ELSE {_slug('f.category')} END"
-    named = f"coalesce({fill(templates.category, {'category': category})}, '')"
-    told = f"CASE WHEN f.category <> '{UNKNOWN}' THEN {named} ELSE '' END"
+    told = _category(templates, "f.category")
     return f"""
-        WITH mentions AS (
-            SELECT s.example, s.phrase, s.product_id, min(s.place) AS place, arg_min(s.category, s.place) AS category
-            FROM shown AS s JOIN phrases AS p ON p.example = s.example AND p.phrase = s.phrase
-            WHERE p.products <= {LISTED_PRODUCTS} AND s.product_id IS NOT NULL
-            GROUP BY s.example, s.phrase, s.product_id
-        ),
-        first AS (
-            SELECT example, product_id, min(place) AS place, arg_min(category, place) AS category,
-                   row_number() OVER (PARTITION BY example ORDER BY min(place)) AS number
-            FROM mentions GROUP BY example, product_id
-        )
         SELECT m.example, m.phrase,
                -- Much faster than a string_agg with an order; there are no more than so many.
                array_to_string(arg_min({_letter("f.number")} || CASE WHEN m.place = f.place THEN {told} ELSE '' END,
                                        m.place, {LISTED_PRODUCTS}), {literal(templates.joint)}) AS letters
         FROM mentions AS m
-        JOIN first AS f ON f.example = m.example AND f.product_id = m.product_id
+        JOIN letters AS f ON f.example = m.example AND f.product_id = m.product_id
         LEFT JOIN popular AS p ON p.category = f.category
         GROUP BY m.example, m.phrase
     """
 
 
+def _asked_sql(settings: TextSettings) -> str:
+    """SQL of the question of each example about a product: its letter when the text names it, and its category."""
+    t = settings.templates
+    if settings.unit == "shopper":
+        return "SELECT example, '' AS question FROM examples LIMIT 0"
+    what = f"""
+        CASE WHEN l.number IS NULL THEN {literal(t.unnamed_product)}
+             ELSE {fill(t.product, {"letter": _letter("l.number")})} END || {_category(t, "k.category")}
+    """
+    return f"""
+        WITH known AS (
+            -- Of one instant's categories the last by name, so that no order of rows plays a part.
+            SELECT x.example, arg_max(e.category, (e.timestamp, e.category)) AS category
+            FROM examples AS x JOIN events AS e
+                ON e.shopper = x.shopper AND e.product_id = x.product_id AND e.timestamp < x.cutoff
+                AND e.timestamp >= x.cutoff - INTERVAL {settings.lookback_days} DAY
+            WHERE e.category <> '{UNKNOWN}' GROUP BY x.example
+        )
+        SELECT x.example, {fill(t.question, {"what": what})} AS question
+        FROM examples AS x JOIN moments AS w USING (shopper, cutoff)
+        LEFT JOIN letters AS l ON l.example = w.example AND l.product_id = x.product_id
+        LEFT JOIN known AS k ON k.example = x.example
+        LEFT JOIN popular AS p ON p.category = k.category
+    """
+
+
+def _category(templates: Templates, category: str) -> str:
+    """SQL of a category in brackets, empty when it is not known; `p` is its row of `popular`."""
+    name = f"CASE WHEN p.category IS NULL THEN {literal(templates.other_category)} ELSE {_slug(category)} END"
+    named = f"coalesce({fill(templates.category, {'category': name})}, '')"
+    return f"CASE WHEN {category} <> '{UNKNOWN}' THEN {named} ELSE '' END"
+
+
 def _texts_sql(settings: TextSettings) -> str:
-    """SQL of the texts: phrases, then profile, then features."""
+    """SQL of the texts: phrases, then profile, then features, then the question."""
     t = settings.templates
     gap = in_band(t.gaps, f"(CAST(p.silence AS DOUBLE) / {HOUR})")
     now = in_band(t.gaps, f"(CAST(h.ago AS DOUBLE) / {HOUR})")
@@ -240,9 +287,10 @@ def _texts_sql(settings: TextSettings) -> str:
         SELECT {", ".join(f"x.{name}" for name in TEXT_COLUMNS)},
                {literal(t.start)} || coalesce(h.words || {fill(t.ago, {"joint": literal(t.joint), "gap": now})},
                                               {literal(t.nothing + ".")})
-               || {fill(t.profile, {"facts": facts})} {features} AS text
-        FROM examples AS x LEFT JOIN histories AS h ON h.example = x.example
-        ORDER BY x.cutoff, x.shopper
+               || {fill(t.profile, {"facts": facts})} {features} || coalesce(a.question, '') AS text
+        FROM examples AS x JOIN moments AS w USING (shopper, cutoff)
+        LEFT JOIN histories AS h ON h.example = w.example LEFT JOIN asked AS a ON a.example = x.example
+        ORDER BY x.cutoff, x.shopper, x.product_id
     """
 
 

@@ -45,6 +45,13 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
     settings = TextSettings.load(model / "text.json")
     features, events = job.inputs["features"], open_events(job.inputs["clean"])
     lacking = sorted(set(settings.bins) - set(features.facts["features"]))
+    if settings.unit != features.facts["unit"]:
+        raise UserError(
+            "The champion answers another question (examples.unit).",
+            found=settings.unit,
+            expected=str(features.facts["unit"]),
+            next_step="give each unit a title of its own with registry.model_name",
+        )
     if lacking:
         raise UserError(
             "The champion reads features that this run does not have.",
@@ -70,7 +77,7 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
 def _write_bucket(bucket: _Bucket) -> pd.DataFrame:
     with connect(memory_mb=bucket.memory_mb) as connection:
         source = f"read_parquet({quote(bucket.features)})"
-        query = f"SELECT * FROM {source} WHERE split = 'test' ORDER BY cutoff, shopper"
+        query = f"SELECT * FROM {source} WHERE split = 'test' ORDER BY cutoff, shopper, product_id"
         write_parquet(connection, query, bucket.examples)
     write_texts(bucket.examples, bucket.events, bucket.texts, bucket.settings, memory_mb=bucket.memory_mb)
     return pd.read_parquet(bucket.texts, columns=["example", "text"])

@@ -17,7 +17,7 @@ HEAVY = ["accelerate", "duckdb", "matplotlib", "mlflow", "numpy", "pandas", "pya
 HEAVY += ["transformers"]
 GROUPS = {
     "data": ["simulate", "source", "ingest", "clean"],
-    "examples": ["cutoffs", "features"],
+    "examples": ["cutoffs", "doctor", "features"],
     "text": ["verbalize", "encode"],
     "model": ["train", "baselines"],
     "verdict": ["champion", "evaluate", "gate"],
@@ -109,9 +109,13 @@ def test_every_stage_has_its_task_in_its_group(dag: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("stage", [name for name, row in STAGES.items() if row.inputs])
-def test_a_stage_stands_below_exactly_the_stages_whose_results_it_reads(dag: dict[str, Any], stage: str) -> None:
-    inputs = {TASK[name.removesuffix("?")] for name in STAGES[stage].inputs}
-    assert set(dag["tasks"][TASK[stage]]["upstream"]) == inputs
+def test_a_stage_stands_below_exactly_the_stages_it_waits_for(dag: dict[str, Any], stage: str) -> None:
+    before = {TASK[name.removesuffix("?")] for name in (*STAGES[stage].inputs, *STAGES[stage].after)}
+    assert set(dag["tasks"][TASK[stage]]["upstream"]) == before
+
+
+def test_nothing_is_trained_before_the_doctor_has_looked(dag: dict[str, Any]) -> None:
+    assert {name for name, row in STAGES.items() if "doctor" in row.after} == {"train", "baselines"}
 
 
 def test_the_ends_of_the_graph(dag: dict[str, Any]) -> None:

@@ -90,7 +90,7 @@ def _build(
     given = dict(inputs)
 
     def work(out: Path, key: str) -> Output:
-        return function(Job(config=config, inputs=given, out=out, key=key, home=home, today=TODAY, raw=raw))
+        return function(Job(config=config, inputs=given, out=out, key=key, home=home, today=TODAY, raw=str(raw)))
 
     secret = {"key": os.environ.get("BEHAVIOR_IDENTITY_KEY", "")}
     settings = {**config.model_dump(mode="json"), **secret}

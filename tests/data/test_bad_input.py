@@ -52,7 +52,7 @@ def truncated(log: Path) -> None:
 
 BAD_FILES: dict[str, tuple[Maker, str, tuple[str, ...]]] = {
     "missing": (lambda log: None, "There is no file", ("--input",)),
-    "directory": (lambda log: log.mkdir(), "is a folder", ("no .csv", "one CSV file")),
+    "directory": (lambda log: log.mkdir(), "no log in the folder", ("nothing in it", ".csv.gz")),
     "empty": (lambda log: log.write_bytes(b""), "is empty", ("a header line and rows",)),
     "blank": (lambda log: log.write_bytes(b"\n \n\r\n"), "only blank lines", ()),
     "header only": (lambda log: write_log(log, []), "a header but no rows", (HEADER.replace(",", ", "),)),

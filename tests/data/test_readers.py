@@ -1,86 +1,30 @@
-"""Readers: whatever the bytes, the pieces and the blocks, the same records as `read_records` finds line by line."""
+"""Readers of CSV: whatever the bytes, the pieces and the blocks, the same records as `read_records` finds."""
 
-from collections.abc import Sequence
-from itertools import islice
+import gzip
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from behavior_tasks.base.config import load_config
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.data.bytesource import LONGEST_LINE
 from behavior_tasks.data.layout import Layout, read_layout
+from behavior_tasks.data.pieces import Piece, PieceEnd, detect, plan_pieces
 from behavior_tasks.data.rawfile import open_log
-from behavior_tasks.data.readers import read_file
-from behavior_tasks.data.records import read_records
+from behavior_tasks.data.readers import read_piece
+from behavior_tasks.data.records import LONGEST_CELL
+from tests.data.raw_rows import fast_rows, layout_of, rows_of_pieces_side_by_side, slow_rows
 from tests.data.stages import real_log
 
-Row = tuple[int, str, tuple[str | None, ...] | None, str | None, str]
-NAMES = ("user_id", "action", "product_id")
-
-
-def layout_of(names: Sequence[str] = NAMES, *, has_header: bool = False) -> Layout:
-    return Layout(names=tuple(names), places={name: n for n, name in enumerate(names)}, has_header=has_header)
-
-
-def slow_rows(path: Path, layout: Layout, *, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:
-    with open_log(path, encoding=encoding, shown=str(path)) as text:
-        records = read_records(text, delimiter=delimiter, width=layout.width)
-        return [
-            (line, shown, tuple(cells[p] or None for p in layout.places.values()) if cells else None, problem, found)
-            for line, shown, cells, problem, found in islice(records, int(layout.has_header), None)
-        ]
-
-
-def fast_rows(path: Path, layout: Layout, **options: object) -> list[Row]:
-    given = {"delimiter": ",", "encoding": "utf-8", **options}
-    rows: list[Row] = []
-    for block in read_file(path, layout, **given):  # type: ignore[arg-type]
-        held = block.cells.to_pydict()
-        assert held["position"] == list(range(block.cells.num_rows))
-        texts = block.texts(held["position"])
-        cells = list(zip(*(held[f"raw_{name}"] for name in layout.places), strict=True))
-        for line, text, row, problem, found in zip(
-            held["line"], texts, cells, held["problem"], held["problem_found"], strict=True
-        ):
-            assert problem is None or set(row) == {None}
-            rows.append((line, text, None if problem else row, problem, found or ""))
-    return rows
-
-
-PARTS = [
-    b"a",
-    b"b c",
-    b" ",
-    b",",
-    b",",
-    b",",
-    b",",
-    b"\n",
-    b"\n",
-    b"\n",
-    b"\r\n",
-    b"\r\n",
-    b"\r",
-    b'"',
-    b'"',
-    b'""',
-    b'","',
-]
-PARTS += [
-    b"\0",
-    b"\xff",
-    b"\xc3",
-    b"\xa9",
-    "é".encode(),
-    "连".encode(),
-    b"\xef\xbb\xbf",
-    b"\t",
-    b"x,y,z\n",
-    b"1,2,3\r\n",
-]
-PARTS += [b'"q","r ""s""",t\n', b'u,"two\nlines",v\n', b"NULL", b"\\N", b"  \n", b"1,2\n", b"1,2,3,4\n"]
-MESS = st.lists(st.sampled_from(PARTS), max_size=60).map(b"".join)
+ORDINARY = [b"a", b"b c", b"1,2,3\r\n", b"x,y,z\n", b",", b",", b",", b"\n", b"\n", b"\r\n"]
+QUOTED = [b'"', b'"', b'""', b'","', b'"q","r ""s""",t\n', b'u,"two\nlines",v\n', b"w,'\"',x\n"]
+STRANGE = [b"\r", b"\0", b"\xff", b"\xc3", b"\xa9", "é".encode(), "连".encode(), b"\xef\xbb\xbf", b"  \n", b"1,2\n"]
+SPACES = [b" ", b"\t", "\u00a0".encode(), "\u3000".encode(), b"NULL", b"nan", b"\\N", b",NaN,none\n", b"n"]
+MESS = st.lists(st.sampled_from([*ORDINARY, *ORDINARY, *QUOTED, *STRANGE, *SPACES]), max_size=60).map(b"".join)
+ANY_EXAMPLES = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 @given(
@@ -90,8 +34,9 @@ MESS = st.lists(st.sampled_from(PARTS), max_size=60).map(b"".join)
     has_header=st.booleans(),
     delimiter=st.sampled_from([",", ",", ",", "\t", " ", "é", "x"]),
 )
-@settings(max_examples=600, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(ANY_EXAMPLES, max_examples=400)
 @example(mess=b"\xef\xbb\xbf\n1,2,3\n", piece_bytes=1, block_bytes=1, has_header=True, delimiter=",")
+@example(mess=b"a\0\n\xef\xbb\xbf1,2,3", piece_bytes=50, block_bytes=50, has_header=False, delimiter=",")
 @example(mess=b'1,2,"3\n4,5,6\n7,8,9', piece_bytes=7, block_bytes=7, has_header=False, delimiter=",")
 @example(mess=b'1,2,"3\n4,5,"\n7,8,9', piece_bytes=7, block_bytes=7, has_header=False, delimiter=",")
 @example(mess=b"1,2,3\r\n\r\r\n4,5,6\r7,8,9\r", piece_bytes=1000, block_bytes=6, has_header=False, delimiter=",")
@@ -106,20 +51,148 @@ def test_any_bytes_in_any_pieces_are_the_same_records(
     path = tmp_path_factory.getbasetemp() / "mess.csv"
     path.write_bytes(mess)
     layout = layout_of(has_header=has_header)
-    fast = fast_rows(path, layout, delimiter=delimiter, piece_bytes=piece_bytes, block_bytes=block_bytes)
-    assert fast == slow_rows(path, layout, delimiter=delimiter)
+    slow = slow_rows(path, layout, delimiter=delimiter)
+    sizes = {"piece_bytes": piece_bytes, "block_bytes": block_bytes}
+    assert fast_rows(path, layout, delimiter=delimiter, **sizes) == slow
+    assert rows_of_pieces_side_by_side(path, layout, delimiter=delimiter, **sizes) == slow
 
 
-REAL = {
-    "taobao_userbehavior_100k.csv.gz": "taobao",
-    "uci_online_retail.csv.gz": "online_retail",
-}
+ENCODINGS = ["gb18030", "cp1252", "utf-16", "utf-8-sig", "ascii", "shift_jis"]
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_real_logs(name: str) -> None:
+@given(mess=MESS, encoding=st.sampled_from(ENCODINGS), block_bytes=st.sampled_from([1, 7, 40]))
+@settings(ANY_EXAMPLES, max_examples=150)
+def test_other_encodings_are_the_same_records(
+    mess: bytes, encoding: str, block_bytes: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "encoded.csv"
+    # Of UTF-16, which can't be read past a broken pair, only whole text is written.
+    path.write_bytes(mess.decode("utf-8", "replace").encode("utf-16") if encoding == "utf-16" else mess)
+    slow = slow_rows(path, layout_of(), encoding=encoding)
+    assert fast_rows(path, layout_of(), encoding=encoding, piece_bytes=5, block_bytes=block_bytes) == slow
+
+
+def real_layout(path: Path, preset: str) -> Layout:
+    with open_log(path, encoding="utf-8", shown=path.name) as text:
+        first = next(text).rstrip("\r\n")
+    if preset:
+        return read_layout(first, load_config(preset).source, shown=path.name)
+    return layout_of(first.split(","), has_header=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        ("taobao_userbehavior_100k.csv.gz", "taobao"),
+        ("uci_online_retail.csv.gz", "online_retail"),
+        ("retailrocket_sample_events.csv.gz", ""),
+        ("rees46_2019_oct_17k.csv.gz", ""),
+    ],
+)
+def test_every_row_of_the_real_logs(name: str, preset: str, tmp_path: Path) -> None:
     path = real_log(name)
-    config = load_config(REAL[name]).source
-    with open_log(path, encoding="utf-8", shown=name) as text:
-        layout = read_layout(next(text).rstrip("\r\n"), config, shown=name)
-    assert fast_rows(path, layout) == slow_rows(path, layout)
+    layout = real_layout(path, preset)
+    slow = slow_rows(path, layout)
+    assert len(slow) > 9000
+    plain = tmp_path / "log.csv"
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    assert fast_rows(path, layout) == slow
+    assert rows_of_pieces_side_by_side(plain, layout, piece_bytes=500_000, block_bytes=200_000) == slow
+
+
+LINES = [b"1,2,3\n", b'"4","5\n5",6\n', b"7,8\n", b"", b"9,10,11"]
+
+
+def zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as packed:
+        packed.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+def test_compressed_files_of_many_members_are_read_whole(pack: object, tmp_path: Path) -> None:
+    assert callable(pack)
+    plain, packed = tmp_path / "plain.csv", tmp_path / "packed"
+    plain.write_bytes(b"".join(LINES))
+    packed.write_bytes(b"".join(map(pack, LINES)))
+    assert detect(packed) == ("csv", "gzip" if pack is gzip.compress else "zstd")
+    assert fast_rows(packed, layout_of(), block_bytes=4) == slow_rows(plain, layout_of())
+    latin = tmp_path / "latin"
+    latin.write_bytes(pack("é,b,c\n".encode("cp1252")))
+    assert fast_rows(latin, layout_of(), encoding="cp1252") == [(1, "é,b,c", ("é", "b", "c"), None, "")]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_a_compressed_file_cut_short_is_one_message(pack: object, encoding: str, tmp_path: Path) -> None:
+    assert callable(pack)
+    path = tmp_path / "log.csv.packed"
+    path.write_bytes(pack(b"".join(b"%d,b,%d\n" % (n, n * 7919 % 10_007) for n in range(200_000)))[:-1000])
+    with pytest.raises(UserError, match=r"log\.csv\.packed is damaged") as caught:
+        fast_rows(path, layout_of(), encoding=encoding)
+    assert "--test" in str(caught.value)
+
+
+def test_a_record_over_the_cut_belongs_to_the_piece_in_which_it_begins(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b'a,b,c\n"1\n2\n3",b,c\nd,e,f\n')
+    pieces = plan_pieces(path, "log", format="csv", compression="none", encoding="utf-8", piece_bytes=8)
+    assert [(p.start, p.end) for p in pieces] == [(0, 8), (8, 16), (16, 24)]
+    assert read_end(pieces[0]) == PieceEnd(start=0, next_start=18, lines=4)
+    assert read_end(pieces[1]).start == 9
+    assert read_end(pieces[1], start=18) == PieceEnd(start=18, next_start=18, lines=0)
+    assert read_end(pieces[2], start=18) == PieceEnd(start=18, next_start=24, lines=1)
+
+
+def read_end(piece: Piece, start: int | None = None) -> PieceEnd:
+    *_, end = read_piece(piece, layout_of(), delimiter=",", encoding="utf-8", is_first=piece.start == 0, start=start)
+    assert isinstance(end, PieceEnd)
+    return end
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize("size", [LONGEST_CELL, LONGEST_CELL + 1, 10_000_000])
+def test_long_cells(size: int, quoted: bool, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    cell = "é" + "x" * (size - 1)
+    path.write_text(
+        f'1,2,3\n4,{f"{cell[:-1]}," if not quoted else f""" "{cell}" """.strip()},6\n7,8,9', encoding="utf-8"
+    )
+    assert fast_rows(path, layout_of(), block_bytes=1000) == slow_rows(path, layout_of())
+
+
+def test_a_line_too_long_to_be_held_stands_aside_and_the_next_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    with path.open("wb") as stream:
+        stream.write(b'1,2,3\n4,"5\n')
+        for _ in range(2 * LONGEST_LINE // 1_000_000 + 1):
+            stream.write(b"x" * 1_000_000)
+        stream.write(b"\r\n7,8,9\n")
+    rows = fast_rows(path, layout_of(), piece_bytes=LONGEST_LINE // 2)
+    assert [(line, problem) for line, _, _, problem, _ in rows] == [
+        (1, None),
+        (2, "broken_quotes"),
+        (3, "cell_too_long"),
+        (4, None),
+    ]
+    assert rows[2][4] == "a line of 68,000,000 bytes, more than 33,554,432"
+    assert len(rows[2][1]) == LONGEST_CELL
+
+
+def test_many_wrong_widths_in_one_block(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    rows = [("1,2,3", "1,2", "", '"1","2","3","4"', '1,"2",3')[n * 7 % 5] for n in range(50_000)]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    assert fast_rows(path, layout_of()) == slow_rows(path, layout_of())
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"PK\x03\x04...", "an Excel workbook"), (b"BZh9...", "a bzip2 file"), (b"\xfd7zXZ...", "an xz file")],
+)
+def test_kinds_that_cannot_be_read(content: bytes, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"my log is .*{problem}"):
+        detect(path, shown="my log")

@@ -20,10 +20,13 @@ def test_a_file_is_known_by_its_bytes(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log.csv", ROWS)
     source = run_to("source", log, tmp_path / "home")
     digest = hashlib.sha256(log.read_bytes()).hexdigest()
-    assert source.facts["files"] == [{"name": "log.csv", "bytes": log.stat().st_size, "sha256": digest}]
+    assert source.facts["files"] == [
+        {"name": "log.csv", "bytes": log.stat().st_size, "sha256": digest, "format": "csv"}
+    ]
     assert source.facts["columns"] == HEADER.split(",")
     assert source.facts["read_on"] == "2026-11-23"
-    assert json.loads((source.path / "source.json").read_bytes()) == source.facts
+    written = json.loads((source.path / "source.json").read_bytes())
+    assert written["files"] == [{**source.facts["files"][0], "columns": HEADER.split(",")}]
     assert str(tmp_path) not in (source.path / "manifest.json").read_text()
     assert hash_raw_files(log, Config(), Home(tmp_path)) == {"log.csv": digest}
     assert hash_raw_files(None, Config(), Home(tmp_path)) == {}
@@ -79,7 +82,12 @@ def test_a_file_without_a_header_is_named_by_a_setting(tmp_path: Path) -> None:
         (
             "timestamp,visitorid,event,itemid",
             "1,2,view,3",
-            "map them: --set 'source.columns={user_id: visitorid, action: event, product_id: itemid}'",
+            "this looks like the preset retailrocket: --preset retailrocket",
+        ),
+        (
+            "timestamp,visitor_id,event,item",
+            "1,2,view,3",
+            "map them: --set 'source.columns={user_id: visitor_id, action: event, product_id: item}'",
         ),
         (
             "InvoiceNo,StockCode,Quantity,InvoiceDate,UnitPrice,CustomerID",

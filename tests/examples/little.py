@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
-from behavior_tasks.base.config import Config, load_config
+from behavior_tasks.base.config import Config, EngineConfig, load_config
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.schema import SHOPPER_COLUMNS
 from behavior_tasks.base.stage import Job
-from behavior_tasks.base.tables import bucket_file, connect, write_parquet
+from behavior_tasks.base.tables import bucket_file, connect, quote, write_parquet
+from behavior_tasks.data.events import open_events
+from behavior_tasks.examples.features import FeatureSettings, write_features
+from behavior_tasks.examples.market import count_market
 
 Event = Mapping[str, Any]
 START = datetime(2026, 1, 1)
@@ -81,7 +84,7 @@ def clean_log(folder: Path, events: Sequence[Event], *, buckets: int = 2, shuffl
         facts = {
             "first": instants.min().isoformat() if len(table) else None,
             "last": instants.max().isoformat() if len(table) else None,
-            "present": [name for name in ("amount", "price", "age") if table[name].notna().any()],
+            "present": [name for name in ("amount", "price", "age", "category", "brand") if table[name].notna().any()],
         }
         rows = Rows(unit_in="rows", unit_out="rows", rows_in=len(table), rows_out=len(table))
         return Output(rows=rows, facts=facts)
@@ -104,6 +107,18 @@ def run(
     uris = {name: artifact.uri for name, artifact in named.items()}
     store = ArtifactStore(folder)
     return store.build(stage=stage, code="", settings=config.model_dump(mode="json"), inputs=uris, work=do).artifact
+
+
+def make_features(examples: Path, log: Artifact, out: Path, settings: FeatureSettings) -> None:
+    """Write the features of the examples in one file, whose shoppers lie in the log's first bucket."""
+    connection = connect()
+    query = f"SELECT DISTINCT cutoff FROM read_parquet({quote(examples)})"
+    cutoffs = [row[0] for row in connection.execute(query).fetchall()]
+    folder = out.with_suffix(".market")
+    folder.mkdir()
+    events = open_events(log)
+    market = count_market(events, cutoffs, folder, lookback_days=settings.lookback_days, engine=EngineConfig(workers=1))
+    write_features(examples, events[0], market, out, settings)
 
 
 def table(folder: Path) -> pd.DataFrame:

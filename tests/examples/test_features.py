@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from behavior_tasks.base.tables import connect, quote, write_parquet
-from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import cutoffs_stage
-from behavior_tasks.examples.features import FEATURES, FeatureSettings, features_stage, write_features
-from tests.examples.little import Event, clean_log, event, little_config, run, shop, table
+from behavior_tasks.examples.feature_table import FEATURES
+from behavior_tasks.examples.features import EXAMPLE_COLUMNS, FeatureSettings, features_stage
+from tests.examples.little import Event, clean_log, event, little_config, make_features, run, shop, table
 
 CUTOFF = datetime(2026, 3, 2)
 MICROSECOND = timedelta(microseconds=1)
@@ -93,14 +93,16 @@ def features_of(
     log = clean_log(folder, events, buckets=1, shuffle=shuffle)
     connection = connect()
     example = f"""
-        SELECT 's@x' AS example, 's' AS shopper, 'test' AS split, TIMESTAMP '{cutoff}' AS cutoff, 1 AS label,
-               2.5::DOUBLE AS amount
+        SELECT 's@x' AS example, 's' AS shopper, NULL::VARCHAR AS product_id, 'test' AS split,
+               TIMESTAMP '{cutoff}' AS cutoff, 1 AS label, 2.5::DOUBLE AS amount, 1::DOUBLE AS weight
     """
     write_parquet(connection, example, folder / "examples.parquet")
-    write_features(folder / "examples.parquet", open_events(log)[0], folder / "out.parquet", settings)
+    make_features(folder / "examples.parquet", log, folder / "out.parquet", settings)
     frame = connection.execute(f"SELECT * FROM read_parquet({quote(folder / 'out.parquet')})").df()
-    assert list(frame.iloc[0, :6]) == ["s@x", "s", "test", pd.Timestamp(cutoff), 1, 2.5]
-    return frame.iloc[0, 6:].to_dict()
+    kept = frame.iloc[0, : len(EXAMPLE_COLUMNS)].to_dict()
+    assert kept.pop("product_id") is None
+    assert list(kept.values()) == ["s@x", "s", "test", pd.Timestamp(cutoff), 1, 2.5, 1]
+    return frame.iloc[0, len(EXAMPLE_COLUMNS) :].to_dict()
 
 
 def test_every_feature_of_a_little_history(tmp_path: Path) -> None:
@@ -191,7 +193,7 @@ def test_the_stage_keeps_every_example_and_its_order(tmp_path: Path) -> None:
     made = run("features", features_stage, config, [examples, log], tmp_path)
     rows, before = table(made.path / "examples"), table(examples.path / "examples")
     assert rows[list(before.columns)].equals(before)
-    assert made.facts["features"] == list(rows.columns[6:])
+    assert made.facts["features"] == list(rows.columns[len(EXAMPLE_COLUMNS) :])
     assert made.facts["categorical"] == ["gender"]
     assert made.manifest.rows.rows_in == made.manifest.rows.rows_out == len(before)
     assert set(rows["gender"].dropna()) == {"female", "male"}

@@ -9,11 +9,11 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.tables import bucket_file, connect, quote, write_parquet
 from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import cutoffs_stage
-from behavior_tasks.examples.features import FeatureSettings, features_stage, write_features
+from behavior_tasks.examples.features import FeatureSettings, features_stage
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import verbalize_stage, write_texts
 from behavior_tasks.text.words import load_templates
-from tests.examples.little import Event, clean_log, event, little_config, run, shop, table
+from tests.examples.little import Event, clean_log, event, little_config, make_features, run, shop, table
 
 CUTOFF = datetime(2026, 3, 2)
 MICROSECOND = timedelta(microseconds=1)
@@ -41,14 +41,13 @@ def texts_of(
     connection = connect()
     names = ", ".join(f"('{name}')" for name in sorted({"s", *(row["shopper"] for row in events)}))
     examples = f"""
-        SELECT shopper || '@x' AS example, shopper, 'test' AS split, TIMESTAMP '{CUTOFF}' AS cutoff, 1 AS label,
-               0.0 AS amount
+        SELECT shopper || '@x' AS example, shopper, NULL::VARCHAR AS product_id, 'test' AS split,
+               TIMESTAMP '{CUTOFF}' AS cutoff, 1 AS label, 0.0 AS amount, 1::DOUBLE AS weight
         FROM (VALUES {names}) AS t(shopper)
     """
     write_parquet(connection, examples, folder / "examples.parquet")
-    log_events = open_events(log)[0]
-    write_features(folder / "examples.parquet", log_events, folder / "features.parquet", FEATURES)
-    write_texts(folder / "features.parquet", log_events, folder / "texts.parquet", how or settings())
+    make_features(folder / "examples.parquet", log, folder / "features.parquet", FEATURES)
+    write_texts(folder / "features.parquet", open_events(log)[0], folder / "texts.parquet", how or settings())
     return dict(
         connection.execute(f"SELECT shopper, text FROM read_parquet({quote(folder / 'texts.parquet')})").fetchall()
     )
@@ -201,7 +200,7 @@ def staged(folder: Path, events: list[Event], config: Config) -> dict[str, Artif
 def test_the_stage_writes_one_text_an_example(tmp_path: Path) -> None:
     made = staged(tmp_path, shop(), little_config())
     texts, examples = table(made["verbalize"].path / "texts"), table(made["features"].path / "examples")
-    assert list(texts.columns) == ["example", "shopper", "split", "cutoff", "label", "text"]
+    assert list(texts.columns) == ["example", "shopper", "split", "cutoff", "label", "weight", "text"]
     assert list(texts["example"]) == list(examples["example"])
     assert not any(re.search(r"\bs\d\d\b", text) for text in texts["text"])
     assert texts["text"].str.fullmatch(r"User A .+ ago\. Profile: .+ Features: ([a-z0-9-]+-(q\d|none) ?)+\.").all()
