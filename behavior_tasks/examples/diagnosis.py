@@ -13,7 +13,6 @@ from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.stage import Job
-from behavior_tasks.data.buckets import workers_for
 from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import count_log, plan_windows, read_counts
 from behavior_tasks.examples.doctor import Finding, LogCounts, amounts_needed
@@ -71,8 +70,8 @@ def diagnose(clean: Artifact, config: Config, *, read: Rows, counts: LogCounts |
         timeline,
         horizon_days=config.examples.horizon_days,
         timezone=config.source.timezone,
-        workers=workers_for(clean.manifest.rows.rows_out, most=config.engine.workers),
-        memory_mb=config.engine.memory_mb,
+        engine=config.engine,
+        rows=clean.manifest.rows.rows_out,
     )
     horizons = _count_horizons(clean, config) if is_weak(counts, config) else []
     return [

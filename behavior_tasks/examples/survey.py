@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import duckdb
 
+from behavior_tasks.base.config import EngineConfig
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.tables import connect
 from behavior_tasks.base.timeline import Timeline
@@ -79,8 +80,8 @@ def survey_log(
     *,
     horizon_days: int,
     timezone: str,
-    workers: int = 1,
-    memory_mb: int = 2048,
+    engine: EngineConfig,
+    rows: int | None = None,
 ) -> Survey:
     """Survey a log.
 
@@ -89,12 +90,16 @@ def survey_log(
         timeline: its label windows, or None when it is too short for them; what needs them stays empty then.
         horizon_days: also the days before a cutoff whose events are compared between train and test.
         timezone: the shop's zone.
+        engine: who counts.
+        rows: events of the log, where they are known.
     """
     jobs = [
-        _Bucket(events=bucket, timeline=timeline, horizon_days=horizon_days, timezone=timezone, memory_mb=memory_mb)
+        _Bucket(
+            events=bucket, timeline=timeline, horizon_days=horizon_days, timezone=timezone, memory_mb=engine.memory_mb
+        )
         for bucket in events
     ]
-    return reduce(merge, run_buckets(_survey_bucket, jobs, workers=workers, what="survey"), Survey())
+    return reduce(merge, run_buckets(_survey_bucket, jobs, engine=engine, what="survey", rows=rows), Survey())
 
 
 def merge(one: Survey, other: Survey) -> Survey:

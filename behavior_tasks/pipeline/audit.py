@@ -55,7 +55,7 @@ def audit_leakage(run: Run, *, most_events: int = 0, on_start: Callable[[str], N
         UserError: when the log can't be read or is too short for label windows.
     """
     on_start("reading the log")
-    clean = _build(run, CLEAN)[CLEAN]
+    clean = _build(run, "clean")["clean"]
     log = AuditLog(clean, run.record.config, most_events=most_events)
     config = audit_config(run.record.config)
     with _state_folder(run.home) as home:
@@ -78,9 +78,6 @@ def audit_leakage(run: Run, *, most_events: int = 0, on_start: Callable[[str], N
     )
 
 
-CLEAN = "clean" if "clean" in STAGES else "clean"
-
-
 def plants(base: Artifacts) -> list[Plant]:
     """Return where canaries are planted: in the label windows of test, validation, the last train cutoff, the first.
 
@@ -96,7 +93,7 @@ def plants(base: Artifacts) -> list[Plant]:
     ]
     if len(train) > 1:
         chosen.append(("the first train window", train[0], False))
-    last = datetime.fromisoformat(base[CLEAN].facts["last"])
+    last = datetime.fromisoformat(base["clean"].facts["last"])
     # After the log's last event canaries would move the windows themselves, as any longer log does.
     return [
         Plant(
@@ -117,7 +114,7 @@ def _fits_must_hold(plant: Plant, base: Artifacts) -> bool:
 
 def _arrival(plant: Plant, comparison: Comparison, planted: int) -> Check:
     """Check that the canaries came through to the clean events and reached labels; else nothing is proven."""
-    arrived, labels = count_canary_events(comparison.other[CLEAN]), comparison.changed_labels()
+    arrived, labels = count_canary_events(comparison.other["clean"]), comparison.changed_labels()
     void = "" if arrived and labels else "no canary came through" if not arrived else "no label saw a canary"
     what = f"{arrived:,} canaries among the clean events, {labels:,} labels changed as they should"
     return Check(where=plant.name, what=what, compared=planted, differing=0, void=void)

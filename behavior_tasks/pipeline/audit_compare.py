@@ -62,7 +62,7 @@ class Comparison:
         self.where, self.base, self.other, self.until = where, base, other, until
         self.connection = connect(memory_mb=memory_mb)
         for name, artifacts in (("base", base), ("other", other)):
-            _make_events(self.connection, name, artifacts["clean" if "clean" not in artifacts else "clean"])
+            _make_events(self.connection, name, artifacts["clean"])
             for table, stage, folder in (
                 ("examples", "cutoffs", "examples"),
                 ("features", "features", "examples"),

@@ -130,6 +130,7 @@ def start_run(
     """
     config = load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
     safe_id = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
+    home = current_home()
     record = RunRecord(
         run_id=safe_id,
         name=f"{day.isoformat()} {trigger} · {model_label(config)}",
@@ -139,7 +140,7 @@ def start_run(
         preset=preset,
         config=config,
     )
-    return keep_run(current_home(), record).uri
+    return keep_run(home, record).uri
 
 
 def keep_run(home: Home, record: RunRecord) -> Run:
