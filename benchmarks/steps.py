@@ -110,7 +110,8 @@ def make_examples(home: str, run_id: str, out: str) -> dict[str, Any]:
             bucket.create_view(connection)
             query = f"""
                 SELECT shopper || '@end' AS example, shopper, '' AS product_id, 'test' AS split,
-                       TIMESTAMP '{cutoff}' AS cutoff, 1 AS label, 0.0 AS amount, CAST(1 AS DOUBLE) AS weight, max(gender) AS gender,
+                       TIMESTAMP '{cutoff}' AS cutoff, 1 AS label,
+                       CAST(0 AS DOUBLE) AS amount, CAST(1 AS DOUBLE) AS weight, max(gender) AS gender,
                        CAST(max(age) AS DOUBLE) AS age,
                        CAST(count(*) FILTER (action = 'purchase') AS DOUBLE) AS purchases
                 FROM events GROUP BY shopper ORDER BY shopper

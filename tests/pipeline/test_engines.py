@@ -1,4 +1,4 @@
-"""The same hashes of ordered rows, stage by stage, from local processes and from Spark: simulated shop and real logs."""
+"""The same hashes of ordered rows, stage by stage, from local processes and from Spark, on every kind of log."""
 
 import shutil
 from collections.abc import Iterator

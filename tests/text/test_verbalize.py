@@ -42,7 +42,7 @@ def texts_of(
     names = ", ".join(f"('{name}')" for name in sorted({"s", *(row["shopper"] for row in events)}))
     examples = f"""
         SELECT shopper || '@x' AS example, shopper, NULL::VARCHAR AS product_id, 'test' AS split,
-               TIMESTAMP '{CUTOFF}' AS cutoff, 1 AS label, 0.0 AS amount, 1::DOUBLE AS weight
+               TIMESTAMP '{CUTOFF}' AS cutoff, 1 AS label, 0::DOUBLE AS amount, 1::DOUBLE AS weight
         FROM (VALUES {names}) AS t(shopper)
     """
     write_parquet(connection, examples, folder / "examples.parquet")
