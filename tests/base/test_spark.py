@@ -1,5 +1,6 @@
 """Spark gives what the local pool gives, in the same order, or says what is missing; slow tests start a real Spark."""
 
+import gc
 import logging
 import os
 import shutil
@@ -20,6 +21,11 @@ from tests.base.test_engine import refuse, slow_first
 
 LOCAL = "local[2]"
 SEPARATE = "local-cluster[2,1,2048]"
+# pyspark leaves it to the garbage collector to close the sockets that it reads results from.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:.*<socket.socket fd:pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def engine(master: str = LOCAL, **conf: str) -> EngineConfig:
@@ -33,6 +39,7 @@ def started() -> Iterator[None]:
         pytest.skip("there is no Java here")
     yield
     stop_spark()
+    gc.collect()
 
 
 def write_square(job: tuple[Path, int]) -> str:
