@@ -12,7 +12,19 @@ import typer
 
 from behavior_tasks import __version__
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.cli import audit, data_report, doctor, features, quarantine, run, services, settings, simulate, sources, status
+from behavior_tasks.cli import (
+    audit,
+    data_report,
+    doctor,
+    features,
+    quarantine,
+    run,
+    services,
+    settings,
+    simulate,
+    sources,
+    status,
+)
 from behavior_tasks.cli.screen import errors
 
 app = typer.Typer(
