@@ -1,9 +1,9 @@
 """What the real logs give, to the row: `python -m tests.data.golden_logs` writes it anew into `tests/data/golden/`.
 
-In come the four real logs; out comes one small JSON file each: rows in and out by reason, period, actions, and hashes of
-the clean events and of the features under a fixed identity key. The one thing to know: nobody's numbers change by
-accident this way. When a change of them is meant, run the command, read the difference in version control line by line,
-and say in the commit why each number is now the right one.
+In come the four real logs; out comes one small JSON file each: rows in and out by reason, period, actions, and hashes
+of the clean events and of the features under a fixed identity key. The one thing to know: nobody's numbers change by
+accident this way. When a change is meant, run the command, read the difference in version control line by line, and say
+in the commit why each number is now the right one.
 """
 
 import json
