@@ -8,17 +8,16 @@ import sys
 from datetime import date
 
 from behavior_tasks.base import engine
-from behavior_tasks.pipeline import STAGES, run_stage, start_run
+from behavior_tasks.pipeline import STAGES, Run, open_run, run_stage, start_run
 
 RUN_ID = "walk"
 WALK = ("source", "ingest", "clean", "cutoffs", "features")
 
 
-def walk(log: str, last: str, workers: int) -> None:
+def walk(log: str, last: str, workers: int) -> Run:
     """Run the stages up to and including `last`, and say so before each."""
-    engine.ROWS_PER_WORKER = 20_000
     settings = {"engine.workers": workers, "engine.min_free_disk_mb": 0, "engine.buckets": 3}
-    run = start_run(RUN_ID, day=date(2026, 11, 23), trigger="inspection", input_path=log, overrides={**settings})
+    run = start_run(RUN_ID, day=date(2026, 11, 23), trigger="inspection", input_path=log, overrides=settings)
     uris: dict[str, str] = {}
     for name in WALK:
         sys.stdout.write(f"{name}\n")
@@ -26,8 +25,10 @@ def walk(log: str, last: str, workers: int) -> None:
         uris[name] = run_stage(name, run, *(uris.get(i.removesuffix("?")) for i in STAGES[name].inputs))
         if name == last:
             break
-    sys.stdout.write("done\n")
+    return open_run(run)
 
 
 if __name__ == "__main__":
+    engine.ROWS_PER_WORKER = 20_000
     walk(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    sys.stdout.write("done\n")
