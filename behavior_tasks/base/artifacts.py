@@ -225,7 +225,7 @@ class ArtifactStore:
                     seconds=round(time.monotonic() - started, 3),
                     peak_memory_mb=_peak_memory_mb(),
                 )
-                write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
+                _write(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
                 _publish(temporary, place)
         except OSError as error:
             if error.errno != errno.ENOSPC:
@@ -251,13 +251,32 @@ class ArtifactStore:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file so that, after a crash, it is there whole or not at all."""
+    """Write a file so that, after a crash, it is there whole or not at all.
+
+    Raises:
+        UserError: when the disk is full; what stood there before stays.
+    """
+    try:
+        _write(path, content)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise UserError(
+            f"The disk of the state folder is full: {path.name} can't be written.",
+            next_step="free some space, or point BEHAVIOR_HOME at another disk, and run again",
+        ) from None
+
+
+def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from behavior_tasks.base.errors import UserError
+
 PARQUET_OPTIONS = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880"
 HASHED_ROWS = 65_536
 """Rows that are hashed at a time."""
@@ -41,13 +43,27 @@ def quote(path: Path) -> str:
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """Raise DuckDB's word for a full disk as the OSError that it is, so that the store can say so."""
+    """Raise DuckDB's words for a full disk as the OSError that it is, so that the store can say so.
+
+    Raises:
+        UserError: when DuckDB needs more memory than it may take.
+    """
     try:
         yield
     except duckdb.IOException as error:
         if os.strerror(errno.ENOSPC) not in str(error):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+    except duckdb.OutOfMemoryException as error:
+        # DuckDB offloads what exceeds its memory, as long as there is space for it.
+        if "max_temp_directory_size" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+        raise UserError(
+            "DuckDB needs more memory than it may take.",
+            found=str(error).splitlines()[0],
+            expected="enough for one bucket, or one file's piece, at a time (engine.memory_mb)",
+            next_step="raise engine.memory_mb, or engine.buckets if memory is scarce, then run again",
+        ) from None
 
 
 def write_parquet(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:

@@ -5,6 +5,7 @@ kernel's (`flock` of the folder itself), so it ends with its process however tha
 locks, nothing is ever swept.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -14,6 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import HOME_VARIABLE
 
 NAME = re.compile(r"\.[0-9a-f]+\.[0-9a-f]{8}")
 """A hidden folder: a key, and what tells two workers on one key apart."""
@@ -26,10 +30,13 @@ def work_folder(parent: Path, key: str) -> Iterator[Path]:
 
     Args:
         key: hexadecimal digits.
+
+    Raises:
+        UserError: when this user may not write there.
     """
     while True:
         folder = parent / f".{key}.{uuid4().hex[:8]}"
-        folder.mkdir()
+        _make(folder)
         try:
             handle = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
@@ -53,7 +60,7 @@ def sweep(parent: Path) -> None:
             continue
         try:
             handle = os.open(folder, os.O_RDONLY)
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):
             continue
         try:
             if _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
@@ -61,6 +68,20 @@ def sweep(parent: Path) -> None:
                 log.info("%s: unfinished work of a process that has died is gone", parent.name)
         finally:
             os.close(handle)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir()
+    except OSError as error:
+        if error.errno not in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise
+        raise UserError(
+            f"The folder {folder.parent.name} in the state folder may not be written to.",
+            found=error.strerror,
+            expected=f"a folder that this user may write to ({HOME_VARIABLE} names it)",
+            next_step=f"run as the user who made it, or set {HOME_VARIABLE} to another folder",
+        ) from None
 
 
 def _lock(handle: int, how: int) -> bool:
