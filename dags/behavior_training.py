@@ -96,12 +96,12 @@ with DAG(
     started, opened, closed = start(), with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
     with TaskGroup("data"):
         simulated = simulate(RUN)
-        source = stage("source", simulated)
-        ingested = stage("ingest", source, simulated)
-        cleaned = stage("clean", ingested)
-        events = stage("identities", cleaned)
+        ingested = stage("ingest", stage("source", simulated), simulated)
+        events = stage("clean", ingested)
+        report = stage("report", ingested, events)
     with TaskGroup("examples"):
         examples = stage("cutoffs", events)
+        checked = stage("doctor", examples, ingested, events)
         features = stage("features", examples, events)
     with TaskGroup("text"):
         texts = stage("verbalize", features, events)
@@ -115,6 +115,6 @@ with DAG(
         verdict = stage("gate", evaluation)
     with TaskGroup("registry"):
         version = with_mlflow_link(register(RUN, verdict, evaluation, model))
-        promoted = promote(RUN, version, verdict)
+        report >> version >> promote(RUN, version, verdict) >> closed.as_teardown(setups=opened)
     started >> opened >> [simulated, champion]
-    promoted >> closed.as_teardown(setups=opened)
+    checked >> [model, baselines]

@@ -173,6 +173,12 @@ class ArtifactStore:
             )
         return artifact
 
+    def find_built(
+        self, *, stage: str, code: str, settings: Mapping[str, Any], inputs: Mapping[str, str]
+    ) -> Artifact | None:
+        """Return the artifact that `build` with these arguments has made, or None."""
+        return self.find(stage, hash_of(stage, code, settings, inputs))
+
     def build(
         self,
         *,

@@ -1,8 +1,8 @@
 """The digest of a stage's code: part of its key, so that a changed line never serves an old result.
 
 It covers the stage's module and every module of this package that it imports, directly or not. Comments,
-docstrings and layout play no part. The ground that cannot change a result (errors, progress, folders, the
-artifact store and the configuration model, whose values are in the key already) is left out.
+docstrings and layout play no part. The ground that cannot change a result (errors, progress, folders, who runs the
+buckets, the artifact store and the configuration model, whose values are in the key already) is left out.
 """
 
 import ast
@@ -13,7 +13,8 @@ from pathlib import Path
 PACKAGE = "behavior_tasks"
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 LEFT_OUT = frozenset(
-    f"{PACKAGE}.base.{name}" for name in ("artifacts", "code", "config", "errors", "home", "progress", "stage")
+    f"{PACKAGE}.base.{name}"
+    for name in ("artifacts", "code", "config", "engine", "errors", "home", "progress", "spark", "stage")
 )
 
 
@@ -29,7 +30,7 @@ def code_digest(*modules: str) -> str:
     for name in names:
         digest.update(_without_docstrings(_source(name)).encode())
     rooms = {path.parent for path in map(_path, names) if path is not None} - {PACKAGE_FOLDER}
-    for file in sorted(file for room in rooms for file in room.rglob("*.yaml")):
+    for file in sorted(file for room in rooms for kind in ("*.yaml", "*.html") for file in room.rglob(kind)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

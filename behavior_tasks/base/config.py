@@ -35,8 +35,10 @@ class SimulateConfig(Section):
 class MissingRule(Section):
     """What happens to a missing value of one column."""
 
-    rule: Literal["keep", "drop", "constant", "median"] = Field(
-        description="keep it missing, drop the event, fill a constant, or the category's median on train."
+    rule: Literal["keep", "drop", "constant", "median", "forward_fill", "interpolate"] = Field(
+        description="keep it missing; drop the event; fill a constant, the category's median on train, or the "
+        "shopper's last known value (of the same product, for what belongs to a product); or interpolate between "
+        "the shopper's neighbouring values in time, never across a cutoff."
     )
     value: str | float | None = Field(None, description="The constant.")
 
@@ -48,8 +50,21 @@ class MissingRule(Section):
 
 
 class CleanConfig(Section):
-    """Duplicates, missing values and outliers."""
+    """Duplicates, bots, missing values and outliers."""
 
+    double_click_seconds: float = Field(
+        0,
+        ge=0,
+        le=3600,
+        description="A repeat of the same action on the same product by the same shopper within so many seconds is "
+        "set apart as a double-click; 0: off.",
+    )
+    bot_events_per_day: int = Field(
+        5000,
+        ge=0,
+        description="A shopper's local day with more events than this is set apart whole, as a bot's; other days "
+        "stay. 0: off.",
+    )
     missing: dict[str, MissingRule] = Field(
         default_factory=lambda: {
             "category": MissingRule(rule="constant", value="unknown"),
@@ -57,23 +72,51 @@ class CleanConfig(Section):
         },
         description="Column → rule. Amount, price and quantity are first derived from one another.",
     )
-    outliers: Literal["iqr", "zscore", "off"] = Field(
-        "iqr", description="How extreme amounts are found, on the logarithm of the amount, per category."
+    outliers: Literal["iqr", "mad", "zscore", "off"] = Field(
+        "iqr",
+        description="How far is extreme, among the amounts of a category on train: interquartile ranges beyond the "
+        "quartiles (iqr), median absolute deviations from the median (mad), standard deviations from the mean.",
     )
-    outlier_factor: float = Field(
-        3.0, gt=0, le=100, description="Interquartile ranges (iqr) or standard deviations (zscore) allowed."
+    outlier_scale: Literal["log", "linear"] = Field(
+        "log", description="Scale on which amounts are compared; amounts grow by factors, so log is the right one."
+    )
+    outlier_factor: float | None = Field(
+        None, gt=0, le=100, description="How many of them are allowed. None: iqr 3, mad 3.5, zscore 3."
     )
     outlier_min_group: int = Field(
-        30, ge=2, description="A category with fewer amounts than this uses the whole log's bounds."
+        30,
+        ge=2,
+        description="A category with fewer amounts than this uses its parent's bounds (electronics.audio → "
+        "electronics; also / and >), at last the whole log's.",
+    )
+    outlier_replace: Literal["median", "clip"] = Field(
+        "median", description="An outlier becomes the median of its category, or the bound that it crossed (clip)."
     )
 
 
 class ExamplesConfig(Section):
     """What is predicted, for whom, and where time splits the log."""
 
+    unit: Literal["shopper", "shopper_product"] = Field(
+        "shopper",
+        description="shopper: will they buy anything? shopper_product: will they buy this product? "
+        "Asked of the products that they touched in the lookback.",
+    )
     horizon_days: int = Field(7, ge=1, le=365, description="Days after the cutoff in which a purchase counts.")
     lookback_days: int = Field(
         365, ge=1, le=3650, description="Days before the cutoff that are read; a shopper needs an event in them."
+    )
+    candidates: int = Field(
+        200,
+        ge=1,
+        le=100_000,
+        description="For shopper_product: most products per shopper and cutoff, those touched last.",
+    )
+    negatives_per_positive: float = Field(
+        10.0,
+        gt=0,
+        le=1_000_000,
+        description="For shopper_product: negatives kept per positive on train; each weighs as many as it stands for.",
     )
     train_cutoffs: int = Field(4, ge=1, le=200, description="Number of train cutoffs.")
     train_every_days: int = Field(7, ge=1, le=365, description="Days between train cutoffs.")
@@ -132,9 +175,20 @@ class GateConfig(Section):
 class EngineConfig(Section):
     """Who does the work, and with how much."""
 
-    buckets: int = Field(4, ge=1, le=100_000, description="Shopper buckets; size them for 300,000 events each.")
-    workers: int = Field(2, ge=1, le=256, description="Processes that work on buckets at the same time.")
-    memory_mb: int = Field(2048, ge=256, description="DuckDB memory limit of each process, in MB.")
+    buckets: int | None = Field(
+        None, ge=1, le=100_000, description="Shopper buckets; empty: one for every 300,000 events."
+    )
+    runner: Literal["local", "spark"] = Field(
+        "local", description="Who works on the buckets: processes of this machine, or Spark. Both write the same."
+    )
+    workers: int = Field(2, ge=1, le=256, description="Processes that work on buckets at the same time (local).")
+    spark_master: str = Field(
+        "local[2]", min_length=1, description="Spark's master, e.g. local[2], yarn or spark://host:7077."
+    )
+    spark_conf: dict[str, str] = Field(
+        default_factory=dict, description="Further settings of Spark, e.g. spark.executor.instances → 40."
+    )
+    memory_mb: int = Field(1024, ge=256, description="DuckDB memory limit of each process, in MB.")
     min_free_disk_mb: int = Field(
         500, ge=0, description="Free space, in MB, that must remain before a stage starts to write."
     )

@@ -41,12 +41,14 @@ EVENT_COLUMNS: tuple[Column, ...] = (
 REQUIRED_COLUMNS: tuple[str, ...] = tuple(c.name for c in EVENT_COLUMNS if c.required)
 OPTIONAL_COLUMNS: tuple[str, ...] = tuple(c.name for c in EVENT_COLUMNS if not c.required)
 
-SHOPPER_COLUMNS: tuple[Column, ...] = (
+PARSED_COLUMNS: tuple[Column, ...] = (
     Column(name="shopper", type="VARCHAR", required=True, description="keyed pseudonym of the user_id"),
-    *(c for c in EVENT_COLUMNS if c.name not in {"user_id", "query"}),
+    *(c for c in EVENT_COLUMNS if c.name != "user_id"),
 )
-"""Events after `data.identities`: the id is a pseudonym, and the free text of searches, which can hold names
-and addresses and which nothing reads yet, is gone."""
+"""Events as `data.ingest` writes them: the id is a pseudonym from the first file on."""
+
+SHOPPER_COLUMNS: tuple[Column, ...] = tuple(c for c in PARSED_COLUMNS if c.name != "query")
+"""Clean events: the free text of searches, which can hold names and addresses and which nothing reads yet, is gone."""
 
 ACTION_RANK_SQL: str = (
     "CASE action " + " ".join(f"WHEN '{word}' THEN {rank}" for rank, word in enumerate(ACTIONS)) + " END"

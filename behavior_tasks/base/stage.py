@@ -34,5 +34,7 @@ class Job:
     raw: str | None = None
     """The user's log as typed: a file, a folder, a pattern, a URL or a database; None when the
     simulated shop stands in for it."""
+    rejects: Path | None = None
+    """Where a refused ingest leaves the table of its quarantined rows; None: nowhere."""
     outside: Mapping[str, str] = field(default_factory=dict)
     """What the stage declared to read from outside the store, as it stands in the key."""

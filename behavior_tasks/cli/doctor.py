@@ -35,9 +35,8 @@ def doctor(
 
         behavior doctor --input log.csv.gz --preset taobao --json
     """
-    from behavior_tasks.data.events import open_events
-    from behavior_tasks.examples.cutoffs import count_log
-    from behavior_tasks.examples.doctor import examine, worst
+    from behavior_tasks.examples.diagnosis import diagnose
+    from behavior_tasks.examples.doctor import worst
 
     now = datetime.now(UTC)
     uri = start_run(
@@ -50,11 +49,10 @@ def doctor(
         overrides=parse_settings(set),
     )
     run = _read(uri)
-    ingested, identities = run.artifact("ingest"), run.artifact("identities")
+    ingested, cleaned = run.artifact("ingest"), run.artifact("clean")
     assert ingested is not None
-    assert identities is not None
-    counts = count_log(open_events(identities), identities.facts, run.record.config)
-    findings = examine(counts, run.record.config, read=ingested.manifest.rows)
+    assert cleaned is not None
+    findings = diagnose(cleaned, run.record.config, read=ingested.manifest.rows)
     if as_json:
         console.print_json(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -74,5 +72,5 @@ def _read(uri: str) -> Run:
     simulated = None if run.record.input else run_stage("simulate", uri)
     source = run_stage("source", uri, simulated)
     ingested = run_stage("ingest", uri, source, simulated)
-    run_stage("identities", uri, run_stage("clean", uri, ingested))
+    run_stage("clean", uri, ingested)
     return run

@@ -12,7 +12,19 @@ import typer
 
 from behavior_tasks import __version__
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.cli import doctor, run, services, settings, simulate, sources, status
+from behavior_tasks.cli import (
+    audit,
+    data_report,
+    doctor,
+    features,
+    quarantine,
+    run,
+    services,
+    settings,
+    simulate,
+    sources,
+    status,
+)
 from behavior_tasks.cli.screen import errors
 
 app = typer.Typer(
@@ -26,8 +38,12 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
+app.command("audit-leakage")(audit.audit)
+app.command("report")(data_report.report)
+app.command("quarantine")(quarantine.quarantine)
 app.command("status")(status.status)
 app.command("settings")(settings.settings)
+app.command("features")(features.features)
 app.command("sources")(sources.sources)
 app.command("up")(services.up)
 

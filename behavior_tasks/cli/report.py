@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from behavior_tasks.cli.data_report import report_page
 from behavior_tasks.cli.screen import count, figure, seconds
 from behavior_tasks.pipeline import Run, StageRecord
 from behavior_tasks.pipeline.publish import nothing_changed
@@ -20,6 +21,7 @@ MODEL_NAMES = {
     "logistic": "logistic",
     "prior": "prior",
 }
+UNIT_NAMES = {"shopper": ("shoppers", "buyers"), "shopper_product": ("products of shoppers", "bought")}
 METRIC_NAMES = {
     "f1": "F1",
     "precision": "precis.",
@@ -66,7 +68,8 @@ def _stage_table(run: Run) -> Table:
 
 
 def _metric_table(measured: dict[str, Any]) -> Table:
-    title = f"Test: {count(measured['examples'])} shoppers, {count(measured['buyers'])} buyers"
+    one, bought = UNIT_NAMES[measured["unit"]]
+    title = f"Test: {count(measured['examples'])} {one}, {count(measured['buyers'])} {bought}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("model", no_wrap=True)
     for name in METRIC_NAMES.values():
@@ -105,10 +108,13 @@ def _verdict_panel(run: Run, verdict: dict[str, Any]) -> Panel:
 
 
 def _next_steps(run: Run) -> Text:
+    page = report_page(run)
     return Text.assemble(
         ("Next\n", "bold"),
         "  make up                                   this run in Airflow and MLflow\n",
         "  make status                               last runs, champion, what is running\n",
         "  make run INPUT=log.csv PRESET=canonical   the same with your own log\n",
+        "  behavior quarantine                       rows that stand aside, and how to mend them\n",
+        f"  data report: {page}\n" if page else "",
         f"  run id: {run.record.run_id}",
     )

@@ -16,9 +16,6 @@ import duckdb
 from behavior_tasks.base.schema import ACTIONS, Column, order_sql
 from behavior_tasks.base.tables import connect, hash_rows, quote, write_parquet
 
-ROWS_PER_WORKER = 500_000
-"""A further process costs about a second to start: worth it only for so many rows."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -37,15 +34,6 @@ def connect_spilling(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnecti
     connection = connect(memory_mb=memory_mb)
     connection.execute(f"SET temp_directory = {quote(folder)}")
     return connection
-
-
-def workers_for(rows: int, *, most: int) -> int:
-    """Return how many processes so many rows are worth.
-
-    >>> workers_for(50_000, most=8), workers_for(1_200_000, most=8), workers_for(10**7, most=8)
-    (1, 3, 8)
-    """
-    return min(most, 1 + rows // ROWS_PER_WORKER)
 
 
 def write_sorted(connection: duckdb.DuckDBPyConnection, source: str, path: Path, columns: tuple[Column, ...]) -> None:

@@ -1,199 +1,136 @@
-"""Ingest: every row of the raw log becomes a canonical event, or stands aside in quarantine with the reason.
+"""Ingest: every row of the raw log becomes an event of a pseudonymous shopper, or stands in quarantine with its reason.
 
-In comes the file that `sources` checked; out come `events/` in hash buckets of the user and `quarantine.parquet`.
-The one thing to know: rows in = events + quarantined rows, to the row, and the order of the rows plays no part.
+In come the files that `sources` checked; out come `parts.json` (which artifact each file gave) and
+`quarantine.parquet`. The one thing to know: rows in = events + quarantined rows, to the row, and a file that was read
+once, on whatever night, is not read again.
 """
 
+import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date
-from itertools import chain, islice
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import duckdb
-import pyarrow as pa
-
-from behavior_tasks.base.artifacts import Output, Rows
-from behavior_tasks.base.config import SourceConfig
+from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
 from behavior_tasks.base.engine import run_buckets
-from behavior_tasks.base.progress import track
-from behavior_tasks.base.schema import EVENT_COLUMNS
+from behavior_tasks.base.schema import ACTIONS, PARSED_COLUMNS
 from behavior_tasks.base.stage import Job
-from behavior_tasks.base.tables import PARQUET_OPTIONS, bucket_file, combine_hashes, full_disk, quote, write_parquet
-from behavior_tasks.data.buckets import Summary, connect_spilling, event_facts, summarise, workers_for, write_sorted
-from behavior_tasks.data.inputs import RawFile, check_unchanged
-from behavior_tasks.data.layout import Layout, read_layout
-from behavior_tasks.data.parse import make_action_words, parse_sql
-from behavior_tasks.data.quarantine import count_reasons, write_quarantine
-from behavior_tasks.data.rawfile import first_lines, header_text, open_log
-from behavior_tasks.data.reasons import refuse_if_bad
-from behavior_tasks.data.records import Record, read_records
-from behavior_tasks.data.sources import source_files
+from behavior_tasks.base.tables import full_disk
+from behavior_tasks.data.buckets import connect_spilling
+from behavior_tasks.data.ingest_part import BYTES_A_ROW, PartJob, build_part, find_part, plan
+from behavior_tasks.data.keys import identity_key
+from behavior_tasks.data.parts import PARTS_FILE, LogPart
+from behavior_tasks.data.quarantine import join_quarantines, merge_reasons
+from behavior_tasks.data.reasons import ReasonCount, refuse_if_bad
+from behavior_tasks.data.side_tables import side_files
+from behavior_tasks.data.sources import shown_input, source_files
 
-BATCH_ROWS = 10_000
-ROW_BYTES = 50
-"""A guess, for the progress bar."""
-FLUSH_ROWS = 400_000
-"""Rows held in memory before they go to the parts of their buckets."""
-EVENT_NAMES = ", ".join(c.name for c in EVENT_COLUMNS)
-BUCKET_SQL = "CAST('0x' || left(md5(user_id), 15) AS BIGINT) % {buckets}"
-"""Bucket of a user: the first 15 hexadecimal digits of the id's MD5, which any engine can compute."""
+SEE = "\n`behavior quarantine` shows these rows"
 log = logging.getLogger("behavior")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    """What reading the whole file gave."""
-
-    rows: int
-    set_missing: dict[str, int]
-    """Values that were no possible age or quantity, by column."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Bucket:
-    """The parts of one bucket, and where its events go."""
-
-    parts: tuple[Path, ...]
-    out: Path
-    spill: Path
-    memory_mb: int
 
 
 @full_disk()
 def ingest_stage(job: Job) -> Output:
-    """Write `events/` and `quarantine.parquet`.
+    """Read the files that were not read before; write `parts.json` and `quarantine.parquet`.
 
     Raises:
-        UserError: when too many rows are bad, none is left, or the file changed since it was checked.
+        UserError: when a file can't be read, too many rows are bad, or none is left.
     """
-    config, engine = job.config.source, job.config.engine
-    (raw,) = source_files(job)
+    jobs = _part_jobs(job)
+    reused = _read_new(jobs, job)
+    store = ArtifactStore(job.home.artifacts)
+    found = {one.file.name: store.open(uri) for one, uri in zip(jobs, reused, strict=True)}
+    parts = sorted((_log_part(name, artifact) for name, artifact in found.items()), key=lambda part: part.order)
+    counts = {name: [ReasonCount(**fact) for fact in a.facts["reasons"]] for name, a in found.items()}
+    reasons = merge_reasons(counts)
     work = job.out / ".work"
-    (work / "aside").mkdir(parents=True)
-    with connect_spilling(work / "spill", memory_mb=engine.memory_mb) as connection:
-        read = _read_file(connection, raw, job, work)
-        check_unchanged(raw)
-        reasons = count_reasons(connection, work / "aside")
-        refuse_if_bad(reasons, rows_in=read.rows, config=config, shown=raw.shown)
-        write_quarantine(connection, work / "aside", job.out / "quarantine.parquet", file=raw.name)
+    with connect_spilling(work, memory_mb=job.config.engine.memory_mb) as connection:
+        quarantine = job.out / "quarantine.parquet"
+        join_quarantines(connection, {name: a.path / "quarantine.parquet" for name, a in found.items()}, quarantine)
+    rows_in = sum(part.rows_in for part in parts)
+    _leave_rejects(quarantine, job)
+    refuse_if_bad(reasons, rows_in=rows_in, config=job.config.source, shown=shown_input(job), see=SEE)
+    _forget_rejects(job)
+    (job.out / PARTS_FILE).write_text(
+        json.dumps([p.model_dump(mode="json") for p in parts], indent=2), encoding="utf-8"
+    )
     removed = {count.reason: count.rows for count in reasons}
-    summaries = _write_events(work, job, rows=read.rows - sum(removed.values()))
-    shutil.rmtree(work)
-    rows_out = sum(s.rows for s in summaries)
-    assert read.rows == rows_out + sum(removed.values()), f"{read.rows} rows became {rows_out} and {removed}"
-    log.info("ingest: %d rows, %d events, quarantined: %s", read.rows, rows_out, removed)
-    return Output(
-        rows=Rows(unit_in="rows", unit_out="rows", rows_in=read.rows, rows_out=rows_out, removed=removed),
-        content_hash=combine_hashes(s.content_hash for s in summaries),
-        facts={**event_facts(summaries, EVENT_COLUMNS), "set_missing": read.set_missing},
+    rows = Rows(unit_in="rows", unit_out="rows", rows_in=rows_in, rows_out=sum(p.rows for p in parts), removed=removed)
+    log.info("ingest: %d rows of %d files, %d events, quarantined: %s", rows_in, len(parts), rows.rows_out, removed)
+    return Output(rows=rows, facts=_facts(parts, found))
+
+
+def _leave_rejects(quarantine: Path, job: Job) -> None:
+    """Keep the table where it is found when the log is refused; an accepted log has it in its artifact."""
+    if job.rejects is not None:
+        shutil.copyfile(quarantine, job.rejects)
+
+
+def _forget_rejects(job: Job) -> None:
+    if job.rejects is not None:
+        job.rejects.unlink(missing_ok=True)
+
+
+def _part_jobs(job: Job) -> list[PartJob]:
+    side_tables = side_files(job.raw, job.config, job.home) if job.raw else {}
+    key = identity_key(job.home)
+    return [
+        PartJob(
+            file=file,
+            config=job.config.source,
+            engine=job.config.engine,
+            artifacts=job.home.artifacts,
+            read_on=job.today,
+            side_tables=side_tables,
+            key=key,
+        )
+        for file in source_files(job)
+    ]
+
+
+def _read_new(jobs: Sequence[PartJob], job: Job) -> list[str]:
+    """Return each file's artifact, reading those that have none: small files side by side, large ones in pieces."""
+    uris = {number: artifact.uri for number, one in enumerate(jobs) if (artifact := find_part(one)) is not None}
+    new = [number for number in range(len(jobs)) if number not in uris]
+    large = [number for number in new if len(plan(jobs[number])) > 1]
+    small = [number for number in new if number not in large]
+    if new:
+        log.info("ingest: %d of %d files are new", len(new), len(jobs))
+    alone = job.config.engine.model_copy(update={"workers": 1, "runner": "local"})
+    rows = sum(jobs[number].file.bytes for number in small) // BYTES_A_ROW
+    one_each = [replace(jobs[number], engine=alone) for number in small]
+    built = run_buckets(build_part, one_each, engine=job.config.engine, what="ingest files", rows=rows)
+    uris |= {number: part.uri for number, part in zip(small, built, strict=True)}
+    uris |= {number: build_part(jobs[number]).uri for number in large}
+    return [uris[number] for number in range(len(jobs))]
+
+
+def _log_part(name: str, artifact: Artifact) -> LogPart:
+    facts, rows = artifact.facts, artifact.manifest.rows
+    return LogPart(
+        file=name,
+        uri=artifact.uri,
+        rows_in=rows.rows_in,
+        rows=rows.rows_out,
+        first=facts["first"],
+        last=facts["last"],
+        days=facts["days"],
+        present=facts["present"],
     )
 
 
-def _read_file(connection: duckdb.DuckDBPyConnection, raw: RawFile, job: Job, work: Path) -> _Read:
-    """Parse the whole file, batch by batch: events to parts by bucket, other rows to parts of the quarantine."""
-    config, source = job.config.source, job.inputs["source"].facts
-    _make_tables(connection, config)
-    counts: Counter[str] = Counter()
-    with open_log(raw.path, encoding=config.encoding, shown=raw.shown) as text:
-        head = first_lines(text)
-        layout = read_layout(header_text(head[-1]), config, shown=raw.shown)
-        query = parse_sql(layout, config, read_on=date.fromisoformat(source["read_on"]))
-        records = read_records(chain(head, text), delimiter=config.delimiter, width=layout.width)
-        if layout.has_header:
-            next(records)
-        total = 1 + raw.bytes // (BATCH_ROWS * ROW_BYTES)
-        flushes = held = 0
-        for batch in track(_batches(records), what="ingest batches", total=total):
-            counts += _parse(connection, batch, layout, query)
-            held += len(batch)
-            if held >= FLUSH_ROWS:
-                _flush(connection, work, flushes, buckets=job.config.engine.buckets)
-                flushes, held = flushes + 1, 0
-    _flush(connection, work, flushes, buckets=job.config.engine.buckets)
-    rows = counts.pop("rows", 0)
-    return _Read(rows=rows, set_missing=dict(sorted(counts.items())))
-
-
-def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
-    while batch := list(islice(records, BATCH_ROWS)):
-        yield batch
-
-
-def _make_tables(connection: duckdb.DuckDBPyConnection, config: SourceConfig) -> None:
-    """Make the tables that hold parsed rows until they are flushed."""
-    connection.execute(f"SET TimeZone = '{config.timezone}'")
-    connection.execute(f"CREATE TABLE events ({', '.join(f'{c.name} {c.type}' for c in EVENT_COLUMNS)})")
-    connection.execute("CREATE TABLE aside (line BIGINT, reason VARCHAR, found VARCHAR, text VARCHAR)")
-    make_action_words(connection, config)
-
-
-def _parse(connection: duckdb.DuckDBPyConnection, batch: Sequence[Record], layout: Layout, query: str) -> Counter[str]:
-    """Type and judge a batch; return its rows and how many values were set missing, by column."""
-    connection.register("batch", _to_arrow(batch, layout))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS {query}")
-    connection.unregister("batch")
-    connection.execute(f"INSERT INTO events SELECT {EVENT_NAMES} FROM parsed WHERE reason IS NULL")
-    connection.execute("INSERT INTO aside SELECT line, reason, found, text FROM parsed WHERE reason IS NOT NULL")
-    age, quantity = connection.execute(
-        """SELECT count(*) FILTER (set_missing_age), count(*) FILTER (set_missing_quantity)
-        FROM parsed WHERE reason IS NULL"""
-    ).fetchall()[0]
-    return Counter(rows=len(batch), age=age, quantity=quantity)
-
-
-def _to_arrow(batch: Sequence[Record], layout: Layout) -> pa.Table:
-    """Return the cells that have a canonical column, as text."""
-    lines, texts, rows, problems, founds = zip(*batch, strict=True)
-    blank = [""] * layout.width
-    cells = [row or blank for row in rows]
-    columns = {
-        "line": pa.array(lines, pa.int64()),
-        "text": pa.array(texts, pa.large_string()),
-        "problem": pa.array(problems, pa.string()),
-        "problem_found": pa.array(founds, pa.string()),
+def _facts(parts: Sequence[LogPart], found: dict[str, Artifact]) -> dict[str, Any]:
+    actions: Counter[str] = sum((Counter(a.facts["actions"]) for a in found.values()), Counter())
+    set_missing: Counter[str] = sum((Counter(a.facts["set_missing"]) for a in found.values()), Counter())
+    present = {column for part in parts for column in part.present}
+    return {
+        "files": {part.file: {"rows": part.rows_in, "events": part.rows} for part in parts},
+        "first": min((part.first for part in parts if part.first), default=None),
+        "last": max((part.last for part in parts if part.last), default=None),
+        "actions": {action: actions[action] for action in ACTIONS if actions[action]},
+        "present": [c.name for c in PARSED_COLUMNS if c.name in present],
+        "set_missing": {column: set_missing[column] for column in sorted(set_missing)},
     }
-    for name, place in layout.places.items():
-        columns[f"raw_{name}"] = pa.array([row[place] for row in cells], pa.large_string())
-    return pa.table(columns)
-
-
-def _flush(connection: duckdb.DuckDBPyConnection, work: Path, number: int, *, buckets: int) -> None:
-    """Write the held rows to their parts and forget them."""
-    rows = f"SELECT {EVENT_NAMES}, {BUCKET_SQL.format(buckets=buckets)} AS bucket FROM events"
-    connection.execute(f"COPY ({rows}) TO {quote(work / 'events')} ({PARQUET_OPTIONS}, PARTITION_BY (bucket), APPEND)")
-    write_parquet(connection, "SELECT * FROM aside ORDER BY line", bucket_file(work / "aside", number))
-    connection.execute("TRUNCATE events")
-    connection.execute("TRUNCATE aside")
-
-
-def _write_events(work: Path, job: Job, *, rows: int) -> list[Summary]:
-    folder = job.out / "events"
-    folder.mkdir()
-    jobs = [
-        _Bucket(
-            parts=tuple(sorted((work / "events" / f"bucket={number}").glob("*.parquet"))),
-            out=bucket_file(folder, number),
-            spill=work / f"spill-{number}",
-            memory_mb=job.config.engine.memory_mb,
-        )
-        for number in range(job.config.engine.buckets)
-    ]
-    workers = workers_for(rows, most=job.config.engine.workers)
-    return run_buckets(_write_bucket, jobs, workers=workers, what="ingest buckets")
-
-
-def _write_bucket(bucket: _Bucket) -> Summary:
-    """Write one bucket's events in their total order."""
-    with connect_spilling(bucket.spill, memory_mb=bucket.memory_mb) as connection:
-        if bucket.parts:
-            parts = ", ".join(map(quote, bucket.parts))
-            rows = f"read_parquet([{parts}], hive_partitioning = false)"
-        else:
-            empty = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in EVENT_COLUMNS)
-            rows = f"(SELECT {empty} WHERE false)"
-        write_sorted(connection, rows, bucket.out, EVENT_COLUMNS)
-        return summarise(connection, bucket.out, EVENT_COLUMNS)

@@ -11,7 +11,7 @@ may be written with negative numbers; it is kept with positive ones. Local times
 back) are read as the second, those that never occur (clocks go forward) as one hour later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -33,6 +33,7 @@ from behavior_tasks.data.layout import SYNONYMS, Layout
 NULL_WORDS = ("", "null", "none", "nan", r"\n")
 """Lower-case cells that mean a missing value; `\\N` is how databases export NULL."""
 WHITESPACE = " \t\r\n\u00a0\u3000"
+MISSING = "CAST(NULL AS VARCHAR)"
 NUMBERS = ("quantity", "price", "amount")
 EARLIEST = "TIMESTAMP '1990-01-01'"
 """No shop kept a log of events before; such a time is a default value or another unit."""
@@ -57,14 +58,17 @@ def _plain(word: str) -> str:
     return "_".join(word.strip(WHITESPACE).lower().replace("-", " ").split())
 
 
-def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date) -> str:
+def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Collection[str] = ()) -> str:
     """Return the query that types and judges a batch.
 
-    The batch is a table `batch` of line, text, problem (a reason of the reader, or NULL), problem_found, and one
-    text column `raw_<name>` for each canonical column that the layout has. The query gives line, text, every
+    The batch is a table `batch` of position, line, problem (a reason of the reader, or NULL), problem_found, and one
+    text column `raw_<name>` for each canonical column that the layout has. The query gives position, line, every
     canonical column typed, reason (NULL for an event), found, and set_missing_age and set_missing_quantity.
+
+    Args:
+        plain: columns `raw_<name>` known to hold trimmed values and NULLs only; reading them costs less.
     """
-    raw = {c.name: cell_sql(f"raw_{c.name}") if c.name in layout.places else "NULL" for c in EVENT_COLUMNS}
+    raw = {c.name: cell_sql(f"raw_{c.name}", plain) if c.name in layout.places else MISSING for c in EVENT_COLUMNS}
     typed = {
         **{c.name: f"{raw[c.name]}" for c in EVENT_COLUMNS if c.type == "VARCHAR"},
         "user_id": plain_user_sql(raw["user_id"]),
@@ -77,14 +81,14 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date) -> str:
     texts = ", ".join(f"{raw[name]} AS text_{name}" for name in ("action", "timestamp", "age", *NUMBERS))
     return f"""
         WITH cells AS (
-            SELECT line, text, problem, problem_found, {cells}, {texts} FROM batch
+            SELECT position, line, problem, problem_found, {cells}, {texts} FROM batch
         ), timed AS (
             SELECT cells.*, {instant_sql("text_timestamp", config)} AS timestamp, {_action_sql(config)} AS action
             FROM cells LEFT JOIN action_words ON word = {_PLAIN_ACTION}
         ), judged AS (
             SELECT *, {_reason_sql(config, read_on)} AS reason FROM timed
         )
-        SELECT line, text, user_id, timestamp, action, product_id, {_number_columns()},
+        SELECT position, line, user_id, timestamp, action, product_id, {_number_columns()},
             category, brand, product_name, query,
             CASE WHEN age BETWEEN 0 AND 120 THEN age END AS age, gender, reason, {_found_sql()} AS found,
             {has_odd_age_sql("text_age", config)} AS set_missing_age,
@@ -96,8 +100,10 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date) -> str:
 _PLAIN_ACTION = r"regexp_replace(lower(text_action), '[\s-]+', '_', 'g')"
 
 
-def cell_sql(text: str) -> str:
-    """Return SQL for a trimmed cell, NULL where it means a missing value."""
+def cell_sql(text: str, plain: Collection[str] = ()) -> str:
+    """Return SQL for a trimmed cell, NULL where it means a missing value; a plain column is one already."""
+    if text in plain:
+        return text
     trimmed = f"trim({text}, {literal(WHITESPACE)})"
     return f"CASE WHEN lower({trimmed}) NOT IN ({', '.join(map(literal, NULL_WORDS))}) THEN {trimmed} END"
 

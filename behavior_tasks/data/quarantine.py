@@ -5,11 +5,13 @@ thing to know: the table may hold raw ids, so it stays in the artifact; messages
 """
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 
-from behavior_tasks.base.tables import bucket_files, quote, write_parquet
+from behavior_tasks.base.tables import quote, write_parquet
 from behavior_tasks.data.parse import literal
 from behavior_tasks.data.reasons import EXAMPLES, REASONS, ReasonCount
 
@@ -18,31 +20,66 @@ MOST_WORDS = 20
 LONGEST_EXAMPLE = 60
 
 
-def count_reasons(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[ReasonCount]:
-    """Return how often each reason was met, in the order of `REASONS`."""
-    rows = connection.execute(
-        f"SELECT reason, count(*), list(line ORDER BY line)[:{EXAMPLES}] FROM {_parts(folder)} GROUP BY reason"
+def write_quarantine(
+    connection: duckdb.DuckDBPyConnection, parts: Sequence[tuple[Path, int]], path: Path
+) -> list[ReasonCount]:
+    """Write the rows of a file that stand aside, in the order of the file, and count them.
+
+    Args:
+        parts: files of line, reason, found and text, each with the number of lines before its own first.
+        path: Parquet file to write.
+
+    Returns:
+        How often each reason was met, in the order of `REASONS`.
+    """
+    rows = " UNION ALL ".join(
+        f"SELECT line + {before} AS line, reason, found, text FROM read_parquet({quote(part)})"
+        for part, before in parts
+    )
+    write_parquet(connection, f"SELECT * FROM ({rows}) ORDER BY line", path)
+    source = f"read_parquet({quote(path)})"
+    counted = connection.execute(
+        f"SELECT reason, count(*), list(line ORDER BY line)[:{EXAMPLES}] FROM {source} GROUP BY reason"
     ).fetchall()
-    examples = _examples(connection, folder)
-    counts = [ReasonCount(reason=r, rows=n, lines=lines, example=examples[r]) for r, n, lines in rows]
+    examples = _examples(connection, source)
+    counts = [ReasonCount(reason=r, rows=n, lines=lines, example=examples[r]) for r, n, lines in counted]
     return sorted(counts, key=lambda count: list(REASONS).index(count.reason))
 
 
-def write_quarantine(connection: duckdb.DuckDBPyConnection, folder: Path, path: Path, *, file: str) -> None:
-    """Write all rows in the order of the file.
+def join_quarantines(connection: duckdb.DuckDBPyConnection, files: Mapping[str, Path], path: Path) -> None:
+    """Write the quarantines of several files as one table: file, line, reason, found, text.
 
     Args:
-        file: the raw file's bare name.
+        files: name of the raw file → its quarantine.
     """
-    query = f"SELECT {literal(file)} AS file, line, reason, found, text FROM {_parts(folder)} ORDER BY line"
-    write_parquet(connection, query, path)
+    rows = " UNION ALL ".join(
+        f"SELECT {literal(name)} AS file, line, reason, found, text FROM read_parquet({quote(part)})"
+        for name, part in sorted(files.items())
+    )
+    write_parquet(connection, f"SELECT * FROM ({rows}) ORDER BY file, line", path)
 
 
-def _parts(folder: Path) -> str:
-    return f"read_parquet([{', '.join(map(quote, bucket_files(folder)))}])"
+def merge_reasons(counts: Mapping[str, Sequence[ReasonCount]]) -> list[ReasonCount]:
+    """Return how often each reason was met in all files together, in the order of `REASONS`.
+
+    Args:
+        counts: name of the raw file → its counts. With several files, a line is told with its file.
+    """
+    merged: dict[str, ReasonCount] = {}
+    for name, parts in sorted(counts.items()):
+        for part in parts:
+            lines = part.lines if len(counts) == 1 else [f"{name}:{line}" for line in part.lines]
+            before = merged.get(part.reason)
+            if before is None:
+                merged[part.reason] = replace(part, lines=lines)
+            else:
+                example = before.example or part.example
+                shown = [*before.lines, *lines][:EXAMPLES]
+                merged[part.reason] = replace(before, rows=before.rows + part.rows, lines=shown, example=example)
+    return sorted(merged.values(), key=lambda count: list(REASONS).index(count.reason))
 
 
-def _examples(connection: duckdb.DuckDBPyConnection, folder: Path) -> defaultdict[str, str]:
+def _examples(connection: duckdb.DuckDBPyConnection, source: str) -> defaultdict[str, str]:
     """Return, by reason, the most frequent findings that are fit to be shown: no raw id is."""
     shown = """CASE reason
         WHEN 'unknown_action' THEN CASE WHEN regexp_full_match(found, '[\\pL][\\pL _-]{0,29}') THEN lower(found) END
@@ -50,7 +87,7 @@ def _examples(connection: duckdb.DuckDBPyConnection, folder: Path) -> defaultdic
         WHEN 'wrong_column_count' THEN found
         WHEN 'bad_encoding' THEN found
     END"""
-    counted = f"SELECT reason, {shown} AS example, count(*) AS n FROM {_parts(folder)} GROUP BY ALL"
+    counted = f"SELECT reason, {shown} AS example, count(*) AS n FROM {source} GROUP BY ALL"
     rows = connection.execute(f"{counted} ORDER BY n DESC, reason, example").fetchall()
     grouped: dict[str, list[str]] = defaultdict(list)
     for reason, example, _ in rows:

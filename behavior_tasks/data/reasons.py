@@ -5,7 +5,8 @@ reasons that a kind of log is known for (`source.expected_reasons`) never count 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.errors import UserError
@@ -13,6 +14,7 @@ from behavior_tasks.base.errors import UserError
 REASONS: Mapping[str, str] = {
     "bad_encoding": "set source.encoding to what the export used",
     "broken_quotes": "a quote is never closed, or text follows one: export with doubled quotes",
+    "broken_json": "each line must be one whole JSON object: export with a line an event",
     "cell_too_long": "check these lines; a quote or a line end is missing",
     "wrong_column_count": "check source.delimiter, and that texts with it are quoted",
     "missing_user_id": "if they are anonymous visits: --set source.expected_reasons=[missing_user_id]",
@@ -39,13 +41,19 @@ class ReasonCount:
 
     reason: str
     rows: int
-    lines: Sequence[int]
-    """The first lines, counted from 1."""
+    lines: Sequence[int | str]
+    """The first lines, counted from 1; `file:line` where several files are counted together."""
     example: str = ""
     """What was found in one of them, fit to be shown."""
 
+    def as_fact(self) -> dict[str, Any]:
+        """Return the count as JSON, to be read again by `ReasonCount(**fact)`."""
+        return asdict(self)
 
-def refuse_if_bad(counts: Sequence[ReasonCount], *, rows_in: int, config: SourceConfig, shown: str) -> None:
+
+def refuse_if_bad(
+    counts: Sequence[ReasonCount], *, rows_in: int, config: SourceConfig, shown: str, see: str = ""
+) -> None:
     """Let the run fail when too many rows are bad, or none is left.
 
     Raises:
@@ -64,7 +72,7 @@ def refuse_if_bad(counts: Sequence[ReasonCount], *, rows_in: int, config: Source
             f"{bad:,} of {rows_in:,} rows of {shown} are bad ({bad / rows_in:.1%}).",
             found=_table(counts, rows_in, config),
             expected=f"at most {config.max_bad_fraction:.1%} (source.max_bad_fraction)",
-            next_step=_advice(counts, config),
+            next_step=_advice(counts, config) + see,
         )
     if aside == rows_in:
         raise UserError(

@@ -22,6 +22,8 @@ from behavior_tasks.data.rawfile import BYTE_ORDER_MARK, SURROGATE, is_blank, pr
 QUOTE = '"'
 LONGEST_CELL = 131_072
 """Characters; also the limit of Python's csv module, which ends the search for a closing quote."""
+CHECKED_LINES = 16
+"""After so many lines, and then after twice as many each time, an open record is counted."""
 Record = tuple[int, str, list[str] | None, str | None, str]
 """Line on which it starts (from 1), original text, cells or None, reason code or None, what was found."""
 
@@ -46,7 +48,8 @@ def read_records(lines: Iterable[str], *, delimiter: str, width: int) -> Iterato
                 yield _judge(number, text, text.split(delimiter), width)
             continue
         taken = [line]
-        cells, found = _read_quoted(chain([line], _take(returned, source, taken)), delimiter)
+        following = _take(returned, source, taken, delimiter=delimiter, width=width)
+        cells, found = _read_quoted(chain([line], following), delimiter)
         if cells is None or (len(taken) > 1 and len(cells) != width):
             returned.extendleft(reversed(taken[1:]))
             reason = "cell_too_long" if len(line) > LONGEST_CELL else "broken_quotes"
@@ -56,11 +59,21 @@ def read_records(lines: Iterable[str], *, delimiter: str, width: int) -> Iterato
             number += len(taken) - 1
 
 
-def _take(returned: deque[str], source: Iterator[str], taken: list[str]) -> Iterator[str]:
-    """Yield the following lines, noting each as taken."""
+def _take(
+    returned: deque[str], source: Iterator[str], taken: list[str], *, delimiter: str, width: int
+) -> Iterator[str]:
+    """Yield the following lines, noting each as taken, until there are more cells than fit.
+
+    Otherwise a file that lacks its outer quotes, with lines such as `a","b`, would be read to its end for every line.
+    """
+    check = CHECKED_LINES
     while (line := returned.popleft() if returned else next(source, None)) is not None:
         taken.append(line)
         yield line
+        if len(taken) == check:
+            if len(next(csv.reader(taken, delimiter=delimiter))) > width:
+                return
+            check *= 2
 
 
 def _read_quoted(lines: Iterator[str], delimiter: str) -> tuple[list[str] | None, str]:

@@ -116,6 +116,16 @@ def look_at_heads(files: tuple[RawFile, ...], config: SourceConfig) -> tuple[dic
     return formats, {file.name: layout for file in files if isinstance(layout := found[file.shown], Layout)}
 
 
+def layout_of(file: RawFile, config: SourceConfig) -> Layout:
+    """Return where the canonical columns stand in a file that `source` has checked."""
+    return _look_at(file, config, alone=False)[1]
+
+
+def shown_input(job: Job) -> str:
+    """Return the log's name for messages."""
+    return _simulated(job).files[0].shown if job.raw is None else job.raw
+
+
 def _look_at(file: RawFile, config: SourceConfig, *, alone: bool) -> tuple[Format, Layout]:
     check_file(file.path, file.shown)
     head = read_head(file.path, shown=file.shown, stated=config.format)

@@ -1,35 +1,38 @@
-"""Cutoffs: events become examples, one row per shopper and cutoff, split by time.
+"""Cutoffs: events become examples, one row per shopper (and product) and cutoff, split by time.
 
-In come a log's events by bucket; out come the examples: who had an event in the lookback before a cutoff,
-and whether (and for how much) they bought in the horizon from it. A log that can't be learned from is refused
-here, with what is missing; an event exactly at a cutoff belongs to the label, never to the history.
+In come a log's events by bucket; out come the examples: who had an event in the lookback before a cutoff, or which
+products they touched in it, and whether (and for how much) they bought in the horizon from it. A log that can't be
+learned from is refused here, with what is missing; an event exactly at a cutoff belongs to the label, never to the
+history. Of the unit shopper_product only a sample of train's negatives is kept, each with the weight that makes up
+for those left out; validation and test keep every candidate.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from behavior_tasks.base.artifacts import Output, Rows
+from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import (
     bucket_file,
+    bucket_files,
     combine_hashes,
     connect,
     hash_rows,
     quote,
     write_parquet,
 )
-from behavior_tasks.base.timeline import Timeline, Window, plan, shortest_history_days
+from behavior_tasks.base.timeline import Timeline, plan, shortest_history_days
 from behavior_tasks.data.events import BucketEvents, open_events
+from behavior_tasks.examples.candidates import Sampling, examples_sql, plan_sampling, sampled_sql
 from behavior_tasks.examples.doctor import LogCounts, SplitCounts, refuse_if_short
 
-AMOUNT_UNITS = 10_000
-"""Amounts are added as whole ten-thousandths, so that a sum never depends on the order of its parts."""
+LOG_COUNTS = ("history_days", "events", "shoppers", "purchases", "priced_purchases")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,35 +57,98 @@ class _Counted:
     content_hash: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Thinning:
+    """One bucket's examples, all of them, and where to write those that are kept."""
+
+    all_examples: Path
+    out: Path
+    sampling: Sampling
+    memory_mb: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept:
+    """What is left of one bucket."""
+
+    examples: int
+    train_negatives: int
+    content_hash: str
+
+
 def cutoffs_stage(job: Job) -> Output:
     """Write the examples of every bucket.
 
     Raises:
         UserError: when the log is too short, or a split has too few shoppers, buyers or non-buyers.
     """
-    identities = job.inputs["identities"]
-    timeline = plan_windows(identities.facts, job.config)
-    folder = job.out / "examples"
+    clean = job.inputs["clean"]
+    timeline = plan_windows(clean.facts, job.config)
+    folder, events = job.out / "examples", open_events(clean)
     folder.mkdir()
-    counted = _work(open_events(identities), identities.facts, job.config, out=folder)
-    counts = _merge(counted, identities.facts, job.config)
+    counted = _work(events, clean.facts, job.config, out=folder)
+    counts = _merge(counted, clean.facts, job.config)
     refuse_if_short(counts, job.config)
     assert timeline is not None  # a log without a timeline was refused above
+    facts: dict[str, Any] = {
+        "unit": job.config.examples.unit,
+        "windows": [
+            {"split": w.split, "cutoff": w.cutoff.isoformat(), "end": w.end.isoformat()} for w in timeline.windows
+        ],
+        "splits": {name: asdict(split) for name, split in counts.splits.items()},
+        "span": {name: clean.facts.get(name) for name in ("first", "last")},
+        "log": {name: getattr(counts, name) for name in LOG_COUNTS},
+    }
+    examples = sum(split.examples for split in counts.splits.values())
+    hashes = [part.content_hash or "" for part in counted]
+    if job.config.examples.unit == "shopper_product":
+        train = counts.splits["train"]
+        sampling = plan_sampling(
+            train.positives, train.examples - train.positives, job.config.examples.negatives_per_positive
+        )
+        kept = _thin_out(folder, sampling, job)
+        examples, hashes = sum(part.examples for part in kept), [part.content_hash for part in kept]
+        facts["train_negatives"] = {
+            "all": sampling.negatives,
+            "kept": sum(part.train_negatives for part in kept),
+            "weight": sampling.weight,
+        }
     return Output(
-        rows=Rows(
-            unit_in="events",
-            unit_out="examples",
-            rows_in=counts.events,
-            rows_out=sum(split.examples for split in counts.splits.values()),
-        ),
-        content_hash=combine_hashes(part.content_hash or "" for part in counted),
-        facts={
-            "windows": [
-                {"split": w.split, "cutoff": w.cutoff.isoformat(), "end": w.end.isoformat()} for w in timeline.windows
-            ],
-            "splits": {name: asdict(split) for name, split in counts.splits.items()},
-        },
+        rows=Rows(unit_in="events", unit_out="examples", rows_in=counts.events, rows_out=examples),
+        content_hash=combine_hashes(hashes),
+        facts=facts,
     )
+
+
+def read_counts(cutoffs: Artifact) -> LogCounts:
+    """Return what the stage counted, from its artifact."""
+    splits = {name: SplitCounts(**split) for name, split in cutoffs.facts["splits"].items()}
+    first, last = (_instant(cutoffs.facts["span"], name) for name in ("first", "last"))
+    return LogCounts(first=first, last=last, splits=splits, **cutoffs.facts["log"])
+
+
+def _thin_out(folder: Path, sampling: Sampling, job: Job) -> list[_Kept]:
+    """Put the examples that are kept in the place of all of them, bucket by bucket."""
+    every = folder.rename(job.out / "all")
+    folder.mkdir()
+    engine = job.config.engine
+    jobs = [
+        _Thinning(all_examples=file, out=bucket_file(folder, number), sampling=sampling, memory_mb=engine.memory_mb)
+        for number, file in enumerate(bucket_files(every))
+    ]
+    kept = run_buckets(_thin_bucket, jobs, engine=engine, what="sampling")
+    shutil.rmtree(every)
+    return kept
+
+
+def _thin_bucket(bucket: _Thinning) -> _Kept:
+    connection = connect(memory_mb=bucket.memory_mb)
+    write_parquet(connection, sampled_sql(f"read_parquet({quote(bucket.all_examples)})", bucket.sampling), bucket.out)
+    row = connection.execute(f"""
+        SELECT count(*), count(*) FILTER (split = 'train' AND label = 0) FROM read_parquet({quote(bucket.out)})
+    """).fetchone()
+    assert row is not None  # an aggregate without groups always gives a row
+    return _Kept(examples=row[0], train_negatives=row[1], content_hash=hash_rows(connection, bucket.out))
 
 
 def count_log(events: Sequence[BucketEvents], facts: Mapping[str, Any], config: Config) -> LogCounts:
@@ -116,9 +182,9 @@ def _work(
 ) -> list[_Counted]:
     timeline = plan_windows(facts, config)
     windows = timeline.windows if timeline else ()
-    query = _examples_sql(
+    query = examples_sql(
         windows,
-        lookback_days=config.examples.lookback_days,
+        config.examples,
         timezone=config.source.timezone,
         has_amounts="amount" in facts.get("present", ()),
     )
@@ -131,7 +197,7 @@ def _work(
         )
         for number, bucket in enumerate(events)
     ]
-    return run_buckets(_work_bucket, jobs, workers=config.engine.workers, what="cutoffs")
+    return run_buckets(_work_bucket, jobs, engine=config.engine, what="cutoffs")
 
 
 def _work_bucket(bucket: _Bucket) -> _Counted:
@@ -165,40 +231,6 @@ def _work_bucket(bucket: _Bucket) -> _Counted:
         },
         content_hash=None if bucket.out is None else hash_rows(connection, bucket.out),
     )
-
-
-def _examples_sql(windows: Sequence[Window], *, lookback_days: int, timezone: str, has_amounts: bool) -> str:
-    """SQL of the examples of the view `events`, ordered by cutoff and shopper."""
-    zone = ZoneInfo(timezone)
-    rows = [
-        f"('{w.split}', '{_local_day(w.cutoff, zone)}', {_literal(w.cutoff - timedelta(days=lookback_days))}, "
-        f"{_literal(w.cutoff)}, {_literal(w.end)})"
-        for w in windows
-    ]
-    # A log too short for windows still has the query's columns: this window comes before every event.
-    never = ", ".join([_literal(datetime.min)] * 3)
-    amount = (
-        f"CASE WHEN b.shopper IS NULL THEN 0.0 ELSE CAST(b.units AS DOUBLE) / {AMOUNT_UNITS} END"
-        if has_amounts
-        else "CAST(NULL AS DOUBLE)"
-    )
-    return f"""
-        WITH windows(split, day, start, cutoff, finish) AS (VALUES {", ".join(rows) or f"('train', '', {never})"}),
-        eligible AS (
-            SELECT DISTINCT e.shopper, w.split, w.day, w.cutoff
-            FROM events AS e JOIN windows AS w ON e.timestamp >= w.start AND e.timestamp < w.cutoff
-        ),
-        bought AS (
-            SELECT e.shopper, w.cutoff, sum(CAST(round(e.amount * {AMOUNT_UNITS}) AS BIGINT)) AS units
-            FROM events AS e JOIN windows AS w ON e.timestamp >= w.cutoff AND e.timestamp < w.finish
-            WHERE e.action = 'purchase'
-            GROUP BY e.shopper, w.cutoff
-        )
-        SELECT s.shopper || '@' || s.day AS example, s.shopper, s.split, s.cutoff,
-               CAST(b.shopper IS NOT NULL AS INTEGER) AS label, {amount} AS amount
-        FROM eligible AS s LEFT JOIN bought AS b ON b.shopper = s.shopper AND b.cutoff = s.cutoff
-        ORDER BY s.cutoff, s.shopper
-    """
 
 
 def _merge(parts: Sequence[_Counted], facts: Mapping[str, Any], config: Config) -> LogCounts:
@@ -247,11 +279,3 @@ def _history_days(first: datetime | None, last: datetime | None, config: Config,
 def _instant(facts: Mapping[str, Any], name: str) -> datetime | None:
     value = facts.get(name)
     return datetime.fromisoformat(value) if value else None
-
-
-def _local_day(instant: datetime, zone: ZoneInfo) -> str:
-    return instant.replace(tzinfo=UTC).astimezone(zone).date().isoformat()
-
-
-def _literal(instant: datetime) -> str:
-    return f"TIMESTAMP '{instant.isoformat(sep=' ')}'"

@@ -1,8 +1,8 @@
 """The doctor: can this log be learned from at all, and if not, what is missing?
 
 In come the counts of a log (its history, its shoppers and purchases, and those of every split) with the
-configuration; out come findings, each with what there is, what is needed and what to do. The stage `cutoffs`
-refuses a log by them and `behavior doctor` shows them, so that both always say the same.
+configuration; out come findings, each with what there is, what is needed and what to do. The one thing to know: the
+stage `cutoffs` refuses a log by these, and `diagnosis` begins with them, so that both always say the same.
 """
 
 from collections.abc import Mapping
@@ -10,17 +10,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from behavior_tasks.base.artifacts import Rows
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.timeline import Split, shortest_history_days
 
 Level = Literal["ok", "warn", "fail"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-LOW_PRICE_COVERAGE = 0.9
-"""Below this share of purchases with an amount, spending is known too poorly to say nothing about it."""
-DRIFT_FACTOR = 2.0
-"""Buyer rates of train and test further apart than this factor are worth a warning."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,24 +72,6 @@ class Finding:
     """What to do; empty when all is well."""
 
 
-def examine(counts: LogCounts, config: Config, *, read: Rows | None = None) -> list[Finding]:
-    """Look at a log's counts.
-
-    Args:
-        read: the rows of the stage `ingest`, when its bad rows are to be judged too.
-
-    Returns:
-        Findings on history, shoppers, purchases, each split, then bad rows, amounts and drift.
-    """
-    findings = _amounts_needed(counts, config)
-    if read is not None:
-        findings.append(_bad_rows(read, config))
-    if counts.purchases:
-        findings.append(_price_coverage(counts))
-    drift = _drift(counts)
-    return [*findings, drift] if drift else findings
-
-
 def worst(findings: list[Finding]) -> int:
     """Return 0 when all findings are ok, 1 when the worst is a warning, 2 when one fails: an exit code.
 
@@ -111,7 +88,7 @@ def refuse_if_short(counts: LogCounts, config: Config) -> None:
     Raises:
         UserError: that names what there is, what is needed and what is missing, in the whole log and per split.
     """
-    findings = _amounts_needed(counts, config)
+    findings = amounts_needed(counts, config)
     failed = [finding for finding in findings if finding.level == "fail"]
     if not failed:
         return
@@ -124,8 +101,8 @@ def refuse_if_short(counts: LogCounts, config: Config) -> None:
     )
 
 
-def _amounts_needed(counts: LogCounts, config: Config) -> list[Finding]:
-    """Findings on how much there is: history, shoppers and purchases of the log, then every split."""
+def amounts_needed(counts: LogCounts, config: Config) -> list[Finding]:
+    """Return findings on how much there is: history, shoppers and purchases of the log, then every split."""
     settings = config.examples
     findings = [
         _history(counts, settings.horizon_days),
@@ -195,51 +172,3 @@ def _headline(counts: LogCounts, failed: list[Finding]) -> str:
 def _line(finding: Finding) -> str:
     tail = f"   {finding.missing:,} missing" if finding.missing else ""
     return f"{finding.what:<24}{finding.number:>9} of {finding.needed:<4}{tail}".rstrip()
-
-
-def _bad_rows(read: Rows, config: Config) -> Finding:
-    """Judge quarantined rows; reasons that this kind of log is known for do not count."""
-    expected = config.source.reasons_that_are_not_bad
-    bad = {reason: number for reason, number in read.removed.items() if reason not in expected}
-    total = sum(bad.values())
-    share = total / read.rows_in if read.rows_in else 0.0
-    limit = config.source.max_bad_fraction
-    level: Level = "fail" if share > limit else "warn" if share > limit / 5 else "ok"
-    worst_reason = max(sorted(bad), key=lambda reason: bad[reason]) if bad else ""
-    return Finding(
-        level=level,
-        what="bad rows",
-        number=f"{share:.1%} ({total:,} of {read.rows_in:,})",
-        needed=f"at most {limit:.1%}",
-        advice="" if level == "ok" else f'most often "{worst_reason}"; quarantine.parquet of ingest lists each row',
-    )
-
-
-def _price_coverage(counts: LogCounts) -> Finding:
-    share = counts.priced_purchases / counts.purchases
-    fine = share >= LOW_PRICE_COVERAGE
-    return Finding(
-        level="ok" if fine else "warn",
-        what="purchases with an amount",
-        number=f"{share:.1%}",
-        needed=f"{LOW_PRICE_COVERAGE:.0%} to know what shoppers spend",
-        advice="" if fine else "spending is left out or patchy; add an amount, or price and quantity, to the log",
-    )
-
-
-def _drift(counts: LogCounts) -> Finding | None:
-    rates = {name: counts.splits[name].buyer_rate for name in SPLITS if name in counts.splits}
-    known = {name: rate for name, rate in rates.items() if rate is not None}
-    if len(known) < len(SPLITS):
-        return None
-    low, high = min(known.values()), max(known.values())
-    fine = high <= DRIFT_FACTOR * low
-    return Finding(
-        level="ok" if fine else "warn",
-        what="share of buyers",
-        number=", ".join(f"{name} {rate:.1%}" for name, rate in known.items()),
-        needed=f"within a factor of {DRIFT_FACTOR:g}",
-        advice=""
-        if fine
-        else "the splits differ (a season, a campaign, a change in logging?); read the verdict with care",
-    )

@@ -5,6 +5,7 @@ They are fitted on train alone; validation's labels choose their thresholds and 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,18 @@ MAX_ROUNDS = 400
 FALLBACK_ROUNDS = 60
 """Boosting rounds where train has too few shoppers of one kind to hold some out."""
 BOOSTING = {"learning_rate": 0.05, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainLabels:
+    """What train's examples ended in, shape (n,) each."""
+
+    labels: np.ndarray
+    """0 or 1."""
+    weights: np.ndarray
+    """How many examples each stands for."""
+    shoppers: np.ndarray
+    """Whose example it is."""
 
 
 def baselines_stage(job: Job) -> Output:
@@ -67,7 +80,7 @@ def baselines_stage(job: Job) -> Output:
 
 def read_examples(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     """Return all buckets' examples, in bucket order, with the named features."""
-    columns = ", ".join(["example", "shopper", "split", "label", *(f'"{name}"' for name in names)])
+    columns = ", ".join(["example", "shopper", "split", "label", "weight", *(f'"{name}"' for name in names)])
     connection = connect()
     tables = [
         connection.execute(f"SELECT {columns} FROM read_parquet({quote(file)})").df() for file in bucket_files(folder)
@@ -81,7 +94,7 @@ def predict_baselines(
     """Fit every baseline on the train examples and predict the others.
 
     Args:
-        examples: example, shopper, split, label and the features, in any number.
+        examples: example, shopper, split, label, weight and the features, in any number.
         names: feature columns; null or NaN means undefined.
         categorical: those of them that hold words.
         seed: chooses the shoppers held out to find the number of boosting rounds.
@@ -98,11 +111,14 @@ def predict_baselines(
     fitted, asked = table[in_train], table[~in_train]
     labels = examples["label"].to_numpy()[in_train]
     shoppers = examples["shopper"].to_numpy()[in_train]
+    weights = examples["weight"].to_numpy(dtype=np.float64)[in_train]
 
-    logistic = make_logistic(fitted, numeric, categorical).fit(fitted, labels)
-    boosting = fit_boosting(fitted, labels, shoppers, numeric, categorical, seed=seed)
+    logistic = make_logistic(fitted, numeric, categorical)
+    logistic.fit(fitted, labels, logisticregression__sample_weight=weights)
+    train = TrainLabels(labels=labels, weights=weights, shoppers=shoppers)
+    boosting = fit_boosting(fitted, train, numeric, categorical, seed=seed)
     answer = examples.loc[~in_train, ["example", "split"]].reset_index(drop=True)
-    answer["prior"] = float(labels.mean())
+    answer["prior"] = float(np.average(labels, weights=weights))
     answer["logistic"] = logistic.predict_proba(asked)[:, 1]
     answer["boosting"] = boosting.predict_proba(asked)[:, 1]
     return answer
@@ -139,8 +155,7 @@ def signed_log(values: np.ndarray) -> np.ndarray:
 
 def fit_boosting(
     fitted: pd.DataFrame,
-    labels: np.ndarray,
-    shoppers: np.ndarray,
+    train: TrainLabels,
     numeric: Sequence[str],
     categorical: Sequence[str],
     *,
@@ -162,16 +177,15 @@ def fit_boosting(
     columns = ColumnTransformer([("words", words, known_words), ("numbers", "passthrough", known_numbers)])
     values = np.asarray(columns.fit_transform(fitted), dtype=np.float64)
     is_word = np.arange(values.shape[1]) < len(known_words)
-    rounds = _count_rounds(values, labels, shoppers, is_word, seed=seed)
+    rounds = _count_rounds(values, train, is_word, seed=seed)
     model = HistGradientBoostingClassifier(
         max_iter=rounds, early_stopping=False, categorical_features=is_word, random_state=seed, **BOOSTING
-    ).fit(values, labels)
+    ).fit(values, train.labels, sample_weight=train.weights)
     return Pipeline([("columns", columns), ("model", model)])
 
 
-def _count_rounds(
-    values: np.ndarray, labels: np.ndarray, shoppers: np.ndarray, is_word: np.ndarray, *, seed: int
-) -> int:
+def _count_rounds(values: np.ndarray, train: TrainLabels, is_word: np.ndarray, *, seed: int) -> int:
+    labels, weights, shoppers = train.labels, train.weights, train.shoppers
     if len(np.unique(shoppers)) < 2:
         return FALLBACK_ROUNDS
     splitter = GroupShuffleSplit(n_splits=1, test_size=HELD_OUT, random_state=seed)
@@ -188,7 +202,14 @@ def _count_rounds(
         categorical_features=is_word,
         random_state=seed,
         **BOOSTING,
-    ).fit(values[kept], labels[kept], X_val=values[held], y_val=labels[held])
+    ).fit(
+        values[kept],
+        labels[kept],
+        sample_weight=weights[kept],
+        X_val=values[held],
+        y_val=labels[held],
+        sample_weight_val=weights[held],
+    )
     losses = model.validation_score_
     # The first entry is the score before any round.
     return max(1, int(np.argmax(losses)))

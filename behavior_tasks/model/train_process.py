@@ -103,6 +103,9 @@ class Trainer:
         self.accelerator = Accelerator(cpu=self.device.type == "cpu", mixed_precision="no")
         self.data = TokenSet.load(self.job.tokens)
         self.labels = self.data.index["label"].to_numpy(dtype=np.float32)
+        # Weights of mean one over train leave the size of a step as it is; a constant weight stays exactly one.
+        weights = self.data.index["weight"].to_numpy(dtype=np.float64)
+        self.weights = (weights / weights[self.data.rows("train")].mean()).astype(np.float32)
         self.lengths = lengths_of(self.data.offsets)
         self.train_rows = self.data.rows("train")
         self.validation_rows = self.data.rows("validation")
@@ -146,7 +149,8 @@ class Trainer:
                 dropout=settings.dropout,
             )
         # The first predictions are then the share of buyers, not one half, which saves the first steps.
-        buyers = float(np.clip(self.labels[self.train_rows].mean(), 1e-4, 1 - 1e-4))
+        share = np.average(self.labels[self.train_rows], weights=self.weights[self.train_rows])
+        buyers = float(np.clip(share, 1e-4, 1 - 1e-4))
         torch.nn.init.constant_(model.purchase.bias, math.log(buyers / (1 - buyers)))
         return model
 
@@ -180,8 +184,10 @@ class Trainer:
             group["lr"] = rate * group["rate_factor"]
         batch = make_batch(self.data.tokens, self.data.offsets, rows).to(self.device)
         labels_B = torch.from_numpy(self.labels[rows]).to(self.device)
+        weights_B = torch.from_numpy(self.weights[rows]).to(self.device)
         hidden_BTD, logits_B = self.model(batch.tokens_BT, batch.lengths_B)
-        purchase = binary_cross_entropy_with_logits(logits_B, labels_B)
+        # The mean over the batch of weighted losses estimates the loss over all negatives without bias.
+        purchase = binary_cross_entropy_with_logits(logits_B, labels_B, weight=weights_B)
         targets_N = _draw_targets(batch) if settings.next_token_weight else batch.lengths_B[:0]
         loss = purchase
         if len(targets_N):

@@ -48,7 +48,7 @@ def run_stage(name: str, run_uri: str, *inputs: str | None) -> str:
     run = open_run(run_uri)
     started = time.monotonic()
     try:
-        built = _build(name, run, [uri for uri in inputs if uri])
+        built = build_stage(name, run, [uri for uri in inputs if uri])
     except UserError as error:
         run.note("error", {"stage": name, "message": str(error)})
         raise
@@ -62,7 +62,14 @@ def run_stage(name: str, run_uri: str, *inputs: str | None) -> str:
     return built.artifact.uri
 
 
-def _build(name: str, run: Run, uris: list[str]) -> Built:
+def build_stage(name: str, run: Run, uris: list[str]) -> Built:
+    """Make the artifact of one stage, or find it, without keeping that in the run's folder.
+
+    Args:
+        name: a key of `STAGES`.
+        run: whose settings, log and store it is made with.
+        uris: finished inputs, whatever their order.
+    """
     stage = STAGES[name]
     inputs = {artifact.manifest.stage: artifact for artifact in map(run.store.open, uris)}
     needed = {i for i in stage.inputs if not i.endswith("?")}
@@ -73,7 +80,6 @@ def _build(name: str, run: Run, uris: list[str]) -> Built:
     settings = _slice(config, stage.sections)
     raw = run.record.input
     outside = _load(stage.outside)(raw, config, run.home) if stage.outside else {}
-    work = _load(stage.work)
 
     def do(out: Path, key: str) -> Output:
         job = Job(
@@ -85,8 +91,10 @@ def _build(name: str, run: Run, uris: list[str]) -> Built:
             today=run.record.day,
             raw=raw,
             outside=outside,
+            rejects=run.rejects,
         )
-        return work(job)
+        # Loaded only now: what is found finished costs no import of what would make it.
+        return _load(stage.work)(job)
 
     return run.store.build(
         stage=name,

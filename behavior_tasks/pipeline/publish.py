@@ -60,6 +60,7 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
         epochs=_epochs(trained),
         plots=sorted((evaluated.path / "plots").glob("*.png")),
         files=[gate.path / "verdict.json", evaluated.path / "metrics.json", *_reports(run)],
+        folders=_data_report(run),
         datasets=_dataset_hashes(run),
         tags=tags,
     )
@@ -142,11 +143,20 @@ def _epochs(trained: Artifact) -> list[dict[str, float]]:
 
 
 def _reports(run: Run) -> list[Path]:
-    clean = run.artifact("clean")
-    return [clean.path / "report.json"] if clean is not None else []
+    named = ((run.artifact(stage), file) for stage, file in (("clean", "report.json"), ("doctor", "doctor.json")))
+    return [artifact.path / file for artifact, file in named if artifact is not None]
+
+
+def _data_report(run: Run) -> dict[str, list[Path]]:
+    """Return the files of the data report, by the folder in MLflow below which they are kept."""
+    report = run.artifact("report")
+    if report is None:
+        return {}
+    pages = [report.path / name for name in ("report.html", "report.json")]
+    return {"data_report": pages, "data_report/plots": sorted((report.path / "plots").glob("*.png"))}
 
 
 def _dataset_hashes(run: Run) -> dict[str, str]:
     """Return the content hashes of the tables this run stands on."""
-    found = ((name, run.artifact(name)) for name in ("ingest", "identities", "features", "verbalize"))
+    found = ((name, run.artifact(name)) for name in ("clean", "features", "verbalize"))
     return {name: a.manifest.content_hash for name, a in found if a is not None and a.manifest.content_hash}

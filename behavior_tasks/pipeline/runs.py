@@ -74,6 +74,11 @@ class Run:
         """`run://<run id>`: what travels between tasks."""
         return RUN_SCHEME + self.record.run_id
 
+    @property
+    def rejects(self) -> Path:
+        """Where the quarantined rows of a log stand that this run refused; absent when it did not."""
+        return self.folder / "quarantine.parquet"
+
     def stages(self) -> list[StageRecord]:
         """The stages done so far, in the order of the table."""
         files = {file.stem: file for file in (self.folder / "stages").glob("*.json")}
@@ -126,10 +131,6 @@ def start_run(
     config = load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
     safe_id = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
     home = current_home()
-    folder = make_folder(home.runs / safe_id)
-    make_folder(folder / "stages")
-    for stale in ("error.json", "registered.json"):
-        (folder / stale).unlink(missing_ok=True)
     record = RunRecord(
         run_id=safe_id,
         name=f"{day.isoformat()} {trigger} · {model_label(config)}",
@@ -139,8 +140,17 @@ def start_run(
         preset=preset,
         config=config,
     )
+    return keep_run(home, record).uri
+
+
+def keep_run(home: Home, record: RunRecord) -> Run:
+    """Make the folder of a run below a state folder, or open it again with what is done in it."""
+    folder = make_folder(home.runs / record.run_id)
+    make_folder(folder / "stages")
+    for stale in ("error.json", "registered.json"):
+        (folder / stale).unlink(missing_ok=True)
     write_durably(folder / "run.json", record.model_dump_json(indent=2).encode())
-    return RUN_SCHEME + safe_id
+    return Run(home, record.run_id)
 
 
 def open_run(uri: str) -> Run:
@@ -148,11 +158,11 @@ def open_run(uri: str) -> Run:
     return Run(current_home(), uri.removeprefix(RUN_SCHEME))
 
 
-def last_runs(home: Home, *, most: int) -> list[Run]:
-    """Return the training runs started last, newest first; a look by `doctor` or `simulate` is none."""
+def last_runs(home: Home, *, most: int, inspections: bool = False) -> list[Run]:
+    """Return the training runs started last, newest first; a look by `doctor` or `simulate` only if asked for."""
     files = sorted(home.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    training = (run for run in (Run(home, file.parent.name) for file in files) if run.record.trigger != "inspection")
-    return list(islice(training, most))
+    runs = (Run(home, file.parent.name) for file in files)
+    return list(islice((run for run in runs if inspections or run.record.trigger != "inspection"), most))
 
 
 def model_label(config: Config) -> str:

@@ -20,6 +20,8 @@ class Stage(BaseModel):
     """What the work reads of the configuration: sections (`clean`) or single keys (`source.timezone`)."""
     inputs: tuple[str, ...] = ()
     """Stages whose artifacts it takes; a trailing `?` marks one that may be absent."""
+    after: tuple[str, ...] = ()
+    """Stages that must have said yes before, though nothing of theirs is read."""
     outside: str | None = None
     """`module:function` that names what the stage reads from outside the store, called with the raw log's path
     (or None), the configuration and the state folder; its answer, name → hash, is part of the key."""
@@ -41,27 +43,33 @@ STAGES: dict[str, Stage] = {
     ),
     "ingest": Stage(
         work="data.ingest:ingest_stage",
-        sections=("source", "engine.buckets"),
+        sections=("source",),
         inputs=("source", "simulate?"),
-    ),
-    "clean": Stage(work="data.clean:clean_stage", sections=("clean", *TIMELINE), inputs=("ingest",)),
-    "identities": Stage(
-        work="data.identities:identities_stage",
-        inputs=("clean",),
         outside="data.identities:key_fingerprint",
     ),
+    "clean": Stage(work="data.clean:clean_stage", sections=("clean", "engine.buckets", *TIMELINE), inputs=("ingest",)),
+    "report": Stage(
+        work="data.report:report_stage",
+        sections=("source.expected_reasons", *TIMELINE),
+        inputs=("ingest", "clean"),
+    ),
     "cutoffs": Stage(
-        work="examples.cutoffs:cutoffs_stage", sections=("examples", "source.timezone"), inputs=("identities",)
+        work="examples.cutoffs:cutoffs_stage", sections=("examples", "source.timezone"), inputs=("clean",)
+    ),
+    "doctor": Stage(
+        work="examples.diagnosis:doctor_stage",
+        sections=("examples", "source", "gate.margin", "gate.confidence"),
+        inputs=("cutoffs", "ingest", "clean"),
     ),
     "features": Stage(
         work="examples.features:features_stage",
-        sections=("examples.horizon_days", "examples.lookback_days", "source.timezone"),
-        inputs=("cutoffs", "identities"),
+        sections=("examples.unit", "examples.horizon_days", "examples.lookback_days", "source.timezone"),
+        inputs=("cutoffs", "clean"),
     ),
     "verbalize": Stage(
         work="text.verbalize:verbalize_stage",
         sections=("text", "examples.lookback_days"),
-        inputs=("features", "identities"),
+        inputs=("features", "clean"),
     ),
     "encode": Stage(
         work="text.encode:encode_stage",
@@ -74,8 +82,11 @@ STAGES: dict[str, Stage] = {
         also=("model.train_process",),
         sections=("model", "train"),
         inputs=("encode", "verbalize"),
+        after=("doctor",),
     ),
-    "baselines": Stage(work="model.baselines:baselines_stage", sections=("train.seed",), inputs=("features",)),
+    "baselines": Stage(
+        work="model.baselines:baselines_stage", sections=("train.seed",), inputs=("features",), after=("doctor",)
+    ),
     "champion": Stage(
         work="registry.versions:champion_stage",
         sections=("registry",),
@@ -84,7 +95,7 @@ STAGES: dict[str, Stage] = {
     "evaluate": Stage(
         work="verdict.evaluate:evaluate_stage",
         sections=("train.device", "train.threads"),
-        inputs=("train", "encode", "baselines", "features", "identities", "champion", "simulate?"),
+        inputs=("train", "encode", "baselines", "features", "clean", "champion", "simulate?"),
     ),
     "gate": Stage(work="verdict.gate:gate_stage", sections=("gate",), inputs=("evaluate",)),
 }

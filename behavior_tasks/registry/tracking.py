@@ -66,6 +66,7 @@ def log_results(
     files: Sequence[Path],
     datasets: Mapping[str, str],
     tags: Mapping[str, str],
+    folders: Mapping[str, Sequence[Path]] | None = None,
 ) -> None:
     """Keep what a run gave in its MLflow run. Calling it again with the same results changes nothing.
 
@@ -80,6 +81,7 @@ def log_results(
         files: small files such as `verdict.json`.
         datasets: name of a table → hash of its rows.
         tags: small facts, e.g. the verdict.
+        folders: name of a folder → files kept below it.
     """
     with store.connect(home) as client:
         run = store.need_run(client, home, config, run_id)
@@ -90,7 +92,7 @@ def log_results(
         for epoch in epochs:
             points += [(k, v, int(epoch["epoch"])) for k, v in epoch.items() if k not in {"epoch", "step"}]
         _log_points(client, run, points)
-        for folder, paths in (("plots", plots), (None, files)):
+        for folder, paths in (("plots", plots), (None, files), *(folders or {}).items()):
             for path in paths:
                 client.log_artifact(run.info.run_id, str(path), artifact_path=folder)
         _log_datasets(client, run, datasets)

@@ -51,7 +51,7 @@ class TokenSet:
     offsets: np.ndarray
     """Shape (examples + 1,), int64."""
     index: pd.DataFrame
-    """example, shopper, split, cutoff, label; one row a text, in the order of the offsets."""
+    """example, shopper, split, cutoff, label, weight; one row a text, in the order of the offsets."""
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -83,7 +83,9 @@ def encode_stage(job: Job) -> Output:
     connection = connect(memory_mb=job.config.engine.memory_mb)
     index = job.out / "index.parquet"
     listed = "[" + ", ".join(quote(file) for file in files) + "]"
-    write_parquet(connection, f"SELECT example, shopper, split, cutoff, label FROM read_parquet({listed})", index)
+    write_parquet(
+        connection, f"SELECT example, shopper, split, cutoff, label, weight FROM read_parquet({listed})", index
+    )
     np.save(job.out / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
     cut = float(np.mean(lengths == model.max_tokens)) if len(lengths) else 0.0
     if cut > MANY_CUT:

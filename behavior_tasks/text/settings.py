@@ -17,7 +17,8 @@ from behavior_tasks.base.config import TextConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.tables import bucket_files, connect, quote
 from behavior_tasks.data.events import BucketEvents
-from behavior_tasks.examples.features import FEATURES, UNKNOWN
+from behavior_tasks.examples.feature_sql import UNKNOWN
+from behavior_tasks.examples.feature_table import FEATURES, Unit
 from behavior_tasks.text.words import Templates, load_templates
 
 POPULAR_CATEGORIES = 40
@@ -36,6 +37,8 @@ class TextSettings(BaseModel):
     """Feature → rising inner edges of its quantile words; empty when features are not written."""
     categories: list[str]
     templates: Templates
+    unit: Unit = "shopper"
+    """What a text asks about; shopper asks nothing."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -61,13 +64,21 @@ class TextSettings(BaseModel):
 
 
 def fit_settings(
-    examples: Path, events: Sequence[BucketEvents], config: TextConfig, *, lookback_days: int, memory_mb: int = 2048
+    examples: Path,
+    events: Sequence[BucketEvents],
+    config: TextConfig,
+    *,
+    lookback_days: int,
+    unit: Unit = "shopper",
+    memory_mb: int = 2048,
 ) -> TextSettings:
     """Fit bins and categories on the train split.
 
     Args:
         examples: folder of the buckets of `features`.
         events: what `open_events` gives for the clean events.
+        lookback_days: as for the features.
+        unit: what an example is.
     """
     files = bucket_files(examples)
     return TextSettings(
@@ -77,6 +88,7 @@ def fit_settings(
         bins=_fit_bins(files, config.quantiles, memory_mb) if config.feature_words else {},
         categories=_fit_categories(files, events, memory_mb),
         templates=load_templates(config.language),
+        unit=unit,
     )
 
 

@@ -2,7 +2,8 @@
 
 In come examples with their features and the events by bucket; out comes one text an example: the most recent
 phrases of its history ("User A browsed product B, clicked product C, 2 days later purchased product C for 12"),
-then profile words, then features as quantile words. Products are letters, in the order in which the text first
+then profile words, then features as quantile words; of the unit shopper_product last which product is asked about.
+Products are letters, in the order in which the text first
 names them, so no shopper and no product can be recognised, and a text depends on nothing at or after its cutoff.
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.engine import run_buckets
-from behavior_tasks.base.schema import SHOPPER_COLUMNS, order_sql
+from behavior_tasks.base.schema import ACTION_RANK_SQL, ACTIONS
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import (
     bucket_file,
@@ -23,13 +24,13 @@ from behavior_tasks.base.tables import (
     write_parquet,
 )
 from behavior_tasks.data.events import BucketEvents, open_events
-from behavior_tasks.examples.features import SESSION_GAP, UNITS, UNKNOWN
+from behavior_tasks.examples.feature_sql import SESSION_GAP, UNITS, UNKNOWN
 from behavior_tasks.text.settings import TextSettings, fit_settings
 from behavior_tasks.text.words import Templates, fill, in_band, literal
 
 __all__ = ["LISTED_PRODUCTS", "TextSettings", "verbalize_stage", "write_texts"]
 
-TEXT_COLUMNS = ("example", "shopper", "split", "cutoff", "label")
+TEXT_COLUMNS = ("example", "shopper", "split", "cutoff", "label", "weight")
 SETTINGS_FILE = "text.json"
 LISTED_PRODUCTS = 3
 """A phrase names up to this many products; of more it says how many."""
@@ -48,13 +49,14 @@ class _Bucket:
 
 def verbalize_stage(job: Job) -> Output:
     """Fit the text settings on train, save them, and write the texts of every bucket."""
-    examples, events = job.inputs["features"].path / "examples", open_events(job.inputs["identities"])
+    examples, events = job.inputs["features"].path / "examples", open_events(job.inputs["clean"])
     memory_mb = job.config.engine.memory_mb
     settings = fit_settings(
         examples,
         events,
         job.config.text,
         lookback_days=job.config.examples.lookback_days,
+        unit=job.inputs["features"].facts["unit"],
         memory_mb=memory_mb,
     )
     settings.save(job.out / SETTINGS_FILE)
@@ -70,7 +72,7 @@ def verbalize_stage(job: Job) -> Output:
         )
         for number, (file, bucket) in enumerate(zip(bucket_files(examples), events, strict=True))
     ]
-    done = run_buckets(_work_bucket, jobs, workers=job.config.engine.workers, what="texts")
+    done = run_buckets(_work_bucket, jobs, engine=job.config.engine, what="texts")
     total = sum(rows for rows, _ in done)
     return Output(
         rows=Rows(unit_in="examples", unit_out="examples", rows_in=total, rows_out=total),
@@ -82,12 +84,12 @@ def verbalize_stage(job: Job) -> Output:
 def write_texts(
     examples: Path, events: BucketEvents, out: Path, settings: TextSettings, *, memory_mb: int = 2048
 ) -> tuple[int, str]:
-    """Write the texts of one bucket's examples, in their order of (cutoff, shopper).
+    """Write the texts of one bucket's examples, in their order of (cutoff, shopper, product).
 
     Args:
         examples: Parquet file of `features`.
         events: clean events of at least the same shoppers.
-        out: Parquet file to write: example, shopper, split, cutoff, label, text.
+        out: Parquet file to write: TEXT_COLUMNS and text.
 
     Returns:
         The number of rows and the hash of the rows.
@@ -95,14 +97,21 @@ def write_texts(
     connection = connect(memory_mb=memory_mb)
     connection.execute(f"CREATE VIEW examples AS SELECT * FROM read_parquet({quote(examples)})")
     events.create_view(connection)
-    connection.execute("CREATE TABLE popular (category VARCHAR)")
-    if settings.categories:
-        connection.executemany("INSERT INTO popular VALUES (?)", [[name] for name in settings.categories])
+    connection.execute("CREATE TABLE popular (category VARCHAR, word VARCHAR)")
+    connection.execute(
+        f"INSERT INTO popular SELECT c, {_slug('c')} FROM unnest(CAST(? AS VARCHAR[])) AS t(c)", [settings.categories]
+    )
     # Each step is a table: the next ones read it more than once.
     for name, query in (
-        ("shown", _shown_sql(settings)),
-        ("phrases", _phrases_sql()),
+        ("moments", _moments_sql(settings)),
+        ("categories", _categories_sql(settings.templates)),
+        ("numbered", _NUMBERED),
+        ("touched", _touched_sql(settings)),
+        ("phrases", _PHRASES),
+        ("mentions", _MENTIONS),
+        ("letters", _LETTERS),
         ("named", _named_sql(settings.templates)),
+        ("asked", _asked_sql(settings)),
     ):
         connection.execute(f"CREATE TABLE {name} AS {query}")
     write_parquet(connection, _texts_sql(settings), out)
@@ -114,86 +123,155 @@ def _work_bucket(bucket: _Bucket) -> tuple[int, str]:
     return write_texts(bucket.examples, bucket.events, bucket.out, bucket.settings, memory_mb=bucket.memory_mb)
 
 
-def _shown_sql(settings: TextSettings) -> str:
-    """SQL of the events that an example's text tells of, each with the number of its phrase.
-
-    A phrase is a run of events of one action with no silence longer than a session allows. Its number counts
-    the shopper's phrases up to the event, which depends on nothing later; a cutoff within a phrase cuts it.
-    """
+def _moments_sql(settings: TextSettings) -> str:
+    """SQL of the cutoffs of each shopper, numbered: a shopper's examples at one cutoff share a history, told once."""
     return f"""
-        WITH ordered AS (
-            SELECT *, row_number() OVER (ORDER BY {order_sql(SHOPPER_COLUMNS)}) AS place, epoch_us(timestamp) AS us
-            FROM events
-        ),
-        marked AS (
-            SELECT *, lag(action) OVER w IS DISTINCT FROM action OR us - lag(us) OVER w > {SESSION_GAP} AS begins
-            FROM ordered WINDOW w AS (PARTITION BY shopper ORDER BY place)
-        ),
-        numbered AS (
-            SELECT *, sum(CAST(begins AS BIGINT)) OVER (PARTITION BY shopper ORDER BY place
-                      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS phrase
-            FROM marked
-        ),
-        windows AS (
-            SELECT example, shopper, cutoff, cutoff - INTERVAL {settings.lookback_days} DAY AS start FROM examples
-        ),
-        latest AS (
-            SELECT x.*, max(n.phrase) AS last_phrase
-            FROM windows AS x JOIN numbered AS n
-                ON n.shopper = x.shopper AND n.timestamp < x.cutoff AND n.timestamp >= x.start
-            GROUP BY ALL
+        SELECT row_number() OVER (ORDER BY shopper, cutoff) AS moment, dense_rank() OVER (ORDER BY shopper) AS who,
+               shopper, cutoff, epoch_us(cutoff) AS until,
+               epoch_us(cutoff - INTERVAL {settings.lookback_days} DAY) AS since
+        FROM (SELECT DISTINCT shopper, cutoff FROM examples)
+    """
+
+
+def _categories_sql(templates: Templates) -> str:
+    """SQL of the categories, numbered in their order, each with what a text tells of it."""
+    return f"""
+        SELECT k.category, CAST(row_number() OVER (ORDER BY k.category) AS INTEGER) AS number,
+               {_category(templates, "k.category")} AS told
+        FROM (SELECT DISTINCT category FROM events WHERE category IS NOT NULL) AS k
+        LEFT JOIN popular AS p ON p.category = k.category
+    """
+
+
+_ORDERED = f"""
+    SELECT s.who, epoch_us(e.timestamp) AS us, CAST({ACTION_RANK_SQL} AS UTINYINT) AS rank,
+           nullif(e.product_id, '') AS product_id, c.number AS category,
+           CAST(round(e.amount * {UNITS}) AS BIGINT) AS amount_units
+    FROM events AS e JOIN (SELECT DISTINCT shopper, who FROM moments) AS s ON s.shopper = e.shopper
+    LEFT JOIN categories AS c ON c.category = e.category
+    ORDER BY s.who, us, rank, e.product_id NULLS FIRST, e.quantity NULLS FIRST, e.price NULLS FIRST,
+             e.amount NULLS FIRST, c.number NULLS FIRST
+"""
+"""SQL of the events of the examples' shoppers in their total order, as far as it can change a text.
+
+What comes after the category in the order of events is in no text, so events that differ only in that may change
+places. Words take long to sort by and to copy, so shoppers, actions and categories go by number.
+"""
+
+_NUMBERED = f"""
+    SELECT *, sum(CAST(begins AS BIGINT)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS phrase
+    FROM (
+        SELECT *, before IS NULL OR rank <> rank_before OR us - before > {SESSION_GAP} AS begins
+        FROM (
+            -- Windows without an order go by the order of the rows, which a connection of one thread keeps.
+            SELECT *, row_number() OVER () AS place, lag(rank) OVER () AS rank_before,
+                   CASE WHEN lag(who) OVER () = who THEN lag(us) OVER () END AS before
+            FROM ({_ORDERED})
         )
-        SELECT x.example, n.phrase, n.place, n.us, epoch_us(x.cutoff) - n.us AS ago, n.action,
-               nullif(n.product_id, '') AS product_id, n.category,
-               CAST(round(n.amount * {UNITS}) AS BIGINT) AS amount_units
-        FROM latest AS x JOIN numbered AS n
-            ON n.shopper = x.shopper AND n.timestamp < x.cutoff AND n.timestamp >= x.start
-            AND n.phrase > x.last_phrase - {settings.last_events}
+    )
+"""
+"""SQL of the events, each with its place, the instant of the event before it, and the number of its phrase.
+
+A phrase is a run of events of one action with no silence longer than a session allows. Its number counts the phrases
+up to the event, which depends on nothing later; a cutoff within a phrase cuts it.
+"""
+
+
+def _touched_sql(settings: TextSettings) -> str:
+    """SQL of what each phrase of each text touches: one row per moment, phrase and product (or none)."""
+    within = "n.who = x.who AND n.us < x.until AND n.us >= x.since"
+    return f"""
+        WITH latest AS (
+            SELECT x.moment, any_value(x.who) AS who, any_value(x.until) AS until, any_value(x.since) AS since,
+                   greatest(min(n.phrase), max(n.phrase) - {settings.last_events - 1}) AS first_phrase
+            FROM moments AS x JOIN numbered AS n ON {within} GROUP BY x.moment
+        )
+        SELECT x.moment, n.phrase, n.product_id, any_value(n.rank) AS rank, count(*) AS events,
+               min(n.place) AS place, arg_min(n.category, n.place) AS category, sum(n.amount_units) AS amount_units,
+               min(x.until - n.us) AS ago,
+               min(n.us - n.before) FILTER (n.begins AND n.phrase > x.first_phrase) AS silence
+        FROM latest AS x JOIN numbered AS n ON {within} AND n.phrase >= x.first_phrase
+        GROUP BY x.moment, n.phrase, n.product_id
     """
 
 
-def _phrases_sql() -> str:
-    """SQL of one row per example and phrase: its action, size, amount and the silence before it."""
-    return """
-        SELECT example, phrase, any_value(action) AS action, count(*) AS events,
-               count(DISTINCT product_id) AS products, sum(amount_units) AS amount_units, min(ago) AS ago,
-               min(us) - lag(max(us)) OVER (PARTITION BY example ORDER BY phrase) AS silence
-        FROM shown GROUP BY example, phrase
-    """
+_PHRASES = """
+    SELECT moment, phrase, any_value(rank) AS rank, sum(events) AS events, count(product_id) AS products,
+           sum(amount_units) AS amount_units, min(ago) AS ago, any_value(silence) AS silence
+    FROM touched GROUP BY moment, phrase
+"""
+"""SQL of one row per moment and phrase: its action, size, amount and the silence before it, in microseconds."""
+
+_MENTIONS = f"""
+    SELECT t.moment, t.phrase, t.product_id, t.place, t.category
+    FROM touched AS t JOIN phrases AS p ON p.moment = t.moment AND p.phrase = t.phrase
+    WHERE p.products <= {LISTED_PRODUCTS} AND t.product_id IS NOT NULL
+"""
+"""SQL of the products that each phrase names."""
+
+_LETTERS = """
+    SELECT moment, product_id, min(place) AS place, arg_min(category, place) AS category,
+           row_number() OVER (PARTITION BY moment ORDER BY min(place)) AS number
+    FROM mentions GROUP BY moment, product_id
+"""
+"""SQL of the products that a text names, numbered in the order in which it first does."""
 
 
 def _named_sql(templates: Templates) -> str:
-    """SQL of one row per example and phrase that names its products: their letters, in order of appearance.
+    """SQL of one row per moment and phrase that names its products: their letters, in order of appearance.
 
     A product's category is told where the text first names the product.
     """
-    category = f"CASE WHEN p.category IS NULL THEN {literal(templates.other_category)} ELSE {_slug('f.category')} END"
-    named = f"coalesce({fill(templates.category, {'category': category})}, '')"
-    told = f"CASE WHEN f.category <> '{UNKNOWN}' THEN {named} ELSE '' END"
     return f"""
-        WITH mentions AS (
-            SELECT s.example, s.phrase, s.product_id, min(s.place) AS place, arg_min(s.category, s.place) AS category
-            FROM shown AS s JOIN phrases AS p ON p.example = s.example AND p.phrase = s.phrase
-            WHERE p.products <= {LISTED_PRODUCTS} AND s.product_id IS NOT NULL
-            GROUP BY s.example, s.phrase, s.product_id
-        ),
-        first AS (
-            SELECT example, product_id, min(place) AS place, arg_min(category, place) AS category,
-                   row_number() OVER (PARTITION BY example ORDER BY min(place)) AS number
-            FROM mentions GROUP BY example, product_id
-        )
-        SELECT m.example, m.phrase,
-               string_agg({_letter("f.number")} || CASE WHEN m.place = f.place THEN {told} ELSE '' END,
-                          {literal(templates.joint)} ORDER BY m.place) AS letters
+        SELECT m.moment, m.phrase,
+               -- Much faster than a string_agg with an order; there are no more than so many.
+               array_to_string(
+                   arg_min({_letter("f.number")} || CASE WHEN m.place = f.place THEN coalesce(k.told, '') ELSE '' END,
+                           m.place, {LISTED_PRODUCTS}),
+                   {literal(templates.joint)}
+               ) AS letters
         FROM mentions AS m
-        JOIN first AS f ON f.example = m.example AND f.product_id = m.product_id
-        LEFT JOIN popular AS p ON p.category = f.category
-        GROUP BY m.example, m.phrase
+        JOIN letters AS f ON f.moment = m.moment AND f.product_id = m.product_id
+        LEFT JOIN categories AS k ON k.number = f.category
+        GROUP BY m.moment, m.phrase
     """
 
 
+def _asked_sql(settings: TextSettings) -> str:
+    """SQL of the question of each example about a product: its letter when the text names it, and its category."""
+    t = settings.templates
+    if settings.unit == "shopper":
+        return "SELECT example, '' AS question FROM examples LIMIT 0"
+    what = f"""
+        CASE WHEN l.number IS NULL THEN {literal(t.unnamed_product)}
+             ELSE {fill(t.product, {"letter": _letter("l.number")})} END || {_category(t, "k.category")}
+    """
+    return f"""
+        WITH known AS (
+            -- Of one instant's categories the last by name, so that no order of rows plays a part.
+            SELECT x.example, arg_max(e.category, (e.timestamp, e.category)) AS category
+            FROM examples AS x JOIN events AS e
+                ON e.shopper = x.shopper AND e.product_id = x.product_id AND e.timestamp < x.cutoff
+                AND e.timestamp >= x.cutoff - INTERVAL {settings.lookback_days} DAY
+            WHERE e.category <> '{UNKNOWN}' GROUP BY x.example
+        )
+        SELECT x.example, {fill(t.question, {"what": what})} AS question
+        FROM examples AS x JOIN moments AS w USING (shopper, cutoff)
+        LEFT JOIN letters AS l ON l.moment = w.moment AND l.product_id = x.product_id
+        LEFT JOIN known AS k ON k.example = x.example
+        LEFT JOIN popular AS p ON p.category = k.category
+    """
+
+
+def _category(templates: Templates, category: str) -> str:
+    """SQL of a category in brackets, empty when it is not known; `p` is its row of `popular`."""
+    name = f"CASE WHEN p.category IS NULL THEN {literal(templates.other_category)} ELSE p.word END"
+    named = f"coalesce({fill(templates.category, {'category': name})}, '')"
+    return f"CASE WHEN {category} <> '{UNKNOWN}' THEN {named} ELSE '' END"
+
+
 def _texts_sql(settings: TextSettings) -> str:
-    """SQL of the texts: phrases, then profile, then features."""
+    """SQL of the texts: phrases, then profile, then features, then the question."""
     t = settings.templates
     gap = in_band(t.gaps, f"(CAST(p.silence AS DOUBLE) / {HOUR})")
     now = in_band(t.gaps, f"(CAST(h.ago AS DOUBLE) / {HOUR})")
@@ -207,16 +285,17 @@ def _texts_sql(settings: TextSettings) -> str:
     features = f"|| {fill(t.features, {'words': _feature_words(settings)})}" if settings.bins else ""
     return f"""
         WITH histories AS (
-            SELECT p.example, string_agg({before} || {_phrase(t)}, '' ORDER BY p.phrase) AS words, min(p.ago) AS ago
-            FROM phrases AS p LEFT JOIN named AS n ON n.example = p.example AND n.phrase = p.phrase
-            GROUP BY p.example
+            SELECT p.moment, string_agg({before} || {_phrase(t)}, '' ORDER BY p.phrase) AS words, min(p.ago) AS ago
+            FROM phrases AS p LEFT JOIN named AS n ON n.moment = p.moment AND n.phrase = p.phrase
+            GROUP BY p.moment
         )
         SELECT {", ".join(f"x.{name}" for name in TEXT_COLUMNS)},
                {literal(t.start)} || coalesce(h.words || {fill(t.ago, {"joint": literal(t.joint), "gap": now})},
                                               {literal(t.nothing + ".")})
-               || {fill(t.profile, {"facts": facts})} {features} AS text
-        FROM examples AS x LEFT JOIN histories AS h ON h.example = x.example
-        ORDER BY x.cutoff, x.shopper
+               || {fill(t.profile, {"facts": facts})} {features} || coalesce(a.question, '') AS text
+        FROM examples AS x JOIN moments AS w USING (shopper, cutoff)
+        LEFT JOIN histories AS h ON h.moment = w.moment LEFT JOIN asked AS a ON a.example = x.example
+        ORDER BY x.cutoff, x.shopper, x.product_id
     """
 
 
@@ -229,11 +308,14 @@ def _phrase(t: Templates) -> str:
              WHEN p.products <= {LISTED_PRODUCTS} THEN {fill(t.products, {"letters": "n.letters"})}
              ELSE {fill(t.many, {"count": "p.products"})} END
     """
-    action = " ".join(f"WHEN {literal(name)} THEN {fill(words, {'what': what})}" for name, words in t.actions.items())
+    action = " ".join(
+        f"WHEN {ACTIONS.index(name)} THEN {fill(words, {'what': what})}" for name, words in t.actions.items()
+    )
+    paid = ", ".join(str(ACTIONS.index(name)) for name in ("purchase", "return"))
     amount = fill(t.amount, {"amount": _rounded(f"(CAST(p.amount_units AS DOUBLE) / {UNITS})")})
     return f"""
-        CASE p.action {action} END
-        || CASE WHEN p.action IN ('purchase', 'return') AND p.amount_units IS NOT NULL THEN {amount} ELSE '' END
+        CASE p.rank {action} END
+        || CASE WHEN p.rank IN ({paid}) AND p.amount_units IS NOT NULL THEN {amount} ELSE '' END
     """
 
 

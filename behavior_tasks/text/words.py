@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.schema import ACTIONS
-from behavior_tasks.examples.features import FEATURES
+from behavior_tasks.examples.feature_table import FEATURES
 
 TEMPLATES_FOLDER = Path(__file__).parent / "templates"
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -78,6 +78,9 @@ class Templates(BaseModel):
     many: Annotated[str, _holding("count")]
     once: Annotated[str, _holding()]
     times: Annotated[str, _holding("count")]
+    unnamed_product: Annotated[str, _holding()]
+    """A product that is asked about and that the text does not name."""
+    question: Annotated[str, _holding("what")]
     category: Annotated[str, _holding("category")]
     other_category: Annotated[str, _holding()]
     gaps: Bands

@@ -43,8 +43,15 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
         UserError: when the settings can't be read or name features that today's table lacks.
     """
     settings = TextSettings.load(model / "text.json")
-    features, identities = job.inputs["features"], job.inputs["identities"]
+    features, events = job.inputs["features"], open_events(job.inputs["clean"])
     lacking = sorted(set(settings.bins) - set(features.facts["features"]))
+    if settings.unit != features.facts["unit"]:
+        raise UserError(
+            "The champion answers another question (examples.unit).",
+            found=settings.unit,
+            expected=str(features.facts["unit"]),
+            next_step="give each unit a title of its own with registry.model_name",
+        )
     if lacking:
         raise UserError(
             "The champion reads features that this run does not have.",
@@ -55,22 +62,22 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
         buckets = [
             _Bucket(
                 features=file,
-                events=events,
+                events=bucket,
                 examples=Path(folder) / f"examples-{file.name}",
                 texts=Path(folder) / f"texts-{file.name}",
                 settings=settings,
                 memory_mb=job.config.engine.memory_mb,
             )
-            for file, events in zip(bucket_files(features.path / "examples"), open_events(identities), strict=True)
+            for file, bucket in zip(bucket_files(features.path / "examples"), events, strict=True)
         ]
-        parts = run_buckets(_write_bucket, buckets, workers=job.config.engine.workers, what="the champion's texts")
+        parts = run_buckets(_write_bucket, buckets, engine=job.config.engine, what="the champion's texts")
     return pd.concat(parts).set_index("example")["text"]
 
 
 def _write_bucket(bucket: _Bucket) -> pd.DataFrame:
     with connect(memory_mb=bucket.memory_mb) as connection:
         source = f"read_parquet({quote(bucket.features)})"
-        query = f"SELECT * FROM {source} WHERE split = 'test' ORDER BY cutoff, shopper"
+        query = f"SELECT * FROM {source} WHERE split = 'test' ORDER BY cutoff, shopper, product_id"
         write_parquet(connection, query, bucket.examples)
     write_texts(bucket.examples, bucket.events, bucket.texts, bucket.settings, memory_mb=bucket.memory_mb)
     return pd.read_parquet(bucket.texts, columns=["example", "text"])

@@ -59,6 +59,7 @@ def evaluate_stage(job: Job) -> Output:
     on_validation = Scored(probabilities=validation["candidate"].to_numpy(), threshold=candidate.threshold)
     measured = {
         "test_hash": hash_examples(test["example"], labels),
+        "unit": job.inputs["features"].facts["unit"],
         "examples": len(test),
         "buyers": int(labels.sum()),
         "candidate": job.inputs["train"].uri,
@@ -156,9 +157,12 @@ def _write_predictions(path: Path, test: pd.DataFrame, scored: Mapping[str, Scor
 
 
 def _best_possible(job: Job) -> dict[str, Any] | None:
-    """Return what a perfect reader of a simulated log reaches on test; None for a real log."""
+    """Return what a perfect reader of a simulated log reaches on test; None for a real log.
+
+    The simulator knows its shoppers' probabilities of buying anything, not of buying one product.
+    """
     simulated = job.inputs.get("simulate")
-    if simulated is None:
+    if simulated is None or job.inputs["features"].facts["unit"] != "shopper":
         return None
     best: dict[str, Any] = json.loads((simulated.path / "oracle.json").read_bytes())["test"]
     return best

@@ -40,7 +40,8 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     assert len(models) == 1
     assert {path.name for path in (models[0] / "model").iterdir()} == MODEL_FILES
     assert {path.name for path in (home / "artifacts").iterdir()} == {
-        *("simulate", "source", "ingest", "clean", "identities", "cutoffs", "features", "verbalize", "encode"),
+        *("simulate", "source", "ingest", "clean", "report", "cutoffs", "doctor"),
+        *("features", "verbalize", "encode"),
         *("train", "baselines", "champion", "evaluate", "gate"),
     }
 
@@ -50,6 +51,10 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     assert list((home / "artifacts" / "train").iterdir()) == models
     if "Verdict: promote" in first:
         assert len((home / "registry" / "ledger.jsonl").read_text(encoding="utf-8").splitlines()) == 1
+
+    page = said(capsys, "report").strip()
+    assert f"data report: {page}" in again.replace("\n", "")
+    assert Path(page).is_file()
 
     listed = said(capsys, "status")
     assert listed.count("command line") >= 2
@@ -81,6 +86,8 @@ def test_the_doctor_says_how_many_shoppers_and_purchases_are_missing(
     found = json.loads(said(capsys, "doctor", "--input", str(log), "--json", code=2))
     missing = {finding["what"]: finding["missing"] for finding in found if finding["level"] == "fail"}
     assert missing == {"days of history": 22, "shoppers in the log": 48, "purchases in the log": 29}
+    assert all(finding["number"] and finding["needed"] for finding in found)
+    assert all(finding["advice"] for finding in found if finding["level"] != "ok")
     said(capsys, "run", "--input", str(log), code=2)
 
 

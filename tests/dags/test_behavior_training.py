@@ -16,8 +16,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ["accelerate", "duckdb", "matplotlib", "mlflow", "numpy", "pandas", "pyarrow", "pyspark", "sklearn", "torch"]
 HEAVY += ["transformers"]
 GROUPS = {
-    "data": ["simulate", "source", "ingest", "clean", "identities"],
-    "examples": ["cutoffs", "features"],
+    "data": ["simulate", "source", "ingest", "clean", "report"],
+    "examples": ["cutoffs", "doctor", "features"],
     "text": ["verbalize", "encode"],
     "model": ["train", "baselines"],
     "verdict": ["champion", "evaluate", "gate"],
@@ -109,9 +109,13 @@ def test_every_stage_has_its_task_in_its_group(dag: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("stage", [name for name, row in STAGES.items() if row.inputs])
-def test_a_stage_stands_below_exactly_the_stages_whose_results_it_reads(dag: dict[str, Any], stage: str) -> None:
-    inputs = {TASK[name.removesuffix("?")] for name in STAGES[stage].inputs}
-    assert set(dag["tasks"][TASK[stage]]["upstream"]) == inputs
+def test_a_stage_stands_below_exactly_the_stages_it_waits_for(dag: dict[str, Any], stage: str) -> None:
+    before = {TASK[name.removesuffix("?")] for name in (*STAGES[stage].inputs, *STAGES[stage].after)}
+    assert set(dag["tasks"][TASK[stage]]["upstream"]) == before
+
+
+def test_nothing_is_trained_before_the_doctor_has_looked(dag: dict[str, Any]) -> None:
+    assert {name for name, row in STAGES.items() if "doctor" in row.after} == {"train", "baselines"}
 
 
 def test_the_ends_of_the_graph(dag: dict[str, Any]) -> None:
@@ -119,7 +123,9 @@ def test_the_ends_of_the_graph(dag: dict[str, Any]) -> None:
     assert upstream["start"] == []
     assert upstream["open_tracking"] == ["start"]
     assert upstream["data.simulate"] == upstream["verdict.champion"] == ["open_tracking"]
-    assert upstream["registry.register"] == ["model.train", "verdict.evaluate", "verdict.gate"]
+    assert upstream["registry.register"] == [
+        *("data.report", "model.train", "verdict.evaluate", "verdict.gate"),
+    ]
     assert upstream["registry.promote"] == ["registry.register", "verdict.gate"]
     assert set(upstream["close_tracking"]) == {"open_tracking", "registry.promote"}
 

@@ -1,6 +1,7 @@
 """The data stages without the pipeline: each built into a store below a test's own folder."""
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,8 +14,11 @@ from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.data.clean import clean_stage
-from behavior_tasks.data.identities import identities_stage
+from behavior_tasks.data.events import open_events
+from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.ingest import ingest_stage
+from behavior_tasks.data.keys import identity_key
+from behavior_tasks.data.parts import read_parts
 from behavior_tasks.data.sources import hash_raw_files, source_stage
 
 TODAY = date(2026, 11, 23)
@@ -22,9 +26,10 @@ WORK: dict[str, Callable[[Job], Output]] = {
     "source": source_stage,
     "ingest": ingest_stage,
     "clean": clean_stage,
-    "identities": identities_stage,
 }
 HEADER = "user_id,action,product_id,timestamp"
+READ: dict[str, set[str]] = {}
+"""State folder → texts of the logs that were read into it."""
 SMALL = {"engine.buckets": 2, "engine.workers": 1}
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -48,7 +53,7 @@ def write_log(path: Path, rows: Iterable[object], header: str = HEADER) -> Path:
 
 def run_to(
     last: str,
-    raw: Path,
+    raw: Path | str,
     home: Path,
     *,
     preset: str = "canonical",
@@ -57,13 +62,16 @@ def run_to(
     min_free_disk_mb: int = 0,
 ) -> Artifact:
     """Run the stages up to and including one; `work` may stand in for that one's function."""
-    config = load_config(preset, overrides={**SMALL, **(overrides or {})})
+    settings = {**SMALL, "engine.min_free_disk_mb": min_free_disk_mb, **(overrides or {})}
+    config = load_config(preset, overrides=settings)
     store = ArtifactStore(home / "artifacts", min_free_disk_mb=min_free_disk_mb)
-    hashes = hash_raw_files(raw, config, Home(home))
+    if Path(raw).is_file():
+        READ.setdefault(str(home), set()).add(Path(raw).read_text(encoding="utf-8", errors="replace"))
+    hashes = hash_raw_files(str(raw), config, Home(home))
     inputs: dict[str, Artifact] = {}
     for name, function in WORK.items():
         chosen = work if work and name == last else function
-        inputs[name] = _build(store, name, chosen, config, inputs, raw, Home(home), hashes)
+        inputs[name] = _build(store, name, chosen, config, inputs, str(raw), Home(home), hashes)
         if name == last:
             break
     return inputs[last]
@@ -75,7 +83,7 @@ def _build(
     function: Callable[[Job], Output],
     config: Config,
     inputs: dict[str, Artifact],
-    raw: Path,
+    raw: str,
     home: Home,
     hashes: dict[str, str],
 ) -> Artifact:
@@ -97,7 +105,26 @@ def table(artifact: Artifact, files: str, columns: str = "*", order: str = "ALL"
 
 
 def events(artifact: Artifact, columns: str = "*", order: str = "ALL") -> list[tuple[object, ...]]:
-    return table(artifact, "events/*.parquet", columns, order)
+    """Return the events of `ingest` or `clean`; `user_id` may be asked for: the raw id behind a pseudonym."""
+    store, connection = ArtifactStore(artifact.path.parents[1]), connect()
+    if artifact.manifest.stage == "ingest":
+        runs = [f"{store.open(part.uri).path}/runs/*.parquet" for part in read_parts(artifact.path)]
+        source = f"(SELECT * FROM read_parquet({runs}))"
+    else:
+        source = f"({' UNION ALL '.join(f'({bucket.sql()})' for bucket in open_events(artifact))})"
+    if "user_id" in columns or "user_id" in order:
+        known = ", ".join(f"('{name}', '{pseudonym}')" for name, pseudonym in _raw_ids(artifact).items())
+        source = f"{source} JOIN (VALUES {known}) AS known(user_id, name) ON name = shopper"
+    return connection.execute(f"SELECT {columns} FROM {source} ORDER BY {order}").fetchall()
+
+
+def _raw_ids(artifact: Artifact) -> dict[str, str]:
+    """Return raw id → pseudonym for each word of the logs that were read into this state folder."""
+    home = Home(artifact.path.parents[2])
+    key = identity_key(home)
+    words = {word for log in READ.get(str(home.root), ()) for word in re.findall(r"[\w.-]+", log)}
+    words |= {word.removesuffix(".0") for word in words}
+    return {word: pseudonym(word, key) for word in words}
 
 
 def reasons(artifact: Artifact) -> list[tuple[object, ...]]:

@@ -55,8 +55,9 @@ def test_exact_duplicates_go_and_near_ones_stay(tmp_path: Path) -> None:
     rows = cleaned.manifest.rows
     assert (rows.rows_in, rows.rows_out, rows.removed) == (8, 6, {"duplicate": 2})
     assert set(cleaned.manifest.files) == {
-        "events/0000.parquet",
-        "events/0001.parquet",
+        "apart.parquet",
+        "bounds.parquet",
+        "events.json",
         "replaced.parquet",
         "report.json",
     }
@@ -175,7 +176,7 @@ def test_small_and_uniform_categories_take_the_whole_logs_bounds(tmp_path: Path)
     rare = spread("rare", [1000.0, 80_000.0])
     zero = spread("zero", [0.0])
     cleaned = clean(tmp_path, [*toys, *flat, *rare, *zero])
-    replaced = table(cleaned, "replaced.parquet", "category, original, replacement", "category")
+    replaced = table(cleaned, "replaced.parquet", "category, original, replacement", "category, original")
     whole = float(np.median([*range(10, 50), *[20] * 35, 21, 90_000, 1000, 80_000]))
     assert replaced == [("flat", 90_000, 20), ("rare", 1000, whole), ("rare", 80_000, whole)]
     assert (0,) in events(cleaned, "amount")
@@ -218,7 +219,7 @@ def test_rules_that_leave_nothing_are_refused(tmp_path: Path) -> None:
     rules["gender"] = {"rule": "drop"}
     with pytest.raises(UserError, match="Cleaning left no event") as caught:
         run_to("clean", log, tmp_path / "home", overrides={"clean.missing": rules})
-    assert caught.value.found == "1 events dropped without age, 1 events dropped without gender"
+    assert caught.value.found == "1 events: missing_age, 1 events: missing_gender"
 
 
 @pytest.mark.slow

@@ -1,15 +1,15 @@
 """Ingest: every row is an event or stands aside with its line, its reason and its text."""
 
-import hashlib
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from behavior_tasks.base.artifacts import Artifact
-from behavior_tasks.base.schema import EVENT_COLUMNS
+from behavior_tasks.base.artifacts import Artifact, ArtifactStore
+from behavior_tasks.base.schema import PARSED_COLUMNS
 from behavior_tasks.base.tables import bucket_files, connect, quote
+from behavior_tasks.data.parts import read_parts
 from tests.data.stages import HEADER, events, real_log, reasons, run_to, seconds, table, write_log
 
 NOON = seconds("2026-03-01T12:00:00")
@@ -28,12 +28,19 @@ def ingest(tmp_path: Path, rows: list[str], header: str = HEADER, **options: obj
 def test_the_table_has_exactly_the_canonical_columns(tmp_path: Path) -> None:
     row = f"007,buy,p1,{NOON},2,3.50,7,Toys, two words ,33,FEMALE"
     ingested = ingest(tmp_path, [row], FULL)
-    described = connect().execute(f"DESCRIBE SELECT * FROM read_parquet({quote(ingested.path / 'events/*.parquet')})")
-    assert [(r[0], r[1]) for r in described.fetchall()] == [(c.name, c.type) for c in EVENT_COLUMNS]
+    (part,) = read_parts(ingested.path)
+    made = ArtifactStore(ingested.path.parents[1]).open(part.uri)
+    runs = quote(made.path / "runs/*.parquet")
+    described = connect().execute(f"DESCRIBE SELECT * FROM read_parquet({runs})").fetchall()
+    assert [(r[0], r[1]) for r in described] == [(c.name, c.type) for c in PARSED_COLUMNS]
     noon = datetime(2026, 3, 1, 12)
-    assert events(ingested) == [("007", noon, "purchase", "p1", 2.0, 3.5, 7.0, "Toys", "two words", 33, "female")]
-    assert set(ingested.manifest.files) == {"events/0000.parquet", "events/0001.parquet", "quarantine.parquet"}
+    assert events(ingested, f"user_id, {', '.join(c.name for c in PARSED_COLUMNS[1:])}", "timestamp") == [
+        ("007", noon, "purchase", "p1", 2.0, 3.5, 7.0, "Toys", None, None, "two words", 33, "female")
+    ]
+    assert set(ingested.manifest.files) == {"parts.json", "quarantine.parquet"}
+    assert set(made.manifest.files) == {"runs/0000.parquet", "quarantine.parquet"}
     assert ingested.facts == {
+        "files": {"log.csv": {"rows": 1, "events": 1}},
         "first": "2026-03-01T12:00:00",
         "last": "2026-03-01T12:00:00",
         "actions": {"purchase": 1},
@@ -241,43 +248,22 @@ def test_online_retail_invoices(tmp_path: Path) -> None:
     assert reasons(ingested) == [(4, "negative_amount"), (5, "negative_amount"), (6, "missing_user_id")]
 
 
-def test_a_user_stays_in_one_bucket_that_any_engine_can_compute(tmp_path: Path) -> None:
-    rows = [f"u{n % 40},browse,p{n},{NOON + n}" for n in range(200)]
-    ingested = ingest(tmp_path, rows, **{"engine.buckets": 3})
-    for number, path in enumerate(bucket_files(ingested.path / "events")):
-        users = {
-            r[0] for r in connect().execute(f"SELECT DISTINCT user_id FROM read_parquet({quote(path)})").fetchall()
-        }
-        assert users
-        for user in users:
-            assert int(hashlib.md5(str(user).encode()).hexdigest()[:15], 16) % 3 == number
-
-
-def test_events_of_one_instant_are_in_total_order_and_many_batches_change_nothing(
+def test_worker_processes_and_small_pieces_write_the_same_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [f"u{n % 3},{('buy', 'view', 'click')[n % 3]},p{n % 5},{NOON + n % 2}" for n in range(60)]
-    whole = ingest(tmp_path, [*rows, "u1,nothing,p,1"], **{"engine.buckets": 1})
-    names = "user_id, timestamp, action, product_id"
-    kept = (
-        connect().execute(f"SELECT {names} FROM read_parquet({quote(whole.path / 'events/0000.parquet')})").fetchall()
-    )
-    rank = {"browse": 0, "click": 1, "purchase": 2}
-    assert kept == sorted(kept, key=lambda r: (r[0], r[1], rank[r[2]], r[3]))
-    monkeypatch.setattr("behavior_tasks.data.ingest.BATCH_ROWS", 7)
-    monkeypatch.setattr("behavior_tasks.data.ingest.FLUSH_ROWS", 20)
-    (tmp_path / "parts").mkdir()
-    parts = ingest(tmp_path / "parts", [*reversed(rows), "u1,nothing,p,1"], **{"engine.buckets": 1})
-    assert parts.manifest.content_hash == whole.manifest.content_hash
-    assert reasons(parts) == reasons(whole) == [(62, "unknown_action")]
-
-
-def test_worker_processes_write_the_same_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [f"u{n},browse,p{n},{NOON + n}" for n in range(20)]
-    alone = ingest(tmp_path, rows)
-    monkeypatch.setattr("behavior_tasks.data.buckets.ROWS_PER_WORKER", 1)
-    together = run_to("ingest", tmp_path / "log.csv", tmp_path / "other", overrides={"engine.workers": 2})
-    assert together.manifest.content_hash == alone.manifest.content_hash
+    rows = [f"u{n % 7},browse,p{n},{NOON + n}" for n in range(200)]
+    rows[50] = f'u50,search,"p, ""of""\ntwo lines",{NOON}'
+    alone = ingest(tmp_path, [*rows, "u1,nothing,p,1"])
+    monkeypatch.setattr("behavior_tasks.base.engine.ROWS_PER_WORKER", 1)
+    monkeypatch.setattr("behavior_tasks.data.ingest_part.BYTES_A_ROW", 1)
+    monkeypatch.setattr("behavior_tasks.data.ingest_part.PIECE_BYTES", 1000)
+    other = tmp_path / "other"
+    together = run_to("ingest", tmp_path / "log.csv", other, overrides={**LENIENT, "engine.workers": 2})
+    (part,) = read_parts(together.path)
+    assert len(bucket_files(ArtifactStore(other / "artifacts").open(part.uri).path / "runs")) > 3
+    assert events(together) == events(alone)
+    assert len(events(together)) == 200
+    assert reasons(together) == reasons(alone) == [(203, "unknown_action")]
 
 
 def test_taobao(tmp_path: Path) -> None:

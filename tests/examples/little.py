@@ -1,4 +1,4 @@
-"""Little logs as `identities` leaves them, and the running of single stages, for the tests of examples and text."""
+"""Little logs as `clean` leaves them, and the running of single stages, for the tests of examples and text."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
-from behavior_tasks.base.config import Config, load_config
+from behavior_tasks.base.config import Config, EngineConfig, load_config
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.schema import SHOPPER_COLUMNS
 from behavior_tasks.base.stage import Job
-from behavior_tasks.base.tables import bucket_file, connect, write_parquet
+from behavior_tasks.base.tables import bucket_file, connect, quote, write_parquet
+from behavior_tasks.data.events import open_events
+from behavior_tasks.examples.features import FeatureSettings, write_features
+from behavior_tasks.examples.market import count_market
 
 Event = Mapping[str, Any]
 START = datetime(2026, 1, 1)
@@ -59,8 +62,8 @@ def shop(*, shoppers: int = 40, days: int = 30, seed: int = 3) -> list[Event]:
     return [row for row in events if row["timestamp"] < ends] + [event("s01", ends, "browse")]
 
 
-def identities(folder: Path, events: Sequence[Event], *, buckets: int = 2, shuffle: int | None = None) -> Artifact:
-    """Write a log's buckets as an artifact of `identities`.
+def clean_log(folder: Path, events: Sequence[Event], *, buckets: int = 2, shuffle: int | None = None) -> Artifact:
+    """Write a log's buckets as an artifact of `clean`.
 
     Args:
         shuffle: seed of a random order of the rows; in the order given when None.
@@ -81,14 +84,14 @@ def identities(folder: Path, events: Sequence[Event], *, buckets: int = 2, shuff
         facts = {
             "first": instants.min().isoformat() if len(table) else None,
             "last": instants.max().isoformat() if len(table) else None,
-            "present": [name for name in ("amount", "price", "age") if table[name].notna().any()],
+            "present": [name for name in ("amount", "price", "age", "category", "brand") if table[name].notna().any()],
         }
         rows = Rows(unit_in="rows", unit_out="rows", rows_in=len(table), rows_out=len(table))
         return Output(rows=rows, facts=facts)
 
     store = ArtifactStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return store.build(stage="identities", code="", settings={"at": str(shuffle)}, inputs={}, work=write).artifact
+    return store.build(stage="clean", code="", settings={"at": str(shuffle)}, inputs={}, work=write).artifact
 
 
 def run(
@@ -104,6 +107,18 @@ def run(
     uris = {name: artifact.uri for name, artifact in named.items()}
     store = ArtifactStore(folder)
     return store.build(stage=stage, code="", settings=config.model_dump(mode="json"), inputs=uris, work=do).artifact
+
+
+def make_features(examples: Path, log: Artifact, out: Path, settings: FeatureSettings) -> None:
+    """Write the features of the examples in one file, whose shoppers lie in the log's first bucket."""
+    connection = connect()
+    query = f"SELECT DISTINCT cutoff FROM read_parquet({quote(examples)})"
+    cutoffs = [row[0] for row in connection.execute(query).fetchall()]
+    folder = out.with_suffix(".market")
+    folder.mkdir()
+    events = open_events(log)
+    market = count_market(events, cutoffs, folder, lookback_days=settings.lookback_days, engine=EngineConfig(workers=1))
+    write_features(examples, events[0], market, out, settings)
 
 
 def table(folder: Path) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.tables import bucket_files, connect, quote
 from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import count_log, cutoffs_stage
-from tests.examples.little import START, Event, event, identities, little_config, run, shop, table
+from tests.examples.little import START, Event, clean_log, event, little_config, run, shop, table
 
 MICROSECOND = timedelta(microseconds=1)
 # shop() ends with the last second of January 30, so the horizon of three days gives these cutoffs.
@@ -17,7 +17,7 @@ END = datetime(2026, 1, 31)
 
 def cutoffs(folder: Path, events: list[Event], **overrides: object):
     """The example table of a log, and the artifact."""
-    log = identities(folder / "log", events)
+    log = clean_log(folder / "log", events)
     made = run("cutoffs", cutoffs_stage, little_config(**overrides), [log], folder / "out")
     return table(made.path / "examples"), made
 
@@ -98,7 +98,7 @@ def test_amounts_are_null_everywhere_in_a_log_without_them(tmp_path: Path) -> No
 def test_order_of_rows_and_number_of_buckets_change_nothing(tmp_path: Path) -> None:
     config = little_config()
     made = [
-        run("cutoffs", cutoffs_stage, config, [identities(tmp_path / name, shop(), **how)], tmp_path / f"{name}-out")
+        run("cutoffs", cutoffs_stage, config, [clean_log(tmp_path / name, shop(), **how)], tmp_path / f"{name}-out")
         for name, how in (("a", {}), ("b", {"shuffle": 1}), ("c", {"buckets": 5}))
     ]
     assert made[0].manifest.content_hash == made[1].manifest.content_hash
@@ -128,7 +128,7 @@ FIVE_ROWS = [
 
 
 def refusal(folder: Path, events: list[Event], **overrides: object) -> str:
-    log = identities(folder, events)
+    log = clean_log(folder, events)
     with pytest.raises(UserError) as caught:
         run("cutoffs", cutoffs_stage, little_config(**overrides), [log], folder / "out")
     return str(caught.value)
@@ -160,7 +160,7 @@ def test_no_purchases_point_at_the_actions(tmp_path: Path) -> None:
 
 
 def test_too_few_shoppers_and_buyers_per_split(tmp_path: Path) -> None:
-    log = identities(tmp_path, shop())
+    log = clean_log(tmp_path, shop())
     counts = count_log(open_events(log), log.facts, little_config())
     there = counts.splits["test"]
     message = refusal(
@@ -180,7 +180,7 @@ def test_all_positive_splits_are_refused(tmp_path: Path) -> None:
 
 def test_counting_for_the_doctor_equals_what_the_stage_writes(tmp_path: Path) -> None:
     _, made = cutoffs(tmp_path, shop())
-    log = identities(tmp_path / "log", shop())
+    log = clean_log(tmp_path / "log", shop())
     counts = count_log(open_events(log), log.facts, little_config())
     assert {name: vars(split) for name, split in counts.splits.items()} == made.facts["splits"]
     purchases = [row for row in shop() if row["action"] == "purchase"]

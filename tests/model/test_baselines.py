@@ -35,6 +35,7 @@ def make_examples(*, seed: int = 0) -> pd.DataFrame:
                     "cutoff": pd.Timestamp("2026-01-01") + pd.Timedelta(days=7 * number),
                     "label": label,
                     "amount": label * 100.0,
+                    "weight": 1.0,
                     "recency_days": recency,
                     "spend": spend,
                     "trend": np.nan,

@@ -64,6 +64,7 @@ def make_toy(folder: Path, *, train_examples: int = 160, seed: int = 0) -> Toy:
             "split": splits,
             "cutoff": pd.Timestamp("2026-01-01"),
             "label": labels.astype(np.int32),
+            "weight": 1.0,
         }
     )
     index.to_parquet(encode / "index.parquet")

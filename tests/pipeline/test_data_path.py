@@ -10,10 +10,11 @@ import pytest
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.base.tables import connect, quote
+from behavior_tasks.data.events import open_events
 from behavior_tasks.pipeline import Run
 from tests.shop import content_hashes, run_until
 
-AFTER_IDENTITIES = ("identities", "cutoffs", "features", "verbalize", "encode")
+AFTER_IDENTITIES = ("clean", "cutoffs", "features", "verbalize", "encode")
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +46,23 @@ def rows(run: Run, stage: str, folder: str) -> list[tuple[object, ...]]:
     return connect().execute(f"SELECT * FROM read_parquet({files}) ORDER BY ALL").fetchall()
 
 
+def clean_events(run: Run) -> list[tuple[object, ...]]:
+    connection = connect()
+    queries = [f"({bucket.sql()})" for bucket in open_events(artifact(run, "clean"))]
+    return connection.execute(" UNION ALL ".join(queries)).fetchall()
+
+
 def test_every_raw_row_is_an_event_or_stands_aside_with_a_reason(simulated: Run, log: Path) -> None:
     raw = len(log.read_text(encoding="utf-8").splitlines()) - 1
-    ingest, clean, identities = (artifact(simulated, s).manifest.rows for s in ("ingest", "clean", "identities"))
+    ingest, clean = (artifact(simulated, s).manifest.rows for s in ("ingest", "clean"))
     assert ingest.rows_in == raw
     assert sum(ingest.removed.values()) > 0
     assert clean.removed["duplicate"] > 0
-    for before, after in ((ingest, clean), (clean, identities)):
-        assert before.rows_out == after.rows_in
+    assert ingest.rows_out == clean.rows_in
     quarantine = quote(artifact(simulated, "ingest").path / "quarantine.parquet")
     counted = connect().execute(f"SELECT reason, count(*) FROM read_parquet({quarantine}) GROUP BY 1").fetchall()
     assert dict(counted) == ingest.removed
-    assert len(rows(simulated, "identities", "events")) == identities.rows_out
+    assert len(clean_events(simulated)) == clean.rows_out
 
 
 def test_the_order_of_rows_and_the_simulator_play_no_part(simulated: Run, log: Path, tmp_path: Path) -> None:
@@ -66,7 +72,7 @@ def test_the_order_of_rows_and_the_simulator_play_no_part(simulated: Run, log: P
     shuffled.write_text(header + "".join(lines), encoding="utf-8")
     again = content_hashes(run_until("encode", "shuffled", log=shuffled))
     first = content_hashes(simulated)
-    for stage in ("ingest", "clean", *AFTER_IDENTITIES):
+    for stage in AFTER_IDENTITIES:
         assert again[stage] == first[stage], stage
 
 
@@ -110,7 +116,7 @@ def test_the_same_event_a_moment_before_the_cutoff_is_seen(simulated: Run, log: 
 
 def test_nothing_after_identities_holds_a_raw_id(simulated: Run, log: Path, home: Path) -> None:
     ids = {line.split(",")[0] for line in log.read_text(encoding="utf-8").splitlines()[1:]} - {""}
-    pseudonyms = {str(r[0]) for r in rows(simulated, "identities", "events")}
+    pseudonyms = {str(r[0]) for r in clean_events(simulated)}
     assert pseudonyms
     assert not ids & pseudonyms
     key = (home / "secrets" / "identity.key").read_text().strip()

@@ -96,7 +96,8 @@ def test_results_are_kept_with_a_point_an_epoch(home: Home, tmp_path: Path) -> N
     (tmp_path / "verdict.json").write_text("{}")
     (tmp_path / "curve.png").write_bytes(b"png")
     start(home)
-    log(home, plots=[tmp_path / "curve.png"], files=[tmp_path / "verdict.json"])
+    folders = {"data_report": [tmp_path / "verdict.json"], "data_report/plots": [tmp_path / "curve.png"]}
+    log(home, plots=[tmp_path / "curve.png"], files=[tmp_path / "verdict.json"], folders=folders)
     (run,) = runs(home)
     assert run.data.params == {"train.epochs": "3", "model.size": "compact"}
     assert run.data.metrics["test_f1"] == 0.41
@@ -109,7 +110,9 @@ def test_results_are_kept_with_a_point_an_epoch(home: Home, tmp_path: Path) -> N
     assert (dataset.name, dataset.digest) == ("ingest", "ab" * 16)
     files = [entry.path for entry in client(home).list_artifacts(run.info.run_id)]
     plots = [entry.path for entry in client(home).list_artifacts(run.info.run_id, "plots")]
-    assert (sorted(files), plots) == (["plots", "verdict.json"], ["plots/curve.png"])
+    assert (sorted(files), plots) == (["data_report", "plots", "verdict.json"], ["plots/curve.png"])
+    below = [entry.path for entry in client(home).list_artifacts(run.info.run_id, "data_report")]
+    assert sorted(below) == ["data_report/plots", "data_report/verdict.json"]
 
 
 def test_a_retry_doubles_nothing(home: Home, tmp_path: Path) -> None:

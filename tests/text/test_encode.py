@@ -37,7 +37,7 @@ def texts(folder: Path, *, train: list[str] = TRAIN) -> Artifact:
             values = ", ".join(f"({n}, '{split}', '{text}')" for n, (split, text) in enumerate(rows))
             query = f"""
                 SELECT 's' || n || '@{bucket}' AS example, 's' || n AS shopper, split,
-                       TIMESTAMP '2026-01-01' AS cutoff, n % 2 AS label, text
+                       TIMESTAMP '2026-01-01' AS cutoff, n % 2 AS label, 1.0 AS weight, text
                 FROM (VALUES {values}) AS t(n, split, text) ORDER BY n
             """
             write_parquet(connect(), query, bucket_file(out / "texts", bucket))
@@ -65,7 +65,7 @@ def test_every_text_comes_back_in_its_place(tmp_path: Path) -> None:
     assert isinstance(tokens.tokens, np.memmap)
     assert (tokens.tokens.dtype, tokens.offsets.dtype) == (np.uint16, np.int64)
     assert tokens.tokens.ndim == 1
-    assert list(tokens.index.columns) == ["example", "shopper", "split", "cutoff", "label"]
+    assert list(tokens.index.columns) == ["example", "shopper", "split", "cutoff", "label", "weight"]
     assert tokens.index["example"].iloc[[0, 1, -1]].tolist() == ["s0@0", "s1@0", f"s{len(TRAIN[1::2]) + 1}@1"]
     first = len(TRAIN[0::2])
     assert tokens.rows("test").tolist() == [first, first + 1, len(expected) - 2, len(expected) - 1]

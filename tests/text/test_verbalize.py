@@ -9,11 +9,11 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.tables import bucket_file, connect, quote, write_parquet
 from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import cutoffs_stage
-from behavior_tasks.examples.features import FeatureSettings, features_stage, write_features
+from behavior_tasks.examples.features import FeatureSettings, features_stage
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import verbalize_stage, write_texts
 from behavior_tasks.text.words import load_templates
-from tests.examples.little import Event, event, identities, little_config, run, shop, table
+from tests.examples.little import Event, clean_log, event, little_config, make_features, run, shop, table
 
 CUTOFF = datetime(2026, 3, 2)
 MICROSECOND = timedelta(microseconds=1)
@@ -37,18 +37,17 @@ def texts_of(
 ) -> dict[str, str]:
     """The text of each shopper at one cutoff; of `s` even without events."""
     folder.mkdir(parents=True, exist_ok=True)
-    log = identities(folder, events, buckets=1, shuffle=shuffle)
+    log = clean_log(folder, events, buckets=1, shuffle=shuffle)
     connection = connect()
     names = ", ".join(f"('{name}')" for name in sorted({"s", *(row["shopper"] for row in events)}))
     examples = f"""
-        SELECT shopper || '@x' AS example, shopper, 'test' AS split, TIMESTAMP '{CUTOFF}' AS cutoff, 1 AS label,
-               0.0 AS amount
+        SELECT shopper || '@x' AS example, shopper, NULL::VARCHAR AS product_id, 'test' AS split,
+               TIMESTAMP '{CUTOFF}' AS cutoff, 1 AS label, 0::DOUBLE AS amount, 1::DOUBLE AS weight
         FROM (VALUES {names}) AS t(shopper)
     """
     write_parquet(connection, examples, folder / "examples.parquet")
-    log_events = open_events(log)[0]
-    write_features(folder / "examples.parquet", log_events, folder / "features.parquet", FEATURES)
-    write_texts(folder / "features.parquet", log_events, folder / "texts.parquet", how or settings())
+    make_features(folder / "examples.parquet", log, folder / "features.parquet", FEATURES)
+    write_texts(folder / "features.parquet", open_events(log)[0], folder / "texts.parquet", how or settings())
     return dict(
         connection.execute(f"SELECT shopper, text FROM read_parquet({quote(folder / 'texts.parquet')})").fetchall()
     )
@@ -191,17 +190,17 @@ def test_row_order_never_matters(tmp_path: Path, shuffle: int) -> None:
 
 
 def staged(folder: Path, events: list[Event], config: Config) -> dict[str, Artifact]:
-    log = identities(folder, events)
+    log = clean_log(folder, events)
     examples = run("cutoffs", cutoffs_stage, config, [log], folder)
     features = run("features", features_stage, config, [examples, log], folder)
     texts = run("verbalize", verbalize_stage, config, [features, log], folder)
-    return {"identities": log, "features": features, "verbalize": texts}
+    return {"clean": log, "features": features, "verbalize": texts}
 
 
 def test_the_stage_writes_one_text_an_example(tmp_path: Path) -> None:
     made = staged(tmp_path, shop(), little_config())
     texts, examples = table(made["verbalize"].path / "texts"), table(made["features"].path / "examples")
-    assert list(texts.columns) == ["example", "shopper", "split", "cutoff", "label", "text"]
+    assert list(texts.columns) == ["example", "shopper", "split", "cutoff", "label", "weight", "text"]
     assert list(texts["example"]) == list(examples["example"])
     assert not any(re.search(r"\bs\d\d\b", text) for text in texts["text"])
     assert texts["text"].str.fullmatch(r"User A .+ ago\. Profile: .+ Features: ([a-z0-9-]+-(q\d|none) ?)+\.").all()
@@ -216,7 +215,7 @@ def test_the_same_text_for_training_and_for_scoring(tmp_path: Path) -> None:
     fitted = TextSettings.load(made["verbalize"].path / "text.json")
     for bucket in range(2):
         examples = bucket_file(made["features"].path / "examples", bucket)
-        events = open_events(made["identities"])[bucket]
+        events = open_events(made["clean"])[bucket]
         connection = connect()
         # To score is to have only some of the shoppers, and no label.
         some = f"""
@@ -253,3 +252,67 @@ def test_feature_words_can_be_left_out(tmp_path: Path) -> None:
     made = staged(tmp_path, shop(), little_config(text__feature_words=False))
     assert table(made["verbalize"].path / "texts")["text"].str.endswith(" purchases.").sum() > 10
     assert TextSettings.load(made["verbalize"].path / "text.json").bins == {}
+
+
+def question_of(folder: Path, events: list[Event], product: str, how: TextSettings | None = None) -> str:
+    """The text about shopper `s` and one product."""
+    folder.mkdir(parents=True, exist_ok=True)
+    log = clean_log(folder, events, buckets=1)
+    examples = f"""
+        SELECT 's@x#' || product_id AS example, 's' AS shopper, product_id, 'test' AS split,
+               TIMESTAMP '{CUTOFF}' AS cutoff, 1 AS label, 0.0::DOUBLE AS amount, 1::DOUBLE AS weight
+        FROM (SELECT DISTINCT product_id FROM (VALUES ('p1'), ('p2'), ('{product}')) AS t(product_id))
+    """
+    write_parquet(connect(), examples, folder / "examples.parquet")
+    asked = FeatureSettings(lookback_days=365, horizon_days=7, timezone="UTC", unit="shopper_product")
+    make_features(folder / "examples.parquet", log, folder / "features.parquet", asked)
+    chosen = (how or settings()).model_copy(update={"unit": "shopper_product"})
+    write_texts(folder / "features.parquet", open_events(log)[0], folder / "texts.parquet", chosen)
+    query = f"SELECT text FROM read_parquet({quote(folder / 'texts.parquet')}) WHERE example = 's@x#{product}'"
+    return str(connect().execute(query).fetchall()[0][0])
+
+
+ASKED = [
+    event("s", "2026-02-01 09:00", "browse", "p9", category="toys"),
+    event("s", "2026-02-27 10:00", "browse", "p2", category="shoes"),
+    event("s", "2026-02-27 10:01", "click", "p1"),
+    event("s", "2026-02-27 10:02", "browse", "p2", category="shoes"),
+]
+
+
+def test_a_question_names_the_product_as_the_text_does(tmp_path: Path) -> None:
+    story = "User A browsed product B (other), 3 weeks later browsed product C (shoes), clicked product D, "
+    story += "browsed product C, 2 days ago. Profile: no purchases."
+    # Asked or not, the history is told in the same words.
+    assert text_of(tmp_path / "none", ASKED) == story
+    assert question_of(tmp_path / "c", ASKED, "p2") == story + " Purchases product C (shoes) next?"
+    assert question_of(tmp_path / "d", ASKED, "p1") == story + " Purchases product D next?"
+    assert question_of(tmp_path / "b", ASKED, "p9") == story + " Purchases product B (other) next?"
+
+
+def test_a_question_about_a_product_that_the_text_leaves_out(tmp_path: Path) -> None:
+    short = settings(last_events=2)
+    found = question_of(tmp_path / "p9", ASKED, "p9", short)
+    assert found.endswith("ago. Profile: no purchases. Purchases another product (other) next?")
+    assert question_of(tmp_path / "p2", ASKED, "p2", short).endswith(" Purchases product C (shoes) next?")
+
+
+def test_a_question_knows_no_later_category(tmp_path: Path) -> None:
+    later = [
+        event("s", CUTOFF, "browse", "p1", category="shoes"),
+        event("t", "2026-02-01", "click", "p1", category="x"),
+    ]
+    assert question_of(tmp_path, [*ASKED, *later], "p1").endswith(" Purchases product D next?")
+
+
+def test_the_stage_asks_about_every_candidate(tmp_path: Path) -> None:
+    config = little_config(examples__unit="shopper_product", examples__lookback_days=20)
+    log = clean_log(tmp_path, shop())
+    examples = run("cutoffs", cutoffs_stage, config, [log], tmp_path)
+    features = run("features", features_stage, config, [examples, log], tmp_path)
+    made = run("verbalize", verbalize_stage, config, [features, log], tmp_path)
+    texts = table(made.path / "texts")
+    assert texts["text"].str.contains(r" Purchases (?:product [A-Z]+|another product)(?: \([^)]+\))? next\?$").all()
+    assert texts["text"].str.contains(" this-recency-q").all()
+    assert texts.drop(columns="text").equals(table(examples.path / "examples")[list(texts.columns[:-1])])
+    assert TextSettings.load(made.path / "text.json").unit == "shopper_product"

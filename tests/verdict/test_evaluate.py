@@ -22,7 +22,7 @@ from tests.verdict.world import CONFIG, World, one
 
 
 def evaluate(world: World, train: Artifact, champion: Artifact, *more: Artifact, name: str = "") -> Artifact:
-    rooms = ("encode", "features", "identities")
+    rooms = ("encode", "features", "clean")
     inputs = (train, world.baselines(), champion, *(world.artifacts[room] for room in rooms), *more)
     return world.build("evaluate", evaluate_stage, *inputs, name=name)
 
@@ -129,13 +129,13 @@ def test_a_champion_reads_the_same_text_in_scoring_as_in_training(world: World) 
 
 def test_a_champion_uses_its_own_text_settings_and_tokenizer(world: World, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"text": CONFIG.text.model_copy(update={"last_events": 1, "quantiles": 3})})
-    features, identities = world.artifacts["features"], world.artifacts["identities"]
-    other = world.build("verbalize", verbalize_stage, features, identities, config=config)
+    features, clean = world.artifacts["features"], world.artifacts["clean"]
+    other = world.build("verbalize", verbalize_stage, features, clean, config=config)
     champion = world.model(2, verbalize=other)
     _, table = read(evaluate(world, world.model(1), world.champion(champion)))
     texts = []
     settings = TextSettings.load(champion.path / "model" / "text.json")
-    for file, events in zip(sorted((features.path / "examples").iterdir()), open_events(identities), strict=True):
+    for file, events in zip(sorted((features.path / "examples").iterdir()), open_events(clean), strict=True):
         write_texts(file, events, tmp_path / file.name, settings)
         texts.append(pd.read_parquet(tmp_path / file.name))
     wanted = pd.concat(texts).set_index("example")["text"].loc[table["example"]].tolist()

@@ -45,7 +45,7 @@ NAMES = ("prior", "logistic", "boosting")
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A state folder with the artifacts from `identities` to `encode`."""
+    """A state folder with the artifacts from `clean` to `encode`."""
 
     home: Home
     store: ArtifactStore
@@ -116,12 +116,12 @@ def make_world(root: Path) -> World:
     store = ArtifactStore(home.artifacts)
     home.artifacts.mkdir(parents=True)
     world = World(home=home, store=store, artifacts={})
-    identities = world.build("identities", _write_events)
-    cutoffs = world.build("cutoffs", cutoffs_stage, identities)
-    features = world.build("features", features_stage, cutoffs, identities)
-    verbalize = world.build("verbalize", verbalize_stage, features, identities)
+    clean = world.build("clean", _write_events)
+    cutoffs = world.build("cutoffs", cutoffs_stage, clean)
+    features = world.build("features", features_stage, cutoffs, clean)
+    verbalize = world.build("verbalize", verbalize_stage, features, clean)
     encode = world.build("encode", encode_stage, verbalize)
-    made = (identities, cutoffs, features, verbalize, encode)
+    made = (clean, cutoffs, features, verbalize, encode)
     return World(home=home, store=store, artifacts={artifact.manifest.stage: artifact for artifact in made})
 
 

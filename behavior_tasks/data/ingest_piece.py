@@ -1,0 +1,161 @@
+"""Ingest of one piece of a file: its rows become events of pseudonymous shoppers, or stand aside with their reason.
+
+In comes a piece (a byte range of a file, or a whole compressed one); out come one Parquet file of events, sorted by
+shopper, and one of the rows that stand aside. The one thing to know: this is a pure function of the piece, so whoever
+runs the pieces, the same rows come out; lines are counted from the piece's own first line.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from behavior_tasks.base.config import SourceConfig
+from behavior_tasks.base.schema import EVENT_COLUMNS, PARSED_COLUMNS
+from behavior_tasks.base.tables import full_disk, quote, write_parquet
+from behavior_tasks.data.blocks import Block
+from behavior_tasks.data.buckets import connect_spilling
+from behavior_tasks.data.identities import replace_ids
+from behavior_tasks.data.layout import Layout
+from behavior_tasks.data.parse import make_action_words, parse_sql
+from behavior_tasks.data.pieces import Piece, PieceEnd
+from behavior_tasks.data.readers import read_piece
+from behavior_tasks.data.side_tables import LoadedTable, fill_sql, register_side_tables
+
+RUN_OPTIONS = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 8192"
+"""Small row groups, so that who reads a range of shoppers reads little else."""
+BETWEEN_OPTIONS = RUN_OPTIONS.replace("zstd", "snappy")
+"""What only the next stage reads is written faster and a little larger."""
+_NOTHING_ASIDE = pa.table(
+    {
+        "line": pa.array([], pa.int64()),
+        "reason": pa.array([], pa.string()),
+        "found": pa.array([], pa.string()),
+        "text": pa.array([], pa.large_string()),
+    }
+)
+EVENT_NAMES = ", ".join(c.name for c in EVENT_COLUMNS)
+PARSED_NAMES = ", ".join(c.name for c in PARSED_COLUMNS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PieceJob:
+    """One piece's work."""
+
+    piece: Piece
+    start: int | None
+    """Where its first record begins when that is not where the piece was cut; None: at the cut."""
+    is_first: bool
+    layout: Layout
+    tables: Mapping[str, LoadedTable]
+    """Side tables, by name."""
+    config: SourceConfig
+    read_on: date
+    """The day on which the file is read; later events lie in the future."""
+    events: Path
+    aside: Path
+    spill: Path
+    memory_mb: int
+    key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PieceDone:
+    """What one piece gave."""
+
+    rows: int
+    end: PieceEnd
+    set_missing: Counter[str]
+    """Values that were no possible age or quantity, by column."""
+
+
+@full_disk()
+def ingest_piece(job: PieceJob) -> PieceDone:
+    """Write the events and the other rows of one piece."""
+    rows, set_missing = 0, Counter[str]()
+    events, aside = [], []
+    with connect_spilling(job.spill, memory_mb=job.memory_mb) as connection:
+        connection.execute(f"SET TimeZone = '{job.config.timezone}'")
+        make_action_words(connection, job.config)
+        blocks = read_piece(
+            job.piece,
+            job.layout,
+            delimiter=job.config.delimiter,
+            encoding=job.config.encoding,
+            is_first=job.is_first,
+            start=job.start,
+        )
+        for block in blocks:
+            if isinstance(block, PieceEnd):
+                end = block
+                continue
+            judged = _judge(connection, block, job)
+            rows += len(judged)
+            set_missing += _count_set_missing(judged)
+            good, bad = _split(judged)
+            events.append(good)
+            aside.append(_with_texts(bad, block))
+        _write_events(connection, events, job)
+        connection.register("aside", pa.concat_tables([_NOTHING_ASIDE, *aside]))
+        write_parquet(connection, "SELECT line, reason, found, text FROM aside ORDER BY line", job.aside)
+    return PieceDone(rows=rows, end=end, set_missing=set_missing)
+
+
+def write_run(connection: duckdb.DuckDBPyConnection, query: str, path: Path, *, options: str = RUN_OPTIONS) -> None:
+    """Write a query's rows so that a range of shoppers can be read without the others."""
+    with full_disk():
+        connection.execute(f"COPY ({query}) TO {quote(path)} ({options})")
+
+
+def _judge(connection: duckdb.DuckDBPyConnection, block: Block, job: PieceJob) -> pa.Table:
+    """Return the block's rows, typed, each with a reason why it can't be an event, or none."""
+    query = parse_sql(job.layout, job.config, read_on=job.read_on, plain=block.plain)
+    connection.register("batch", block.cells)
+    judged = connection.sql(query).to_arrow_table()
+    connection.unregister("batch")
+    return judged
+
+
+def _count_set_missing(judged: pa.Table) -> Counter[str]:
+    """Return how many values were no possible age or quantity, by column; only events count."""
+    counts = {
+        column: pc.sum(pc.and_(judged[f"set_missing_{column}"], pc.is_null(judged["reason"]))).as_py() or 0
+        for column in ("age", "quantity")
+    }
+    return Counter(counts)
+
+
+def _split(judged: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return the events, and the rows that stand aside."""
+    names = [c.name for c in EVENT_COLUMNS]
+    if judged["reason"].null_count == len(judged):
+        return judged.select(names), judged.slice(0, 0)
+    is_event = pc.is_null(judged["reason"])
+    return judged.filter(is_event).select(names), judged.filter(pc.invert(is_event))
+
+
+def _with_texts(bad: pa.Table, block: Block) -> pa.Table:
+    """Return line, reason, found and original text of the rows that stand aside."""
+    bad = bad.sort_by("position")
+    texts = pa.array(block.texts(bad["position"].to_pylist()), pa.large_string())
+    return bad.select(["line", "reason", "found"]).append_column("text", texts).cast(_NOTHING_ASIDE.schema)
+
+
+def _write_events(connection: duckdb.DuckDBPyConnection, events: list[pa.Table], job: PieceJob) -> None:
+    """Write the piece's events under their pseudonyms, sorted by shopper."""
+    if not events:
+        columns = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in PARSED_COLUMNS)
+        write_run(connection, f"SELECT {columns} WHERE false", job.events)
+        return
+    whole = pa.concat_tables(events)
+    if job.tables:
+        connection.register("events", whole)
+        register_side_tables(connection, job.tables)
+        whole = connection.sql(fill_sql("events", tuple(whole.column_names), job.tables)).to_arrow_table()
+    connection.register("events", replace_ids(whole, job.key))
+    write_run(connection, f"SELECT {PARSED_NAMES} FROM events ORDER BY shopper", job.events, options=BETWEEN_OPTIONS)

@@ -1,0 +1,169 @@
+"""The leakage auditor: it finds nothing in the code as it is, and each deliberate leak by its name."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from behavior_tasks.base.home import HOME_VARIABLE
+from behavior_tasks.base.tables import connect, quote
+from behavior_tasks.data import clean
+from behavior_tasks.examples import feature_table
+from behavior_tasks.examples.feature_sql import Feature
+from behavior_tasks.pipeline import Run, open_run, start_run
+from behavior_tasks.pipeline.audit import Audit, audit_leakage
+from behavior_tasks.pipeline.audit_compare import Check
+from behavior_tasks.text import encode, settings
+from tests.data.stages import real_log
+
+LITTLE: dict[str, object] = {
+    "simulate.shoppers": 150,
+    "simulate.days": 45,
+    "simulate.products": 40,
+    "simulate.rollouts": 10,
+    "examples.train_cutoffs": 1,
+    "model.vocabulary": 400,
+    "engine.buckets": 2,
+    "engine.workers": 1,
+    "engine.min_free_disk_mb": 0,
+}
+SHUFFLED = "rows in another order, in 3 files"
+TEST, VALIDATION, TRAIN = (f"canaries in {name}" for name in ("test", "validation", "the last train window"))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def started(log: Path | None = None, preset: str = "canonical", **overrides: object) -> Run:
+    given = {name.replace("__", "."): value for name, value in overrides.items()}
+    return open_run(
+        start_run(
+            "audited",
+            day=date(2026, 11, 23),
+            trigger="inspection",
+            input_path=str(log) if log else None,
+            preset=preset,
+            overrides={**(LITTLE if log is None else {"engine.workers": 1}), **given},
+        )
+    )
+
+
+def dirty(audit: Audit) -> dict[tuple[str, str], Check]:
+    return {(check.where, check.what): check for check in audit.checks if not check.clean}
+
+
+def test_the_code_as_it_is_sees_no_future(home: Path) -> None:
+    steps: list[str] = []
+    audit = audit_leakage(started(), on_start=steps.append)
+    assert dirty(audit) == {}
+    assert steps == ["reading the log", "the log itself", SHUFFLED, TEST, VALIDATION, TRAIN]
+    whats = {check.what for check in audit.checks if check.where == TEST}
+    fitted = {"what clean reports as fitted", "bounds by category", "text bins", "named categories", "vocabulary"}
+    assert {"label windows", "clean events", "examples", "features", "texts", *fitted} <= whats
+    assert all(check.compared for check in audit.checks)
+    arrived = [check.what for check in audit.checks if "canaries among" in check.what]
+    assert len(arrived) == 3
+    # Nothing is left behind, and the state folder's own runs are not mixed with the audit's.
+    assert list((home / "work").iterdir()) == []
+    assert [path.name for path in (home / "runs").iterdir()] == ["audited"]
+    assert audit.shoppers == 150
+
+
+def test_a_feature_that_peeks_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time from the cart to the purchase of its product, wherever that lies: a mistake easily made."""
+    peek = Feature(name="peek", description="", sql="CAST(min(bought_after) AS DOUBLE)")
+    monkeypatch.setattr(feature_table, "FEATURES", (*feature_table.FEATURES, peek))
+    # With a checkpoint's own vocabulary there is none to fit, so the texts are not encoded.
+    found = dirty(audit_leakage(started(model__checkpoint="gpt2")))
+    assert set(found) == {(where, "features") for where in (TEST, VALIDATION, TRAIN)}
+    assert {check.names for check in found.values()} == {("peek",)}
+    assert all(check.example.startswith("peek of ") and "→" in check.example for check in found.values())
+
+
+def leaky_bins(original: Callable[..., dict[str, list[float]]]) -> Callable[..., dict[str, list[float]]]:
+    def fit(examples: Sequence[Path], quantiles: int, memory_mb: int) -> dict[str, list[float]]:
+        files = ", ".join(map(quote, examples))
+        middle = connect().execute(f"SELECT median(recency_days) FROM read_parquet([{files}])").fetchall()[0][0]
+        return {**original(examples, quantiles, memory_mb), "recency_days": [middle]}
+
+    return fit
+
+
+def leaky_categories(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
+    def fit(examples: Sequence[Path], events: Sequence[Any], memory_mb: int) -> list[str]:
+        connection, names = connect(), []
+        for bucket in events:
+            bucket.create_view(connection)
+            names += connection.execute("SELECT DISTINCT category FROM events ORDER BY 1").fetchall()
+            connection.execute("DROP VIEW events")
+        return sorted({name for (name,) in names})
+
+    return fit
+
+
+def leaky_texts(original: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
+    def read(files: Sequence[Path]) -> Iterator[str]:
+        for file in files:
+            for (text,) in connect().execute(f"SELECT text FROM read_parquet({quote(file)})").fetchall():
+                yield text
+
+    return read
+
+
+def leaky_bounds(original: Callable[..., Any]) -> Callable[..., Any]:
+    def fit(connection: Any, parts: Any, timeline: Any, *more: Any, **named: Any) -> Any:
+        return original(connection, parts, None, *more, **named)
+
+    return fit
+
+
+LEAKS = {
+    "text bins": (settings, "_fit_bins", leaky_bins),
+    "named categories": (settings, "_fit_categories", leaky_categories),
+    "vocabulary": (encode, "_train_texts", leaky_texts),
+    "bounds by category": (clean, "_fit", leaky_bounds),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", LEAKS)
+def test_a_fit_that_sees_the_future_is_named(home: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    module, name, leak = LEAKS[what]
+    monkeypatch.setattr(module, name, leak(getattr(module, name)))
+    found = dirty(audit_leakage(started()))
+    # Canaries in the validation window lie in the past of the test examples, and in no train example's.
+    assert (VALIDATION, what) in found
+    assert found[VALIDATION, what].example
+    assert not [where for where, _ in found if where == SHUFFLED]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("preset", "log", "sample"),
+    [
+        ("taobao", "taobao_userbehavior_100k.csv.gz", 40_000),
+        ("online_retail", "uci_online_retail.csv.gz", 40_000),
+    ],
+)
+def test_no_preset_sees_the_future_on_its_real_log(home: Path, preset: str, log: str, sample: int) -> None:
+    audit = audit_leakage(started(real_log(log), preset, engine__buckets=2), most_events=sample)
+    assert dirty(audit) == {}
+    assert 0.5 * sample < audit.events < 1.5 * sample
+
+
+@pytest.mark.slow
+def test_every_rule_for_missing_values_and_both_units_hold(home: Path) -> None:
+    rules = {
+        "category": {"rule": "forward_fill"},
+        "price": {"rule": "interpolate"},
+        "amount": {"rule": "median"},
+        "age": {"rule": "median"},
+        "gender": {"rule": "constant", "value": "unknown"},
+    }
+    run = started(clean__missing=rules, examples__unit="shopper_product", model__checkpoint="scratch")
+    assert dirty(audit_leakage(run)) == {}
