@@ -17,9 +17,10 @@ import duckdb
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.tables import connect, quote
-from behavior_tasks.data.formats import Format, Head, read_head
+from behavior_tasks.data.formats import Head, read_head
 from behavior_tasks.data.headscan import text_lines
 from behavior_tasks.data.layout import DELIMITERS
+from behavior_tasks.data.pieces import Format
 from behavior_tasks.data.rawfile import BYTE_ORDER_MARK, SURROGATE, is_blank, likely_encoding
 
 SAMPLE_BYTES = 8 << 20
