@@ -2,6 +2,8 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -44,8 +46,6 @@ def audit(
     """
     from behavior_tasks.pipeline.audit import audit_leakage
 
-    # The same stages run again and again here; what each has to say would bury the checks.
-    logging.getLogger("behavior").setLevel(logging.ERROR)
     now = datetime.now(UTC)
     uri = start_run(
         f"audit-{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
@@ -56,13 +56,25 @@ def audit(
         config_file=str(config) if config else None,
         overrides=parse_settings(set),
     )
-    with console.status("starting") as status:
+    with console.status("starting") as status, _quiet():
         found = audit_leakage(open_run(uri), most_events=sample, on_start=lambda step: status.update(step))
     if as_json:
         console.print_json(json.dumps({**asdict(found), "clean": found.clean}))
     else:
         _show(found, input or "the simulated shop")
     raise typer.Exit(0 if found.clean else 2)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep still what the stages have to say: they run again and again here, and it would bury the checks."""
+    log = logging.getLogger("behavior")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _show(found: "Audit", name: str) -> None:

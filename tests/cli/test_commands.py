@@ -40,7 +40,7 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     assert len(models) == 1
     assert {path.name for path in (models[0] / "model").iterdir()} == MODEL_FILES
     assert {path.name for path in (home / "artifacts").iterdir()} == {
-        *("simulate", "source", "ingest", "clean", "report", "cutoffs", "doctor"),
+        *("simulate", "source", "ingest", "ingest-part", "clean", "clean-part", "report", "cutoffs", "doctor"),
         *("features", "verbalize", "encode"),
         *("train", "baselines", "champion", "evaluate", "gate"),
     }
@@ -55,6 +55,9 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     page = said(capsys, "report").strip()
     assert f"data report: {page}" in again.replace("\n", "")
     assert Path(page).is_file()
+    kept = next((home / "mlflow").rglob("data_report/report.html"))
+    assert kept.read_bytes() == Path(page).read_bytes()
+    assert (kept.parent / "plots" / "events_per_day.png").is_file()
 
     listed = said(capsys, "status")
     assert listed.count("command line") >= 2

@@ -61,6 +61,8 @@ def test_any_bytes_in_any_pieces_are_the_same_records(
 
 @given(mess=MESS, chunk=st.integers(1, 9), size=st.integers(1, 30))
 @settings(ANY_EXAMPLES, max_examples=200)
+@example(mess=b"a\r\nb", chunk=1, size=2)
+@example(mess=b"a\r\rb\r", chunk=1, size=2)
 def test_lines_are_cut_alike_wherever_reading_pauses(mess: bytes, chunk: int, size: int) -> None:
     lines = list(TextIOWrapper(BytesIO(mess), "utf-8", "surrogateescape", newline=""))
 

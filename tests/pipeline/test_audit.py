@@ -10,8 +10,6 @@ import pytest
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.data import clean
-from behavior_tasks.examples import feature_table
-from behavior_tasks.examples.feature_sql import Feature
 from behavior_tasks.pipeline import Run, open_run, start_run
 from behavior_tasks.pipeline.audit import Audit, audit_leakage
 from behavior_tasks.pipeline.audit_compare import Check
@@ -72,17 +70,6 @@ def test_the_code_as_it_is_sees_no_future(home: Path) -> None:
     assert list((home / "work").iterdir()) == []
     assert [path.name for path in (home / "runs").iterdir()] == ["audited"]
     assert audit.shoppers == 150
-
-
-def test_a_feature_that_peeks_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time from the cart to the purchase of its product, wherever that lies: a mistake easily made."""
-    peek = Feature(name="peek", description="", sql="CAST(min(bought_after) AS DOUBLE)")
-    monkeypatch.setattr(feature_table, "FEATURES", (*feature_table.FEATURES, peek))
-    # With a checkpoint's own vocabulary there is none to fit, so the texts are not encoded.
-    found = dirty(audit_leakage(started(model__checkpoint="gpt2")))
-    assert set(found) == {(where, "features") for where in (TEST, VALIDATION, TRAIN)}
-    assert {check.names for check in found.values()} == {("peek",)}
-    assert all(check.example.startswith("peek of ") and "→" in check.example for check in found.values())
 
 
 def leaky_bins(original: Callable[..., dict[str, list[float]]]) -> Callable[..., dict[str, list[float]]]:
