@@ -98,3 +98,19 @@ def test_settings_lists_every_key_with_the_presets_value(capsys: pytest.CaptureF
     out = said(capsys, "settings", "--preset", "online_retail")
     assert "examples.horizon_days" in out
     assert "default 7" in out
+
+
+def test_features_lists_every_feature_of_the_unit_with_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = json.loads(said(capsys, "features", "--json"))
+    assert {feature["name"]: feature["description"] for feature in listed}[
+        "recency_days"
+    ] == "days since the last event"
+    assert not any(feature["over"] == "product" for feature in listed)
+    asked = ("--set", "examples.unit=shopper_product", "--set", "examples.lookback_days=14")
+    products = {feature["name"] for feature in json.loads(said(capsys, "features", "--json", *asked))}
+    assert "this_recency_days" in products
+    # A window as long as the lookback would say the same as no window.
+    assert {"clicks_7d", "clicks_14d"} & products == {"clicks_7d"}
+    shown = said(capsys, "features", "--sql")
+    assert f"{len(listed)} features of the unit shopper" in shown
+    assert "days since the last event" in shown

@@ -10,6 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from behavior_tasks.base.home import HOME_VARIABLE
+from behavior_tasks.data.keys import KEY_VARIABLE
 from behavior_tasks.model.baselines import make_logistic, predict_baselines, read_examples
 from behavior_tasks.model.predict import predict
 from behavior_tasks.pipeline import Run
@@ -34,12 +35,12 @@ FEW = [
 
 @pytest.fixture(scope="module")
 def runs() -> tuple[Run, Run]:
-    """The simulated shop with two negatives a positive, and with all of them."""
+    """The simulated shop with four negatives a positive, and with all of them."""
 
     def run(kept: float) -> Run:
         return run_until("features", f"{kept} negatives", overrides={**SHOP, "examples.negatives_per_positive": kept})
 
-    return run(2.0), run(1e6)
+    return run(4.0), run(1e6)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,6 +48,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(path))
+        # Which negatives are kept depends on the ids, and the pseudonyms in them on the key.
+        patch.setenv(KEY_VARIABLE, "5a" * 32)
         yield path
 
 
@@ -65,7 +68,7 @@ def test_the_weighted_share_of_a_sample_is_the_share_of_all(runs: tuple[Run, Run
     assert sample["label"].sum() == every["label"].sum()
     kept = int((sample["label"] == 0).sum())
     assert np.average(sample["label"], weights=sample["weight"]) == pytest.approx(share, rel=4 / np.sqrt(kept))
-    assert sample["label"].mean() == pytest.approx(1 / 3, abs=0.05)
+    assert sample["label"].mean() == pytest.approx(1 / 5, abs=0.03)
 
 
 def test_probabilities_are_calibrated_with_weights_and_are_not_without(runs: tuple[Run, Run]) -> None:
@@ -80,13 +83,13 @@ def test_probabilities_are_calibrated_with_weights_and_are_not_without(runs: tup
         return answer[answer["split"] == "validation"]
 
     weighted, unweighted = predicted(sample), predicted(sample.assign(weight=1.0))
-    # A boosted tree overfits so small a sample a little; the others come within a sixth of what happened later.
-    for name, off in (("prior", 0.17), ("logistic", 0.17), ("boosting", 0.5)):
+    # Of 198 purchases that happened later; boosted trees overfit so small a sample a little.
+    for name, off in (("prior", 0.2), ("logistic", 0.25), ("boosting", 0.5)):
         assert weighted[name].mean() == pytest.approx(share, rel=off), name
-        assert unweighted[name].mean() > 10 * share, name
-        assert expected_calibration_error(labels, weighted[name].to_numpy()) < 0.01, name
-        assert expected_calibration_error(labels, unweighted[name].to_numpy()) > 0.2, name
-    # Learning from a fifteenth of the negatives costs little: the regression is nearly that of all of them.
+        assert unweighted[name].mean() > 8 * share, name
+        assert expected_calibration_error(labels, weighted[name].to_numpy()) < 0.012, name
+        assert expected_calibration_error(labels, unweighted[name].to_numpy()) > 0.12, name
+    # Learning from a twelfth of the negatives costs little: the regression is nearly that of all of them.
     train = every[every["split"] == "train"]
     full = make_logistic(train, FEW, []).fit(train[FEW], train["label"]).predict_proba(validation[FEW])[:, 1]
     assert weighted["logistic"].mean() == pytest.approx(full.mean(), rel=0.1)
