@@ -73,8 +73,10 @@ def audit_leakage(run: Run, *, most_events: int = 0, on_start: Callable[[str], N
         checks = Comparison(SHUFFLED, base, other, EVER, memory_mb=memory_mb).all_checks()
         for number, plant in enumerate(plants(base)):
             path = log.write_planted(home.root / f"planted-{number}", plant)
-            other = build(plant.name, path, last if _fits_must_hold(plant, base) else "features", plant)
-            comparison = Comparison(plant.name, base, other, plant.at, memory_mb=memory_mb)
+            drawn = config.examples.unit == "shopper_product" and not plant.loud
+            whole = not drawn and _fits_must_hold(plant, base)
+            other = build(plant.name, path, last if whole else "features", plant)
+            comparison = Comparison(plant.name, base, other, plant.at, memory_mb=memory_mb, drawn=drawn)
             checks += [_arrival(plant, comparison, count_canaries(log.connection)), *comparison.all_checks()]
     return Audit(
         events=log.events, shoppers=log.shoppers, log_events=clean.manifest.rows.rows_out, checks=tuple(checks)
