@@ -47,4 +47,4 @@ def test_a_log_too_short_for_windows_is_refused(tmp_path: Path, capsys: pytest.C
     log = tmp_path / "five-rows.csv"
     log.write_text("user_id,action,product_id,timestamp\n1,browse,1001,1628751662\n1,purchase,1002,1628751790\n")
     assert exit_code("audit-leakage", "--input", str(log)) == 2
-    assert "too short to be split" in capsys.readouterr().err
+    assert "Missing: 22 days of history" in capsys.readouterr().err

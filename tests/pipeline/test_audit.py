@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from behavior_tasks.base.config import load_config, presets
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.data import clean
@@ -141,6 +142,24 @@ def test_no_preset_sees_the_future_on_its_real_log(home: Path, preset: str, log:
     audit = audit_leakage(started(real_log(log), preset, engine__buckets=2), most_events=sample)
     assert dirty(audit) == {}
     assert 0.5 * sample < audit.events < 1.5 * sample
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", sorted(set(presets()) - {"canonical", "taobao", "online_retail"}))
+def test_the_settings_of_the_other_presets_hold_on_the_simulated_shop(home: Path, preset: str) -> None:
+    """The real samples of these are too short for label windows, so their settings are tried on another log."""
+    config = load_config(preset)
+    dumped = config.model_dump(mode="json", exclude_unset=True)
+    named = {
+        f"{section}__{key}": value
+        for section in ("clean", "examples", "text")
+        if section in dumped
+        for key, value in dumped[section].items()
+    }
+    days = 3 * config.examples.horizon_days + 30
+    zone = {"source__timezone": config.source.timezone}
+    audit = audit_leakage(started(**{**named, **zone, "simulate__days": days, "examples__train_cutoffs": 2}))
+    assert dirty(audit) == {}
 
 
 @pytest.mark.slow
