@@ -29,6 +29,8 @@ from behavior_tasks.text.verbalize import write_texts
 from behavior_tasks.text.words import load_templates
 
 DAY = date(2026, 11, 24)
+CLEAN = "clean"
+"""The stage that gives clean, sorted, pseudonymous events."""
 LAST_EVENTS = 40
 LOOKBACK_DAYS = 365
 TYPES = {
@@ -64,12 +66,8 @@ class Clock:
 
 def data_stages() -> list[str]:
     """The stages from the raw log to clean events, in order."""
-    names = []
-    for name, stage in STAGES.items():
-        if not stage.work.startswith("data."):
-            break
-        names.append(name)
-    return [name for name in names if name != "simulate"]
+    names = list(STAGES)
+    return [name for name in names[: names.index(CLEAN) + 1] if name != "simulate"]
 
 
 def prepare(log: str, home: str, run_id: str, engine: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +83,7 @@ def prepare(log: str, home: str, run_id: str, engine: dict[str, Any]) -> dict[st
         uris[name] = run_stage(name, uri, *(uris.get(i.removesuffix("?")) for i in STAGES[name].inputs))
         seconds[name] = round(time.monotonic() - begun, 2)
     told = clock.told()
-    clean = open_run(uri).artifact(data_stages()[-1])
+    clean = open_run(uri).artifact(CLEAN)
     assert clean is not None
     files = {file for bucket in open_events(clean) for file in bucket.files}
     return {
@@ -203,7 +201,7 @@ def _write_bucket(bucket: _Bucket) -> int:
 
 def _clean(home: str, run_id: str) -> Artifact:
     os.environ[HOME_VARIABLE] = home
-    clean = open_run(run_id).artifact(data_stages()[-1])
+    clean = open_run(run_id).artifact(CLEAN)
     assert clean is not None
     return clean
 

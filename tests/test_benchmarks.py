@@ -57,7 +57,7 @@ def test_a_big_log_is_the_same_in_one_file_or_in_daily_ones(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_the_data_benchmark_fills_its_tables_and_the_plan_is_computed_from_it(tmp_path: Path) -> None:
     kept = tmp_path / "measured.json"
-    text = run("data.py", "--sizes", 0.02, "--repeats", 1, "--folder", tmp_path, "--json", kept)
+    text = run("data.py", "--sizes", 0.02, "--repeats", 1, "--days", 2, "--folder", tmp_path, "--json", kept)
     lines = table_lines(text)
     assert [line[0] for line in lines] == ["20,000"] * 3
     assert all(float(cell.split()[0].rstrip("%").replace(",", "")) > 0 for line in lines for cell in line[1:])
