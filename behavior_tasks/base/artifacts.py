@@ -2,7 +2,8 @@
 
 A key is the hash of the stage's name and code, its settings, the keys of its inputs and the hashes of raw
 files. Work goes into a temporary folder beside its place, is flushed to disk, gets `manifest.json` last and
-is renamed; a finished key is never written again. So a retry costs nothing and nobody reads a half-made folder.
+is renamed; a finished key is never written again. So a retry costs nothing and nobody reads a half-made folder; what a
+killed process left is swept when the stage is next built.
 """
 
 import errno
@@ -24,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
+from behavior_tasks.base.workfolder import sweep, work_folder
 
 SCHEME = "artifact://"
 MANIFEST = "manifest.json"
@@ -201,37 +203,34 @@ class ArtifactStore:
         if found is not None:
             return Built(found, reused=True)
         place = self.root / stage / key
-        make_folder(place.parent)
+        sweep(make_folder(place.parent))
         self._check_disk()
-        temporary = place.parent / f".{key}.{uuid4().hex[:8]}"
         started = time.monotonic()
         try:
-            temporary.mkdir()
-            output = work(temporary, key)
-            if not output.rows.balanced:
-                raise AssertionError(f"stage {stage} lost rows: {output.rows}")
-            manifest = Manifest(
-                stage=stage,
-                key=key,
-                code=code,
-                settings=dict(settings),
-                inputs=dict(inputs),
-                rows=output.rows,
-                content_hash=output.content_hash,
-                facts=dict(output.facts or {}),
-                files=_list_files(temporary),
-                versions=_versions(),
-                seconds=round(time.monotonic() - started, 3),
-                peak_memory_mb=_peak_memory_mb(),
-            )
-            write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
-            _publish(temporary, place)
+            with work_folder(place.parent, key) as temporary:
+                output = work(temporary, key)
+                if not output.rows.balanced:
+                    raise AssertionError(f"stage {stage} lost rows: {output.rows}")
+                manifest = Manifest(
+                    stage=stage,
+                    key=key,
+                    code=code,
+                    settings=dict(settings),
+                    inputs=dict(inputs),
+                    rows=output.rows,
+                    content_hash=output.content_hash,
+                    facts=dict(output.facts or {}),
+                    files=_list_files(temporary),
+                    versions=_versions(),
+                    seconds=round(time.monotonic() - started, 3),
+                    peak_memory_mb=_peak_memory_mb(),
+                )
+                write_durably(temporary / MANIFEST, manifest.model_dump_json(indent=2).encode())
+                _publish(temporary, place)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
             raise self._disk_full(stage) from None
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         return Built(Artifact(path=place, manifest=manifest), reused=False)
 
     def _check_disk(self) -> None:

@@ -56,8 +56,8 @@ class CleanConfig(Section):
         0,
         ge=0,
         le=3600,
-        description="A repeat of the same action on the same product by the same shopper within so many seconds is "
-        "set apart as a double-click; 0: off.",
+        description="A repeat of the same action on the same product by the same shopper within so many seconds of one "
+        "local day is set apart as a double-click; 0: off.",
     )
     bot_events_per_day: int = Field(
         5000,

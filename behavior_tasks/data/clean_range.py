@@ -120,11 +120,12 @@ def _set_apart_by_context(connection: duckdb.DuckDBPyConnection, job: RangeJob) 
     if job.neighbours:
         whole = f"{whole} UNION SELECT {PARSED_NAMES} FROM others"
     if job.rules.double_click_seconds:
-        # Found before bots are set apart, so that it does not depend on them.
+        # Found before bots are set apart, so that it does not depend on them; within a local day, because that is as
+        # far as files see each other's events.
         microseconds = round(job.rules.double_click_seconds * 1_000_000)
         connection.execute(f"""CREATE TEMP TABLE clicked AS SELECT {PARSED_NAMES} FROM ({whole})
             QUALIFY epoch_us(timestamp) - lag(epoch_us(timestamp)) OVER (
-                PARTITION BY shopper, action, product_id, query ORDER BY {order_sql(PARSED_COLUMNS)}
+                PARTITION BY shopper, action, product_id, query, {_day(job)} ORDER BY {order_sql(PARSED_COLUMNS)}
             ) <= {microseconds}""")
     if job.rules.bot_events_per_day:
         # Hardly any shopper has so many events at all, and to count shoppers is cheaper than to count their days.

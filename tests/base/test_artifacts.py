@@ -1,6 +1,9 @@
 """Artifacts: made once, never half, found again by what they were made from."""
 
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,37 @@ def test_work_that_fails_leaves_nothing_and_can_be_repeated(tmp_path: Path) -> N
         store.build(stage="clean", code="c1", settings={}, inputs={}, work=broken)
     assert list((tmp_path / "clean").iterdir()) == []
     assert build(store).reused is False
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from behavior_tasks.base.artifacts import ArtifactStore
+
+def die(out, key):
+    (out / "half.txt").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+ArtifactStore(Path(sys.argv[1])).build(stage="clean", code="c1", settings={}, inputs={}, work=die)
+"""
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", KILLED, tmp_path], check=False).returncode == -signal.SIGKILL
+    (left,) = (tmp_path / "clean").iterdir()
+    assert (left / "half.txt").is_file()
+    other = tmp_path / "clean" / ".keep"
+    other.mkdir()
+    store = ArtifactStore(tmp_path)
+
+    def work(out: Path, key: str) -> Output:
+        (out / "mine.txt").write_text("mine")
+        assert not build(store, settings={"another": 1}).reused
+        return Output(rows=EVEN)
+
+    made = store.build(stage="clean", code="c2", settings={}, inputs={}, work=work).artifact
+    assert set(made.manifest.files) == {"mine.txt"}
+    assert {path.name for path in (tmp_path / "clean").iterdir()} == {made.key, *worked, ".keep"}
 
 
 @pytest.mark.parametrize("harm", ["truncate", "remove", "manifest"])

@@ -28,8 +28,8 @@ WORK: dict[str, Callable[[Job], Output]] = {
     "clean": clean_stage,
 }
 HEADER = "user_id,action,product_id,timestamp"
-READ: dict[str, set[str]] = {}
-"""State folder → texts of the logs that were read into it."""
+READ: dict[str, dict[tuple[Path, int], str]] = {}
+"""State folder → texts of the logs that were read into it, by file and time of its last change."""
 SMALL = {"engine.buckets": 2, "engine.workers": 1}
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -65,8 +65,10 @@ def run_to(
     settings = {**SMALL, "engine.min_free_disk_mb": min_free_disk_mb, **(overrides or {})}
     config = load_config(preset, overrides=settings)
     store = ArtifactStore(home / "artifacts", min_free_disk_mb=min_free_disk_mb)
-    if Path(raw).is_file():
-        READ.setdefault(str(home), set()).add(Path(raw).read_text(encoding="utf-8", errors="replace"))
+    read = READ.setdefault(str(home), {})
+    for file in [Path(raw)] if Path(raw).is_file() else Path(raw).glob("*.*"):
+        version = (file, file.stat().st_mtime_ns)
+        read[version] = read.get(version) or file.read_text(encoding="utf-8", errors="replace")
     hashes = hash_raw_files(str(raw), config, Home(home))
     inputs: dict[str, Artifact] = {}
     for name, function in WORK.items():
@@ -122,7 +124,7 @@ def _raw_ids(artifact: Artifact) -> dict[str, str]:
     """Return raw id → pseudonym for each word of the logs that were read into this state folder."""
     home = Home(artifact.path.parents[2])
     key = identity_key(home)
-    words = {word for log in READ.get(str(home.root), ()) for word in re.findall(r"[\w.-]+", log)}
+    words = {word for log in READ.get(str(home.root), {}).values() for word in re.findall(r"[\w.-]+", log)}
     words |= {word.removesuffix(".0") for word in words}
     return {word: pseudonym(word, key) for word in words}
 

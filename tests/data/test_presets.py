@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from behavior_tasks.base.config import load_config, presets
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.data.layout import check_settings
 from tests.data.public_logs import write_tianchi, write_tmall
 from tests.data.stages import events, real_log, reasons, run_to
@@ -12,7 +13,11 @@ from tests.data.stages import events, real_log, reasons, run_to
 
 @pytest.mark.parametrize("preset", presets())
 def test_the_settings_of_every_preset_are_sound(preset: str) -> None:
-    check_settings(load_config(preset).source)
+    source = load_config(preset).source
+    check_settings(source)
+    # One mistake is put in and one is found: all the rest is sound.
+    with pytest.raises(UserError, match="have 1 mistake"):
+        check_settings(source.model_copy(update={"default_action": "wish"}))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from behavior_tasks.data.pieces import Piece, PieceEnd, detect, plan_pieces
 from behavior_tasks.data.rawfile import open_log
 from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.records import LONGEST_CELL
-from tests.data.raw_rows import fast_rows, layout_of, rows_of_pieces_side_by_side, slow_rows
+from tests.data.raw_rows import Row, fast_rows, layout_of, rows_of_pieces_side_by_side, slow_rows
 from tests.data.stages import real_log
 
 ORDINARY = [b"a", b"b c", b"1,2,3\r\n", b"x,y,z\n", b",", b",", b",", b"\n", b"\n", b"\r\n"]
@@ -120,28 +120,33 @@ REAL_LOGS = [
 """File, preset and the bytes that are read by default."""
 
 
-def check_real_log(name: str, preset: str, most: int | None, folder: Path) -> None:
+def read_three_ways(name: str, preset: str, most: int | None, folder: Path) -> tuple[list[Row], list[Row], list[Row]]:
+    """Return the rows of a real log read one by one, in blocks, and in pieces side by side."""
     packed = real_log(name)
     layout = real_layout(packed, preset)
     content = gzip.decompress(packed.read_bytes())[:most]
     plain, cut = folder / "log.csv", folder / "log.csv.gz"
     plain.write_bytes(content)
     cut.write_bytes(gzip.compress(content, 1))
-    slow = slow_rows(plain, layout)
-    assert len(slow) > 7000
-    assert fast_rows(cut, layout) == slow
-    assert rows_of_pieces_side_by_side(plain, layout, piece_bytes=500_000, block_bytes=200_000) == slow
+    pieces = rows_of_pieces_side_by_side(plain, layout, piece_bytes=500_000, block_bytes=200_000)
+    return slow_rows(plain, layout), fast_rows(cut, layout), pieces
 
 
 @pytest.mark.parametrize(("name", "preset", "most"), REAL_LOGS)
 def test_real_logs(name: str, preset: str, most: int, tmp_path: Path) -> None:
-    check_real_log(name, preset, most, tmp_path)
+    slow, blocks, pieces = read_three_ways(name, preset, most, tmp_path)
+    assert len(slow) > 7000
+    assert blocks == slow
+    assert pieces == slow
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "preset", "most"), REAL_LOGS)
 def test_every_row_of_the_real_logs(name: str, preset: str, most: int, tmp_path: Path) -> None:
-    check_real_log(name, preset, None, tmp_path)
+    slow, blocks, pieces = read_three_ways(name, preset, None, tmp_path)
+    assert len(slow) > 7000
+    assert blocks == slow
+    assert pieces == slow
 
 
 LINES = [b"1,2,3\n", b'"4","5\n5",6\n', b"7,8\n", b"", b"9,10,11"]
