@@ -19,7 +19,7 @@ LEFT_OUT = frozenset(
 )
 
 
-class _Module(NamedTuple):
+class ModuleCode(NamedTuple):
     """What counts of a module."""
 
     imports: tuple[str, ...]
@@ -38,7 +38,7 @@ def code_digest(*modules: str) -> str:
     digest = hashlib.sha256()
     names = sorted(_closure([f"{PACKAGE}.{module}" for module in modules]))
     for name in names:
-        digest.update(_look_at(name).code.encode())
+        digest.update(look_at(name).code.encode())
     rooms = {path.parent for path in map(_path, names) if path is not None} - {PACKAGE_FOLDER}
     for file in sorted(file for room in rooms for kind in ("*.yaml", "*.html") for file in room.rglob(kind)):
         digest.update(file.read_bytes())
@@ -53,15 +53,15 @@ def _closure(modules: list[str]) -> set[str]:
         if name in seen or name in LEFT_OUT:
             continue
         seen.add(name)
-        waiting += _look_at(name).imports
+        waiting += look_at(name).imports
     return seen
 
 
 @cache
-def _look_at(module: str) -> _Module:
-    """Parse a module once, however many stages stand on it."""
+def look_at(module: str) -> ModuleCode:
+    """Return what counts of a module; it is parsed once, however many stages stand on it."""
     tree = ast.parse(_source(module))
-    return _Module(imports=tuple(_imports(tree)), code=_without_docstrings(tree))
+    return ModuleCode(imports=tuple(_imports(tree)), code=_without_docstrings(tree))
 
 
 def _imports(tree: ast.Module) -> list[str]:
