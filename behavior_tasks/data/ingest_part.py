@@ -68,8 +68,7 @@ def find_part(job: PartJob) -> Artifact | None:
 
 def plan(job: PartJob) -> list[Piece]:
     """Return the pieces that the file is read in."""
-    found, compression = detect(job.file.path, shown=job.file.shown)
-    form = found if job.config.format == "auto" else job.config.format
+    form, compression = detect(job.file.path, shown=job.file.shown, stated=job.config.format)
     return plan_pieces(
         job.file.path,
         job.file.shown,
