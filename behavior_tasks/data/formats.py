@@ -7,7 +7,7 @@ unpacking, so that a log of any size is checked in no time.
 from dataclasses import dataclass
 from pathlib import Path
 
-from behavior_tasks.data.bytesource import Compression, open_bytes
+from behavior_tasks.data.bytesource import open_bytes
 from behavior_tasks.data.pieces import Format, Stated, detect
 
 HEAD_BYTES = 1 << 20
@@ -21,7 +21,6 @@ class Head:
     """The start of a file, unpacked."""
 
     format: Format
-    compression: Compression
     content: bytes
     """At most `HEAD_BYTES`; the whole file when `complete`. Empty for Parquet."""
     complete: bool
@@ -46,7 +45,7 @@ def read_head(path: Path, *, shown: str, stated: Stated = "auto", most: int = HE
     """
     kind, compression = detect(path, shown=shown, stated=stated)
     if kind == "parquet":
-        return Head(format=kind, compression=compression, content=b"", complete=False)
+        return Head(format=kind, content=b"", complete=False)
     with open_bytes(path, compression, shown=shown) as stream:
         content = stream.read(most + 1)
-    return Head(format=kind, compression=compression, content=content[:most], complete=len(content) <= most)
+    return Head(format=kind, content=content[:most], complete=len(content) <= most)

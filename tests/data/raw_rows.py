@@ -7,7 +7,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from behavior_tasks.data.blocks import Block, add_lines
+import pyarrow.compute as pc
+
+from behavior_tasks.data.blocks import Block
 from behavior_tasks.data.layout import Layout
 from behavior_tasks.data.parse import NULL_WORDS, WHITESPACE
 from behavior_tasks.data.pieces import BLOCK_BYTES, PIECE_BYTES, PieceEnd, detect, plan_pieces
@@ -28,6 +30,12 @@ def open_text(path: Path, *, encoding: str = "utf-8") -> IO[str]:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding=encoding, errors="surrogateescape", newline="")
     return path.open(encoding=encoding, errors="surrogateescape", newline="")
+
+
+def add_lines(block: Block, lines: int) -> Block:
+    """Return a block with its lines counted from so many lines before."""
+    place = block.cells.schema.get_field_index("line")
+    return replace(block, cells=block.cells.set_column(place, "line", pc.add(block.cells["line"], lines)))
 
 
 def slow_rows(path: Path, layout: Layout, *, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:
