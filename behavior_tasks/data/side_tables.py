@@ -171,10 +171,8 @@ def _reader(file: RawFile, table: SideTable) -> str:
     packed = f"compression = {literal(compression)}"
     if kind == "jsonl":
         return f"read_json({path}, format = 'newline_delimited', {packed})"
-    options = (
-        f"{packed}, header = true, all_varchar = true, delim = {literal(table.delimiter)}, quote = '\"', escape = '\"'"
-    )
-    return f"read_csv({path}, {options}, null_padding = true, encoding = {literal(table.encoding)})"
+    options = f"header = true, all_varchar = true, delim = {literal(table.delimiter)}, quote = '\"', escape = '\"'"
+    return f"read_csv({path}, {options}, null_padding = true, encoding = {literal(table.encoding)}, {packed})"
 
 
 def _places(names: list[str], known: tuple[str, ...], key: str, table: SideTable, *, shown: str) -> dict[str, str]:
