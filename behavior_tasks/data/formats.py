@@ -7,9 +7,8 @@ unpacking, so that a log of any size is checked in no time.
 from dataclasses import dataclass
 from pathlib import Path
 
-from behavior_tasks.base.errors import UserError
 from behavior_tasks.data.bytesource import open_bytes
-from behavior_tasks.data.pieces import Format, detect
+from behavior_tasks.data.pieces import Format, Stated, detect
 
 HEAD_BYTES = 1 << 20
 PACKED = ("", ".gz", ".zst")
@@ -32,29 +31,21 @@ def has_known_ending(path: Path) -> bool:
     return path.name.lower().endswith(ENDINGS)
 
 
-def read_head(path: Path, *, shown: str, stated: str = "auto", most: int = HEAD_BYTES) -> Head:
+def read_head(path: Path, *, shown: str, stated: Stated = "auto", most: int = HEAD_BYTES) -> Head:
     """Return the format of a file and its start.
 
     Args:
         path: a file that `rawfile.check_file` has passed.
         shown: its name for messages.
-        stated: `source.format`; between CSV and JSON lines, it wins over what the bytes look like.
+        stated: `source.format`; see `detect`.
         most: bytes to read, after unpacking.
 
     Raises:
         UserError: when compressed data is damaged, or the stated format can't be.
     """
-    found, compression = detect(path, shown=shown)
-    if stated != "auto" and (stated == "parquet") != (found == "parquet"):
-        raise UserError(
-            f"{shown} doesn't have the format that the settings state.",
-            found="a Parquet file" if found == "parquet" else "no Parquet file",
-            expected=f"source.format = {stated}",
-            next_step="--set source.format=auto",
-        )
-    if found == "parquet":
-        return Head(format=found, content=b"", complete=False)
+    kind, compression = detect(path, shown=shown, stated=stated)
+    if kind == "parquet":
+        return Head(format=kind, content=b"", complete=False)
     with open_bytes(path, compression, shown=shown) as stream:
         content = stream.read(most + 1)
-    kind: Format = "jsonl" if "jsonl" in {stated, found} and stated != "csv" else "csv"
     return Head(format=kind, content=content[:most], complete=len(content) <= most)

@@ -35,7 +35,6 @@ _NOTHING_ASIDE = pa.table(
         "text": pa.array([], pa.large_string()),
     }
 )
-EVENT_NAMES = ", ".join(c.name for c in EVENT_COLUMNS)
 PARSED_NAMES = ", ".join(c.name for c in PARSED_COLUMNS)
 
 

@@ -16,7 +16,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.data.filehashes import changed_meanwhile
-from behavior_tasks.data.formats import Head, read_head
+from behavior_tasks.data.formats import read_head
 from behavior_tasks.data.headscan import check_encoding, scan_head, text_lines
 from behavior_tasks.data.inputs import Inputs, RawFile, find_inputs, say_left_out
 from behavior_tasks.data.json_block import object_keys
@@ -28,8 +28,8 @@ from behavior_tasks.data.layout import (
     layout_of_names,
     read_layout,
 )
-from behavior_tasks.data.pieces import Format, column_names
-from behavior_tasks.data.rawfile import BYTE_ORDER_MARK, check_file
+from behavior_tasks.data.pieces import Format, parquet_schema
+from behavior_tasks.data.rawfile import check_file
 from behavior_tasks.data.side_tables import check_side_tables, side_files
 
 log = logging.getLogger("behavior")
@@ -131,7 +131,7 @@ def _look_at(file: RawFile, config: SourceConfig, *, alone: bool) -> tuple[Forma
     check_file(file.path, file.shown)
     head = read_head(file.path, shown=file.shown, stated=config.format)
     if head.format == "parquet":
-        return head.format, layout_of_names(column_names(file.path, file.shown), config, shown=file.shown)
+        return head.format, layout_of_names(parquet_schema(file.path, file.shown).names, config, shown=file.shown)
     scan = scan_head(head, encoding=config.encoding, shown=file.shown)
     if not scan.opening:
         raise UserError(
@@ -141,7 +141,8 @@ def _look_at(file: RawFile, config: SourceConfig, *, alone: bool) -> tuple[Forma
         )
     check_encoding(scan, config, shown=file.shown)
     if head.format == "jsonl":
-        return head.format, layout_of_names(_json_names(head, config, file.shown), config, shown=file.shown)
+        keys = object_keys(text_lines(head, encoding=config.encoding, shown=file.shown), shown=file.shown)
+        return head.format, layout_of_names(keys, config, shown=file.shown)
     layout = read_layout(scan.opening[0], config, shown=file.shown)
     # A day without an event is no mistake among other days.
     if alone and head.complete and layout.has_header and len(scan.opening) == 1:
@@ -152,20 +153,6 @@ def _look_at(file: RawFile, config: SourceConfig, *, alone: bool) -> tuple[Forma
             next_step="check the export that wrote it",
         )
     return head.format, layout
-
-
-def _json_names(head: Head, config: SourceConfig, shown: str) -> tuple[str, ...]:
-    """Return the keys of all lines of a head: any line may leave some out."""
-    lines = text_lines(head, encoding=config.encoding, shown=shown)
-    names = object_keys((line.removeprefix(BYTE_ORDER_MARK) for line in lines), most=len(lines))
-    if not names:
-        raise UserError(
-            f"No line of {shown} is a JSON object.",
-            found=f"{len(lines):,} lines of something else",
-            expected='one object a line: {"user_id": "u1", "action": "buy", …}',
-            next_step="check the export; a list in [ ] must be written one object a line",
-        )
-    return names
 
 
 def _fixed_inputs(job: Job) -> Inputs:
