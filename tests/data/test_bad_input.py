@@ -1,14 +1,11 @@
-"""Bad input: one screen that names the file and what to type, and nothing half-written; and no row ever lost."""
+"""Bad input: one screen that names the file and what to type, and nothing half-written."""
 
 import errno
 import gzip
-import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from behavior_tasks.base.artifacts import Output
 from behavior_tasks.base.errors import UserError
@@ -176,44 +173,3 @@ def test_a_full_disk_is_an_os_error() -> None:
     with pytest.raises(OSError, match="No space left") as caught:
         write_parquet(connect(), "SELECT range FROM range(10)", Path("/dev/full"))
     assert caught.value.errno == errno.ENOSPC
-
-
-CELLS = {
-    "user_id": ["u1", "u2", "u3", "", "0", '"u"'],
-    "action": ["browse", "BUY", "cart", "return", "search", "wishlist", ""],
-    "product_id": ["p1", "p2", "", "7.0", '"p,3"'],
-    "timestamp": [str(NOON), str(NOON + 1), str(NOON - 86_400 * 30), f"{NOON}000", "9e9", "x", ""],
-    "quantity": ["1", "2", "0", "-1", "", "x"],
-    "price": ["2.5", "0", "-1", "", "1e9", '"two\nlines"'],
-    "amount": ["5", "", "7", "-0.0"],
-    "category": ["toys", "", "shoes", '"open'],
-}
-MESSY_ROW = st.one_of(
-    st.tuples(*map(st.sampled_from, CELLS.values())).map(",".join),
-    st.sampled_from(["", "a,b", '"', "\0,,,,,,,", ",,,,,,,", ",,,,,,,,,", "é,browse,p,1,,,,"]),
-)
-GOOD_ROW = f"u9,browse,p9,{NOON},,,,"
-
-
-@given(rows=st.lists(MESSY_ROW, min_size=5, max_size=40), seed=st.integers(0, 9))
-@settings(max_examples=7, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-def test_any_messy_table_keeps_its_rows_and_their_order_plays_no_part(
-    rows: list[str], seed: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    # An open quote binds the lines below it, so a row that has one stands alone: its order is part of its meaning.
-    free = [row for row in rows if row.count('"') % 2 == 0] + [GOOD_ROW]
-    bound = [row for row in rows if row.count('"') % 2 == 1]
-    lenient: dict[str, object] = {"source.max_bad_fraction": 1, "clean.outlier_min_group": 3, "engine.buckets": 2}
-    hashes = set()
-    for shuffled in (free, random.Random(seed).sample(free, len(free))):
-        folder = tmp_path_factory.mktemp("messy")
-        log = write_log(folder / "log.csv", [*shuffled, *bound], ",".join(CELLS))
-        ingested = run_to("ingest", log, folder, overrides=lenient)
-        cleaned = run_to("clean", log, folder, overrides=lenient)
-        for manifest in (ingested.manifest, cleaned.manifest):
-            assert manifest.rows.rows_in == manifest.rows.rows_out + sum(manifest.rows.removed.values())
-        assert ingested.manifest.rows.rows_out == cleaned.manifest.rows.rows_in
-        if not bound:
-            assert ingested.manifest.rows.rows_in == sum(bool(row.strip()) for row in free)
-        hashes.add((ingested.manifest.content_hash, cleaned.manifest.content_hash))
-    assert len(hashes) == 1
