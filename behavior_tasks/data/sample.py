@@ -28,7 +28,6 @@ from behavior_tasks.data.rawfile import BYTE_ORDER_MARK, SURROGATE, is_blank, li
 SAMPLE_BYTES = 8 << 20
 SAMPLE_ROWS = 50_000
 TRIED_LINES = 200
-LONGEST_CELL = 100_000
 VALUE = re.compile(r"[-+]?[\d.,:/ TZ+-]*\d[\d.,:/ TZ+-]*(UTC)?")
 """A cell that is a number or a time, and so no column's name."""
 
