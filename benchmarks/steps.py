@@ -29,6 +29,8 @@ from behavior_tasks.text.verbalize import write_texts
 from behavior_tasks.text.words import load_templates
 
 DAY = date(2026, 11, 24)
+CLEAN = "clean"
+"""The stage that gives clean, sorted, pseudonymous events."""
 LAST_EVENTS = 40
 LOOKBACK_DAYS = 365
 TYPES = {
@@ -46,21 +48,33 @@ TYPES = {
 }
 
 
+class Clock:
+    """Wall and processor time of a step, from when it is made; worker processes that have ended are counted."""
+
+    def __init__(self) -> None:
+        self._began, self._used = time.monotonic(), self._cpu()
+
+    def told(self) -> dict[str, float]:
+        """Return `seconds` and `cpu_seconds` so far."""
+        return {"seconds": time.monotonic() - self._began, "cpu_seconds": self._cpu() - self._used}
+
+    @staticmethod
+    def _cpu() -> float:
+        times = os.times()
+        return times.user + times.system + times.children_user + times.children_system
+
+
 def data_stages() -> list[str]:
     """The stages from the raw log to clean events, in order."""
-    names = []
-    for name, stage in STAGES.items():
-        if not stage.work.startswith("data."):
-            break
-        names.append(name)
-    return [name for name in names if name != "simulate"]
+    names = list(STAGES)
+    return [name for name in names[: names.index(CLEAN) + 1] if name != "simulate"]
 
 
 def prepare(log: str, home: str, run_id: str, engine: dict[str, Any]) -> dict[str, Any]:
     """Bring a raw log to clean, sorted, pseudonymous Parquet; what the state folder has already is used."""
     os.environ[HOME_VARIABLE] = home
     overrides = {f"engine.{key}": value for key, value in engine.items()}
-    started = time.monotonic()
+    clock = Clock()
     uri = start_run(run_id, day=DAY, trigger="inspection", input_path=log, overrides=overrides)
     uris: dict[str, str] = {}
     seconds: dict[str, float] = {}
@@ -68,11 +82,17 @@ def prepare(log: str, home: str, run_id: str, engine: dict[str, Any]) -> dict[st
         begun = time.monotonic()
         uris[name] = run_stage(name, uri, *(uris.get(i.removesuffix("?")) for i in STAGES[name].inputs))
         seconds[name] = round(time.monotonic() - begun, 2)
-    total = time.monotonic() - started
-    clean = open_run(uri).artifact(data_stages()[-1])
+    told = clock.told()
+    clean = open_run(uri).artifact(CLEAN)
     assert clean is not None
-    size = sum(file.stat().st_size for bucket in open_events(clean) for file in set(bucket.files))
-    return {"seconds": total, "stages": seconds, "events": clean.manifest.rows.rows_out, "bytes": size}
+    files = {file for bucket in open_events(clean) for file in bucket.files}
+    return {
+        **told,
+        "stages": seconds,
+        "events": clean.manifest.rows.rows_out,
+        "bytes": sum(file.stat().st_size for file in files),
+        "stored_bytes": sum(file.stat().st_size for file in (Path(home) / "artifacts").rglob("*") if file.is_file()),
+    }
 
 
 def sort_with_duckdb(log: str, out: str, threads: int, memory_mb: int) -> dict[str, Any]:
@@ -84,11 +104,11 @@ def sort_with_duckdb(log: str, out: str, threads: int, memory_mb: int) -> dict[s
         FROM read_csv({quote(Path(log))}, {how})
         ORDER BY user_id, timestamp, action, product_id
     """
-    started = time.monotonic()
+    clock = Clock()
     with duckdb.connect(config={"threads": threads, "memory_limit": f"{memory_mb}MB"}) as connection:
         connection.execute(f"SET temp_directory = {quote(Path(out + '.spill'))}")
         connection.execute(f"COPY ({query}) TO {quote(Path(out))} (FORMAT parquet, COMPRESSION zstd)")
-    return {"seconds": time.monotonic() - started, "bytes": Path(out).stat().st_size}
+    return {**clock.told(), "bytes": Path(out).stat().st_size}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +122,7 @@ class _Bucket:
 
 def make_examples(home: str, run_id: str, out: str) -> dict[str, Any]:
     """Write one example a shopper, at the log's end, and the profile columns that a text reads (not compared)."""
-    started = time.monotonic()
+    clock = Clock()
     clean = _clean(home, run_id)
     cutoff = datetime.fromisoformat(clean.facts["last"]) + timedelta(seconds=1)
     for number, bucket in enumerate(open_events(clean)):
@@ -117,7 +137,7 @@ def make_examples(home: str, run_id: str, out: str) -> dict[str, Any]:
                 FROM events GROUP BY shopper ORDER BY shopper
             """
             write_parquet(connection, query, bucket_file(_made(Path(out)), number))
-    return {"seconds": time.monotonic() - started}
+    return clock.told()
 
 
 def write_our_texts(home: str, run_id: str, examples: str, out: str, engine: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +151,7 @@ def write_our_texts(home: str, run_id: str, examples: str, out: str, engine: dic
         categories=[f"category {n}" for n in range(30)],
         templates=load_templates("en"),
     )
-    started = time.monotonic()
+    clock = Clock()
     jobs = [
         _Bucket(
             examples=file,
@@ -143,13 +163,13 @@ def write_our_texts(home: str, run_id: str, examples: str, out: str, engine: dic
         for number, (file, events) in enumerate(zip(bucket_files(Path(examples)), open_events(clean), strict=True))
     ]
     rows = run_buckets(_write_bucket, jobs, engine=chosen, what="texts", rows=clean.manifest.rows.rows_out)
-    return {"seconds": time.monotonic() - started, "texts": sum(rows), "buckets": len(jobs)}
+    return {**clock.told(), "texts": sum(rows), "buckets": len(jobs)}
 
 
 def write_duckdb_texts(home: str, run_id: str, out: str, threads: int, memory_mb: int) -> dict[str, Any]:
     """Write every shopper's last 40 events as DuckDB does it, one query a bucket."""
     clean = _clean(home, run_id)
-    started = time.monotonic()
+    clock = Clock()
     rows = 0
     with duckdb.connect(config={"threads": threads, "memory_limit": f"{memory_mb}MB"}) as connection:
         for number, bucket in enumerate(open_events(clean)):
@@ -171,7 +191,7 @@ def write_duckdb_texts(home: str, run_id: str, out: str, threads: int, memory_mb
             done = connection.execute(f"COPY ({query}) TO {quote(path)} (FORMAT parquet, COMPRESSION zstd)").fetchall()
             rows += done[0][0]
             connection.execute("DROP VIEW events")
-    return {"seconds": time.monotonic() - started, "texts": rows}
+    return {**clock.told(), "texts": rows}
 
 
 def _write_bucket(bucket: _Bucket) -> int:
@@ -181,7 +201,7 @@ def _write_bucket(bucket: _Bucket) -> int:
 
 def _clean(home: str, run_id: str) -> Artifact:
     os.environ[HOME_VARIABLE] = home
-    clean = open_run(run_id).artifact(data_stages()[-1])
+    clean = open_run(run_id).artifact(CLEAN)
     assert clean is not None
     return clean
 

@@ -1,16 +1,74 @@
-"""The benchmarks run: a table with one line a stage."""
+"""The benchmarks run, on a very small log: their tables and the plan that is computed from them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "stages.py"
+import pytest
+
+from behavior_tasks.base.tables import connect, quote
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def run(script: str, *arguments: object) -> str:
+    command = [sys.executable, str(FOLDER / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def table_lines(text: str) -> list[list[str]]:
+    """The cells of every line of figures."""
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    return [line for line in lines if line[0].replace(",", "").isdigit()]
 
 
 def test_the_stage_benchmark_prints_one_line_a_stage() -> None:
-    command = [sys.executable, str(SCRIPT), "--shoppers", "60", "--until", "ingest"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:]]
+    lines = table_lines(run("stages.py", "--shoppers", 60, "--until", "ingest"))
     assert [(line[0], line[1]) for line in lines] == [("60", "simulate"), ("60", "source"), ("60", "ingest")]
     assert all(float(line[2]) >= 0 for line in lines)
     assert all(float(line[5].replace(",", "")) > 0 for line in lines)
+
+
+def test_a_big_log_is_the_same_in_one_file_or_in_daily_ones(tmp_path: Path) -> None:
+    run("big_log.py", "--rows", 20_000, "--out", tmp_path / "log.csv")
+    run("big_log.py", "--rows", 20_000, "--out", tmp_path / "daily", "--daily")
+    whole = (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines()
+    days = sorted((tmp_path / "daily").iterdir())
+    assert [days[0].name, days[-1].name, len(days)] == ["2026-01-05.csv", "2026-04-04.csv", 90]
+    parts = [file.read_text(encoding="utf-8").splitlines() for file in days]
+    assert [line for part in parts for line in part[1:]] == whole[1:]
+    assert all(part[0] == whole[0] for part in parts)
+    rows = f"read_csv({quote(tmp_path / 'log.csv')}, all_varchar = true)"
+    query = f"""
+        SELECT count(*), count(*) - (SELECT count(*) FROM (SELECT DISTINCT * FROM {rows})),
+               count(*) FILTER (user_id IS NULL OR action = 'wishlist' OR timestamp = 'yesterday' OR amount = '-1'),
+               max(n) FROM (SELECT *, count(*) OVER (PARTITION BY user_id) AS n FROM {rows})
+    """
+    count, repeated, bad, most = connect().execute(query).fetchall()[0]
+    assert count == 20_000
+    assert 30 <= repeated <= 90
+    assert 20 <= bad <= 60
+    assert most > 10 * 20_000 / 400, "a few shoppers have most of the events"
+
+
+@pytest.mark.slow
+def test_the_data_benchmark_fills_its_tables_and_the_plan_is_computed_from_it(tmp_path: Path) -> None:
+    kept = tmp_path / "measured.json"
+    text = run("data.py", "--sizes", 0.02, "--repeats", 1, "--days", 2, "--folder", tmp_path, "--json", kept)
+    lines = table_lines(text)
+    assert [line[0] for line in lines] == ["20,000"] * 3
+    assert all(float(cell.split()[0].rstrip("%").replace(",", "")) > 0 for line in lines for cell in line[1:])
+    assert [path.name for path in tmp_path.iterdir()] == ["measured.json"], "everything else is deleted"
+    turn = json.loads(kept.read_text())["sizes"][0]["repeats"][0]
+    assert 19_000 < turn["prepare"]["events"] < 20_000
+
+    run("scale_plan.py", "--measured", kept, "--out", tmp_path / "once.md", "--events", 1e9, "--days", 100)
+    run("scale_plan.py", "--measured", kept, "--out", tmp_path / "ten.md", "--events", 10e9, "--days", 100)
+    once, ten = ((tmp_path / f"{name}.md").read_text(encoding="utf-8") for name in ("once", "ten"))
+    assert "{" not in ten
+    hours = [float(page.split("clean events, once | ")[1].split(" core")[0].replace(",", "")) for page in (once, ten)]
+    assert hours[1] == pytest.approx(10 * hours[0], rel=0.05)
+    assert "1 billion events" in once

@@ -9,6 +9,7 @@ import ast
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = "behavior_tasks"
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
@@ -16,6 +17,15 @@ LEFT_OUT = frozenset(
     f"{PACKAGE}.base.{name}"
     for name in ("artifacts", "code", "config", "engine", "errors", "home", "progress", "spark", "stage")
 )
+
+
+class ModuleCode(NamedTuple):
+    """What counts of a module."""
+
+    imports: tuple[str, ...]
+    """Modules of this package that it imports."""
+    code: str
+    """Its code without comments, docstrings and layout."""
 
 
 @cache
@@ -28,7 +38,7 @@ def code_digest(*modules: str) -> str:
     digest = hashlib.sha256()
     names = sorted(_closure([f"{PACKAGE}.{module}" for module in modules]))
     for name in names:
-        digest.update(_without_docstrings(_source(name)).encode())
+        digest.update(look_at(name).code.encode())
     rooms = {path.parent for path in map(_path, names) if path is not None} - {PACKAGE_FOLDER}
     for file in sorted(file for room in rooms for kind in ("*.yaml", "*.html") for file in room.rglob(kind)):
         digest.update(file.read_bytes())
@@ -43,13 +53,20 @@ def _closure(modules: list[str]) -> set[str]:
         if name in seen or name in LEFT_OUT:
             continue
         seen.add(name)
-        waiting += _imports(name)
+        waiting += look_at(name).imports
     return seen
 
 
-def _imports(module: str) -> list[str]:
+@cache
+def look_at(module: str) -> ModuleCode:
+    """Return what counts of a module; it is parsed once, however many stages stand on it."""
+    tree = ast.parse(_source(module))
+    return ModuleCode(imports=tuple(_imports(tree)), code=_without_docstrings(tree))
+
+
+def _imports(tree: ast.Module) -> list[str]:
     names = []
-    for node in ast.walk(ast.parse(_source(module))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
             candidates = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
@@ -75,8 +92,7 @@ def _source(module: str) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _without_docstrings(source: str) -> str:
-    tree = ast.parse(source)
+def _without_docstrings(tree: ast.Module) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [

@@ -351,7 +351,8 @@ def _describe(location: tuple[int | str, ...], entry: Mapping[str, Any], raw: Ma
 
 
 def _did_you_mean(dotted: str) -> str:
-    close = nearest(dotted, setting_keys())
+    # A section's own name first: a short key in it would look as much like a misspelled section.
+    close = (None if "." in dotted else nearest(dotted, SECTIONS)) or nearest(dotted, setting_keys())
     last = dotted.rpartition(".")[2]
     if close is None:
         by_last = nearest(last, [k.rpartition(".")[2] for k in setting_keys()])

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,12 +11,14 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from behavior_tasks.base.errors import UserError
 
 PARQUET_OPTIONS = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880"
 HASHED_ROWS = 65_536
-"""Rows that are hashed at a time."""
+"""Rows that are hashed or written at a time."""
+SMALL_ROW_GROUP = 8192
 
 
 def connect(*, memory_mb: int = 2048) -> duckdb.DuckDBPyConnection:
@@ -80,25 +82,61 @@ def hash_rows(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
 def hash_query(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     """Return the hash of a query's rows, in the order the query gives them.
 
-    It covers the names, the values and which of them are missing, column by column; in how many batches the rows
-    arrive, and how they were stored, plays no part. The query sees files, no temporary tables or views.
+    The query sees files, no temporary tables or views.
 
     Raises:
         TypeError: for a column that is neither text, number, truth value nor instant.
     """
     # A cursor of its own, because the connection may still hold a result that was not read to its end.
     reader = connection.cursor().sql(query).to_arrow_reader(HASHED_ROWS)
-    digests = {name: [hashlib.sha256() for _ in range(3)] for name in reader.schema.names}
-    rows = 0
+    hashed = RowHash(reader.schema.names)
     for batch in reader:
-        rows += len(batch)
+        hashed.update(batch)
+    return hashed.hexdigest()
+
+
+class RowHash:
+    """The hash of ordered rows, taken batch by batch.
+
+    It covers the names, the values and which of them are missing, column by column; in how many batches the rows
+    arrive, and how they were stored, plays no part.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._digests = {name: [hashlib.sha256() for _ in range(3)] for name in names}
+        self._rows = 0
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Add the next rows.
+
+        Raises:
+            TypeError: for a column that is neither text, number, truth value nor instant.
+        """
+        self._rows += len(batch)
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            for digest, part in zip(digests[name], _parts_of(column), strict=True):
+            for digest, part in zip(self._digests[name], _parts_of(column), strict=True):
                 digest.update(part)
-    whole = hashlib.sha256(str(rows).encode())
-    for name, parts in digests.items():
-        whole.update(name.encode() + b"".join(part.digest() for part in parts))
-    return whole.hexdigest()
+
+    def hexdigest(self) -> str:
+        """Return the hash of all rows so far."""
+        whole = hashlib.sha256(str(self._rows).encode())
+        for name, parts in self._digests.items():
+            whole.update(name.encode() + b"".join(part.digest() for part in parts))
+        return whole.hexdigest()
+
+
+def stream_rows(
+    connection: duckdb.DuckDBPyConnection, query: str, path: Path, *, compression: str = "zstd"
+) -> Iterator[pa.RecordBatch]:
+    """Write a query's rows to a Parquet file of small row groups, yielding each batch once it is written.
+
+    Who then reads a range of what the rows are sorted by reads little else.
+    """
+    reader = connection.sql(query).to_arrow_reader(HASHED_ROWS)
+    with pq.ParquetWriter(path, reader.schema, compression=compression) as writer:
+        for batch in reader:
+            writer.write_batch(batch, row_group_size=SMALL_ROW_GROUP)
+            yield batch
 
 
 def _parts_of(column: pa.Array) -> tuple[bytes | memoryview, bytes | memoryview, bytes | memoryview]:

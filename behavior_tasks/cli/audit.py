@@ -2,19 +2,20 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
-from uuid import uuid4
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from behavior_tasks.base.config import DEFAULT_PRESET
+from behavior_tasks.cli.inspection import start_inspection
 from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
 from behavior_tasks.cli.screen import console, count
-from behavior_tasks.pipeline import open_run, start_run
+from behavior_tasks.pipeline import open_run
 
 if TYPE_CHECKING:
     from behavior_tasks.pipeline.audit import Audit
@@ -44,25 +45,27 @@ def audit(
     """
     from behavior_tasks.pipeline.audit import audit_leakage
 
-    # The same stages run again and again here; what each has to say would bury the checks.
-    logging.getLogger("behavior").setLevel(logging.ERROR)
-    now = datetime.now(UTC)
-    uri = start_run(
-        f"audit-{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
-        day=now.date(),
-        trigger="inspection",
-        input_path=input,
-        preset=preset,
-        config_file=str(config) if config else None,
-        overrides=parse_settings(set),
-    )
-    with console.status("starting") as status:
+    overrides = parse_settings(set)
+    uri = start_inspection("audit", input_path=input, preset=preset, config=config, overrides=overrides)
+    with console.status("starting") as status, _quiet():
         found = audit_leakage(open_run(uri), most_events=sample, on_start=lambda step: status.update(step))
     if as_json:
         console.print_json(json.dumps({**asdict(found), "clean": found.clean}))
     else:
         _show(found, input or "the simulated shop")
     raise typer.Exit(0 if found.clean else 2)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep still what the stages have to say: they run again and again here, and it would bury the checks."""
+    log = logging.getLogger("behavior")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _show(found: "Audit", name: str) -> None:

@@ -2,18 +2,17 @@
 
 import json
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated
-from uuid import uuid4
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from behavior_tasks.base.config import DEFAULT_PRESET
+from behavior_tasks.cli.inspection import start_inspection
 from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
 from behavior_tasks.cli.screen import console
-from behavior_tasks.pipeline import Run, open_run, run_stage, start_run
+from behavior_tasks.pipeline import Run, open_run, run_stage
 
 MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warning[/]", "fail": "[red]missing[/]"}
 
@@ -38,16 +37,8 @@ def doctor(
     from behavior_tasks.examples.diagnosis import diagnose
     from behavior_tasks.examples.doctor import worst
 
-    now = datetime.now(UTC)
-    uri = start_run(
-        f"doctor-{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
-        day=now.date(),
-        trigger="inspection",
-        input_path=input,
-        preset=preset,
-        config_file=str(config) if config else None,
-        overrides=parse_settings(set),
-    )
+    overrides = parse_settings(set)
+    uri = start_inspection("doctor", input_path=input, preset=preset, config=config, overrides=overrides)
     run = _read(uri)
     ingested, cleaned = run.artifact("ingest"), run.artifact("clean")
     assert ingested is not None

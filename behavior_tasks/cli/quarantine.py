@@ -4,7 +4,7 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -16,8 +16,12 @@ from behavior_tasks.base.home import current_home
 from behavior_tasks.cli.screen import console, count
 from behavior_tasks.pipeline import Run, last_runs, open_run
 
+if TYPE_CHECKING:
+    from behavior_tasks.data.quarantine_view import ReasonView
+
 LATEST = "latest"
 MOST_FILES = 5
+MOST = 0.5
 SETTINGS = {
     "bad_encoding": "source.encoding=gb18030",
     "wrong_column_count": "source.delimiter=;",
@@ -60,7 +64,7 @@ def quarantine(
         _check_reason(reason, [view.reason for view in views])
         views = [view for view in views if view.reason == reason]
     whole = rows_in or sum(view.rows for view in views)
-    reasons = [{**asdict(v), "share": v.rows / whole, **_how_to_mend(v.reason, v.words, asked)} for v in views]
+    reasons = [{**asdict(v), "share": v.rows / whole, **_how_to_mend(v, v.rows / whole, asked)} for v in views]
     if csv is not None:
         if not csv.parent.is_dir():
             raise UserError(f"There is no folder {csv.parent}.", next_step=f"mkdir -p {shlex.quote(str(csv.parent))}")
@@ -110,12 +114,15 @@ def _check_reason(reason: str, held: list[str]) -> None:
     )
 
 
-def _how_to_mend(reason: str, words: tuple[str, ...], run: Run) -> dict[str, Any]:
+def _how_to_mend(view: "ReasonView", share: float, run: Run) -> dict[str, Any]:
     """Return whether the reason is expected, what to do, and the command with the setting that does it."""
     from behavior_tasks.data.reasons import REASONS
 
     source = run.record.config.source
-    setting = _setting(reason, words, source)
+    reason = view.reason
+    # A few rows of another width are damaged; with most of them the delimiter is wrong.
+    damaged = reason == "wrong_column_count" and share < MOST
+    setting = None if damaged else _setting(reason, view.words, source)
     asked = ["--preset", run.record.preset]
     if run.record.input:
         asked = ["--input", str(run.record.input), *asked]

@@ -2,17 +2,16 @@
 
 import json
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
-from uuid import uuid4
 
 import typer
 
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.cli.inspection import start_inspection
 from behavior_tasks.cli.options import Settings, parse_settings
 from behavior_tasks.cli.screen import console, count, figure
-from behavior_tasks.pipeline import open_run, run_stage, start_run
+from behavior_tasks.pipeline import open_run, run_stage
 
 
 def simulate(
@@ -32,14 +31,9 @@ def simulate(
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file.", expected="a folder, or a new name", next_step="choose another --out")
-    now = datetime.now(UTC)
     asked = {"simulate.shoppers": shoppers, "simulate.days": days, "simulate.seed": seed}
-    uri = start_run(
-        f"simulate-{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
-        day=now.date(),
-        trigger="inspection",
-        overrides={**parse_settings(set), **{k: v for k, v in asked.items() if v is not None}},
-    )
+    chosen = {**parse_settings(set), **{k: v for k, v in asked.items() if v is not None}}
+    uri = start_inspection("simulate", overrides=chosen)
     with console.status("simulating"):
         artifact = open_run(uri).store.open(run_stage("simulate", uri))
     out.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ promises that trimming a column or looking for null words in it would change not
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -110,9 +110,3 @@ def without_first(block: Block) -> Block:
     rest = block.cells.slice(1)
     columns = {name: rest[name].combine_chunks() for name in rest.column_names if name not in ("position", "line")}
     return make_block(columns, rest["line"].to_numpy(), lambda position: block.text_of(position + 1))
-
-
-def add_lines(block: Block, lines: int) -> Block:
-    """Return a block with its lines counted from so many lines before."""
-    place = block.cells.schema.get_field_index("line")
-    return replace(block, cells=block.cells.set_column(place, "line", pc.add(block.cells["line"], lines)))

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.compute as pc
 
 from behavior_tasks.base.schema import ACTIONS, Column, order_sql
-from behavior_tasks.base.tables import connect, hash_rows, quote, write_parquet
+from behavior_tasks.base.tables import RowHash, connect, quote, stream_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,26 +37,32 @@ def connect_spilling(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnecti
     return connection
 
 
-def write_sorted(connection: duckdb.DuckDBPyConnection, source: str, path: Path, columns: tuple[Column, ...]) -> None:
-    """Write the rows of a table or subquery, with exactly these columns, in their total order."""
-    names = ", ".join(c.name for c in columns)
-    write_parquet(connection, f"SELECT {names} FROM {source} ORDER BY {order_sql(columns)}", path)
+def write_events(
+    connection: duckdb.DuckDBPyConnection, source: str, path: Path, columns: tuple[Column, ...]
+) -> Summary:
+    """Write the rows of a table or subquery, with exactly these columns, in their total order.
 
-
-def summarise(connection: duckdb.DuckDBPyConnection, path: Path, columns: tuple[Column, ...]) -> Summary:
-    """Return what a bucket's file of these columns holds."""
-    optional = [c.name for c in columns if not c.required]
-    counts = ", ".join(f"count({name}) > 0" for name in optional)
-    source = f"FROM read_parquet({quote(path)})"
-    row = connection.execute(f"SELECT count(*), min(timestamp), max(timestamp), {counts} {source}").fetchall()[0]
-    actions = connection.execute(f"SELECT action, count(*) {source} GROUP BY action").fetchall()
+    Returns:
+        What the file holds.
+    """
+    names = [c.name for c in columns]
+    query = f"SELECT {', '.join(names)} FROM {source} ORDER BY {order_sql(columns)}"
+    hashed, actions, present = RowHash(names), Counter[str](), set[str]()
+    rows, instants = 0, list[datetime]()
+    for batch in stream_rows(connection, query, path):
+        rows += len(batch)
+        hashed.update(batch)
+        for entry in pc.value_counts(batch["action"]).to_pylist():
+            actions[entry["values"]] += entry["counts"]
+        present.update(c.name for c in columns if not c.required and batch[c.name].null_count < len(batch))
+        instants += [pc.min(batch["timestamp"]).as_py(), pc.max(batch["timestamp"]).as_py()] if len(batch) else []
     return Summary(
-        rows=row[0],
-        content_hash=hash_rows(connection, path),
-        first=row[1],
-        last=row[2],
+        rows=rows,
+        content_hash=hashed.hexdigest(),
+        first=min(instants, default=None),
+        last=max(instants, default=None),
         actions=dict(actions),
-        present=frozenset(name for name, there in zip(optional, row[3:], strict=True) if there),
+        present=frozenset(present),
     )
 
 

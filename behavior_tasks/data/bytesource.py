@@ -34,6 +34,15 @@ def damage(shown: str, kind: str, found: str, test: str = "") -> UserError:
     return UserError(f"The {kind} {shown} is damaged.", found=found[:FOUND_LENGTH], next_step=step)
 
 
+def wrong_encoding(shown: str, encoding: str, error: UnicodeError) -> UserError:
+    """Return the error that says that a text as a whole can't be decoded."""
+    return UserError(
+        f"The file {shown} can't be read as {encoding}.",
+        found=str(error),
+        next_step="set the encoding that the export used, e.g. --set source.encoding=utf-8",
+    )
+
+
 @contextmanager
 def damaged(shown: str, kind: str, test: str = "") -> Iterator[None]:
     """Turn what libraries raise over damaged data into a `UserError`."""
@@ -190,8 +199,4 @@ def open_source(path: Path, compression: Compression, *, encoding: str, shown: s
                     lambda size: text.read(size).encode("utf-8", "surrogatepass"), offset=0, errors="surrogatepass"
                 )
         except UnicodeError as error:
-            raise UserError(
-                f"The file {shown} can't be read as {encoding}.",
-                found=str(error),
-                next_step="set the encoding that the export used, e.g. --set source.encoding=utf-8",
-            ) from None
+            raise wrong_encoding(shown, encoding, error) from None

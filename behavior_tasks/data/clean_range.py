@@ -15,8 +15,8 @@ import duckdb
 from behavior_tasks.base.config import MissingRule
 from behavior_tasks.base.schema import PARSED_COLUMNS, SHOPPER_COLUMNS, order_sql
 from behavior_tasks.base.tables import full_disk, quote, write_parquet
-from behavior_tasks.data.buckets import Summary, connect_spilling, summarise
-from behavior_tasks.data.ingest_piece import PARSED_NAMES, write_run
+from behavior_tasks.data.buckets import Summary, connect_spilling, write_events
+from behavior_tasks.data.ingest_piece import PARSED_NAMES
 from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, SALE_SQL, constants, lacks_sql
 from behavior_tasks.data.ranges import Range
 
@@ -88,12 +88,10 @@ def clean_range(job: RangeJob) -> RangeDone:
         filled = _fill_gaps(connection, job.rules)
         for column in job.rules.drops:
             removed[f"missing_{column}"] += _set_apart(connection, f"missing_{column}", lacks_sql(column))
-        order = order_sql(SHOPPER_COLUMNS)
-        write_run(connection, f"SELECT {SHOPPER_NAMES} FROM events ORDER BY {order}", job.events)
+        summary = write_events(connection, "events", job.events, SHOPPER_COLUMNS)
         sales = f"SELECT {', '.join(SALE_COLUMNS)} FROM events WHERE {SALE_SQL} AND amount > 0 ORDER BY ALL"
         write_parquet(connection, sales, job.sales)
         write_parquet(connection, "SELECT * FROM apart ORDER BY ALL", job.apart)
-        summary = summarise(connection, job.events, SHOPPER_COLUMNS)
     return RangeDone(rows_in=rows_in, summary=summary, removed=+removed, filled=+filled)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.data.bytesource import wrong_encoding
 from behavior_tasks.data.formats import Head
 from behavior_tasks.data.rawfile import SURROGATE, header_text, is_blank, likely_encoding
 
@@ -47,11 +48,7 @@ def text_lines(head: Head, *, encoding: str, shown: str) -> list[str]:
         decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
         text = decoder.decode(head.content, final=head.complete)
     except UnicodeError as error:
-        raise UserError(
-            f"The file {shown} can't be read as {encoding}.",
-            found=str(error),
-            next_step="set the encoding that the export used, e.g. --set source.encoding=utf-8",
-        ) from None
+        raise wrong_encoding(shown, encoding, error) from None
     # Lines end with \n, \r or \r\n, as when the file itself is read.
     lines = list(io.StringIO(text, newline=""))
     return lines if head.complete or len(lines) < 2 else lines[:-1]

@@ -25,6 +25,7 @@ from behavior_tasks.data.buckets import connect_spilling
 from behavior_tasks.data.ingest_piece import PieceDone, PieceJob, ingest_piece
 from behavior_tasks.data.inputs import RawFile, check_unchanged
 from behavior_tasks.data.keys import fingerprint
+from behavior_tasks.data.parquet_rows import writes_iso_times
 from behavior_tasks.data.pieces import PIECE_BYTES, Piece, detect, plan_pieces
 from behavior_tasks.data.quarantine import write_quarantine
 from behavior_tasks.data.side_tables import load_side_tables
@@ -68,8 +69,7 @@ def find_part(job: PartJob) -> Artifact | None:
 
 def plan(job: PartJob) -> list[Piece]:
     """Return the pieces that the file is read in."""
-    found, compression = detect(job.file.path, shown=job.file.shown)
-    form = found if job.config.format == "auto" else job.config.format
+    form, compression = detect(job.file.path, shown=job.file.shown, stated=job.config.format)
     return plan_pieces(
         job.file.path,
         job.file.shown,
@@ -138,8 +138,12 @@ def _work(job: PartJob, out: Path) -> Output:
 
 
 def _piece_jobs(job: PartJob, out: Path) -> list[PieceJob]:
-    layout = layout_of(job.file, job.config)
+    layout, pieces = layout_of(job.file, job.config), plan(job)
     tables = load_side_tables(job.side_tables, job.config)
+    config = job.config
+    if writes_iso_times(pieces[0], layout):
+        # The type of the file's own column says more than a setting that is meant for text and numbers.
+        config = config.model_copy(update={"time_format": "iso"})
     return [
         PieceJob(
             piece=piece,
@@ -147,7 +151,7 @@ def _piece_jobs(job: PartJob, out: Path) -> list[PieceJob]:
             is_first=number == 0,
             layout=layout,
             tables=tables,
-            config=job.config,
+            config=config,
             read_on=job.read_on,
             events=bucket_file(out / "runs", number),
             aside=bucket_file(out / WORK / "aside", number),
@@ -155,7 +159,7 @@ def _piece_jobs(job: PartJob, out: Path) -> list[PieceJob]:
             memory_mb=job.engine.memory_mb,
             key=job.key,
         )
-        for number, piece in enumerate(plan(job))
+        for number, piece in enumerate(pieces)
     ]
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.schema import EVENT_COLUMNS, PARSED_COLUMNS
-from behavior_tasks.base.tables import full_disk, quote, write_parquet
+from behavior_tasks.base.tables import full_disk, stream_rows, write_parquet
 from behavior_tasks.data.blocks import Block
 from behavior_tasks.data.buckets import connect_spilling
 from behavior_tasks.data.identities import replace_ids
@@ -27,10 +27,6 @@ from behavior_tasks.data.pieces import Piece, PieceEnd
 from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.side_tables import LoadedTable, fill_sql, register_side_tables
 
-RUN_OPTIONS = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 8192"
-"""Small row groups, so that who reads a range of shoppers reads little else."""
-BETWEEN_OPTIONS = RUN_OPTIONS.replace("zstd", "snappy")
-"""What only the next stage reads is written faster and a little larger."""
 _NOTHING_ASIDE = pa.table(
     {
         "line": pa.array([], pa.int64()),
@@ -39,7 +35,6 @@ _NOTHING_ASIDE = pa.table(
         "text": pa.array([], pa.large_string()),
     }
 )
-EVENT_NAMES = ", ".join(c.name for c in EVENT_COLUMNS)
 PARSED_NAMES = ", ".join(c.name for c in PARSED_COLUMNS)
 
 
@@ -106,12 +101,6 @@ def ingest_piece(job: PieceJob) -> PieceDone:
     return PieceDone(rows=rows, end=end, set_missing=set_missing)
 
 
-def write_run(connection: duckdb.DuckDBPyConnection, query: str, path: Path, *, options: str = RUN_OPTIONS) -> None:
-    """Write a query's rows so that a range of shoppers can be read without the others."""
-    with full_disk():
-        connection.execute(f"COPY ({query}) TO {quote(path)} ({options})")
-
-
 def _judge(connection: duckdb.DuckDBPyConnection, block: Block, job: PieceJob) -> pa.Table:
     """Return the block's rows, typed, each with a reason why it can't be an event, or none."""
     query = parse_sql(job.layout, job.config, read_on=job.read_on, plain=block.plain)
@@ -148,14 +137,19 @@ def _with_texts(bad: pa.Table, block: Block) -> pa.Table:
 
 def _write_events(connection: duckdb.DuckDBPyConnection, events: list[pa.Table], job: PieceJob) -> None:
     """Write the piece's events under their pseudonyms, sorted by shopper."""
-    if not events:
-        columns = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in PARSED_COLUMNS)
-        write_run(connection, f"SELECT {columns} WHERE false", job.events)
-        return
-    whole = pa.concat_tables(events)
+    whole = pa.concat_tables(events) if events else _no_events()
     if job.tables:
         connection.register("events", whole)
         register_side_tables(connection, job.tables)
         whole = connection.sql(fill_sql("events", tuple(whole.column_names), job.tables)).to_arrow_table()
     connection.register("events", replace_ids(whole, job.key))
-    write_run(connection, f"SELECT {PARSED_NAMES} FROM events ORDER BY shopper", job.events, options=BETWEEN_OPTIONS)
+    query = f"SELECT {PARSED_NAMES} FROM events ORDER BY shopper"
+    # Only the next stage reads these files, so they are written faster and a little larger.
+    for _ in stream_rows(connection, query, job.events, compression="snappy"):
+        pass
+
+
+def _no_events() -> pa.Table:
+    columns = ", ".join(f"CAST(NULL AS {c.type}) AS {c.name}" for c in EVENT_COLUMNS)
+    with duckdb.connect() as connection:
+        return connection.sql(f"SELECT {columns} WHERE false").to_arrow_table()

@@ -6,18 +6,18 @@ as one list with a mark between every two, and one by one only when that list sh
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.data.blocks import Block, make_block, problem_columns
 from behavior_tasks.data.bytesource import ByteSource
 from behavior_tasks.data.lines import split_lines, undecodable_lines
-from behavior_tasks.data.rawfile import SURROGATE, printable
+from behavior_tasks.data.rawfile import BYTE_ORDER_MARK, SURROGATE, printable
 from behavior_tasks.data.records import LONGEST_CELL
 
 MARK = "314159265358979323846264338327950288"
@@ -135,13 +135,27 @@ def _as_text(value: object, text: str, key: str) -> str | None:
     return json.dumps(json.loads(text)[key], ensure_ascii=False, separators=(",", ":"))
 
 
-def object_keys(lines: Iterable[str], *, most: int) -> tuple[str, ...]:
-    """Return the keys of the objects in the first lines, in the order in which they are met.
+def object_keys(lines: Sequence[str], *, shown: str) -> tuple[str, ...]:
+    """Return the keys of all objects in the lines, in the order in which they are met: any line may leave some out.
 
-    >>> object_keys(['{"b": 1}', "", "no object", '{"a": 1, "b": 2}'], most=9)
+    Args:
+        shown: the file's name for messages.
+
+    Raises:
+        UserError: when no line is a JSON object.
+
+    >>> object_keys(['{"b": 1}', "", "no object", '{"a": 1, "b": 2}'], shown="log.jsonl")
     ('b', 'a')
     """
     keys: dict[str, None] = {}
-    for line in islice(lines, most):
-        keys |= dict.fromkeys(_parse_line(line, False)[0] if line.strip() else ())
+    for line in lines:
+        text = line.removeprefix(BYTE_ORDER_MARK)
+        keys |= dict.fromkeys(_parse_line(text, False)[0] if text.strip() else ())
+    if not keys:
+        raise UserError(
+            f"No line of {shown} is a JSON object.",
+            found=f"{len(lines):,} lines of something else",
+            expected='one object a line: {"user_id": "u1", "action": "buy", …}',
+            next_step="check the export; a list in [ ] must be written one object a line",
+        )
     return tuple(keys)

@@ -9,7 +9,6 @@ Methods, with the factor used when none is set: `iqr`, Tukey's fences (J. W. Tuk
 Iglewicz and D. Hoaglin, How to Detect and Handle Outliers, 1993; 3.5); `zscore`, standard deviations from the mean (3).
 """
 
-import json
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -61,24 +60,10 @@ class Fits:
     table: pa.Table
     """Columns as in SCHEMA; an Arrow table, so that a million categories stay small."""
 
-    @classmethod
-    def none(cls) -> "Fits":
-        """Return fits of nothing, with which nothing is an outlier."""
-        return cls(table=SCHEMA.empty_table())
-
     def of(self, categories: Collection[str | None]) -> dict[str | None, Fit]:
         """Return the fits of those of these categories that have one of their own (None: the whole log)."""
         wanted = pc.is_in(self.table["category"], value_set=pa.array(list(categories), pa.string()))
         return {row["category"]: Fit(**row) for row in self.table.filter(wanted).to_pylist()}
-
-    def to_json(self) -> str:
-        """Return the fits as JSON text: one list a column."""
-        return json.dumps(self.table.to_pydict(), ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Fits":
-        """Return what `to_json` wrote, to the last bit."""
-        return cls(table=pa.table(json.loads(text), schema=SCHEMA))
 
 
 def fit_amounts(connection: duckdb.DuckDBPyConnection, counts: str, config: CleanConfig, *, with_bounds: bool) -> Fits:

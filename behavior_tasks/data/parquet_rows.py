@@ -17,7 +17,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.data.blocks import Block, make_block, problem_columns
 from behavior_tasks.data.bytesource import damage, damaged
 from behavior_tasks.data.layout import Layout
-from behavior_tasks.data.pieces import Piece, PieceEnd, open_parquet
+from behavior_tasks.data.pieces import Piece, PieceEnd, open_parquet, parquet_schema
 from behavior_tasks.data.rawfile import printable
 from behavior_tasks.data.records import LONGEST_CELL
 
@@ -44,6 +44,14 @@ def read_row_groups(piece: Piece, layout: Layout) -> Iterator[Block | PieceEnd]:
         found = f"{promised:,} rows are promised, {lines:,} lie in row groups {piece.start} to {end - 1}"
         raise damage(piece.shown, "Parquet file", found)
     yield PieceEnd(start=piece.start, next_start=end, lines=lines)
+
+
+def writes_iso_times(piece: Piece, layout: Layout) -> bool:
+    """Whether a piece's timestamps are instants or days by their type, so that their cells are ISO texts."""
+    if piece.format != "parquet":
+        return False
+    kind = parquet_schema(piece.path, piece.shown).field(layout.places["timestamp"]).type
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def _check_columns(names: list[str], layout: Layout, shown: str) -> None:

@@ -12,14 +12,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.data.bytesource import Compression, damage, damaged, open_bytes
-from behavior_tasks.data.rawfile import FOREIGN_MAGIC, GZIP_MAGIC
 
 Format = Literal["csv", "parquet", "jsonl"]
+Stated = Literal["auto", "csv", "parquet", "jsonl"]
+"""What the settings say of the format (`source.format`)."""
 PARQUET_MAGIC = b"PAR1"
+GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 """A zstd frame, or a skippable frame before it."""
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
@@ -58,29 +61,41 @@ class PieceEnd:
     """Physical lines (rows of Parquet) from `start` to `next_start`."""
 
 
-def detect(path: Path, *, shown: str | None = None) -> tuple[Format, Compression]:
+def detect(path: Path, *, shown: str | None = None, stated: Stated = "auto") -> tuple[Format, Compression]:
     """Return the kind of a file by its first bytes and, where these don't tell, by its ending.
 
+    Args:
+        path: a file that `rawfile.check_file` has passed.
+        shown: its name for messages.
+        stated: `source.format`; between CSV and JSON lines, it wins over what the file looks like.
+
     Raises:
-        UserError: for a kind that can't be read here, and for damaged compressed data.
+        UserError: when the stated format can't be, for one JSON array, and for damaged data.
     """
     shown = shown or str(path)
     with path.open("rb") as stream:
         start = stream.read(8)
-    if start.startswith(PARQUET_MAGIC):
+    is_parquet = start.startswith(PARQUET_MAGIC)
+    if stated != "auto" and (stated == "parquet") != is_parquet:
+        raise UserError(
+            f"{shown} doesn't have the format that the settings state.",
+            found="a Parquet file" if is_parquet else "no Parquet file",
+            expected=f"source.format = {stated}",
+            next_step="--set source.format=auto",
+        )
+    if is_parquet:
         return "parquet", "none"
     compression: Compression = "none"
     if start.startswith(GZIP_MAGIC):
         compression = "gzip"
     elif ZSTD_MAGIC.match(start):
         compression = "zstd"
-    for magic, (kind, remedy) in FOREIGN_MAGIC.items():
-        if start.startswith(magic):
-            raise UserError(f"{shown} is {kind}.", expected="CSV, JSON lines or Parquet", next_step=remedy)
-    return _text_format(path, compression, shown), compression
+    return (_text_format(path, compression, shown) if stated == "auto" else stated), compression
 
 
 def _text_format(path: Path, compression: Compression, shown: str) -> Format:
+    if path.suffix.lower() == ".parquet":
+        raise damage(shown, "Parquet file", "it doesn't begin with PAR1")
     with open_bytes(path, compression, shown=shown) as stream:
         opening = stream.read(OPENING_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
     endings = [suffix.lower() for suffix in path.suffixes[-2:] if suffix.lower() not in {".gz", ".zst", ".zstd"}]
@@ -178,7 +193,7 @@ def nominal_start(piece: Piece) -> int:
     return line_start_after(piece.path, piece.start)
 
 
-def column_names(path: Path, shown: str) -> tuple[str, ...]:
-    """Return the top-level columns of a Parquet file."""
+def parquet_schema(path: Path, shown: str) -> pa.Schema:
+    """Return the columns of a Parquet file with their types."""
     with open_parquet(path, shown) as file:
-        return tuple(file.schema_arrow.names)
+        return file.schema_arrow

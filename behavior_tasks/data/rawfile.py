@@ -1,22 +1,15 @@
-"""The raw file: checked, and opened as text whether compressed or not.
+"""The raw file: checked before it is opened, and the small words about its text that all readers share.
 
-In comes the path as the user typed it; out comes its text, line by line. The one thing to know: bytes that don't
-fit the encoding come through as lone surrogates, so that one broken row never stops the reading of the others.
+In comes the path as the user typed it, or a line; out comes an error that says what is there instead, or the line as
+it can be shown. The one thing to know: bytes that don't fit the encoding come through as lone surrogates, so that one
+broken row never stops the reading of the others.
 """
 
-import gzip
 import re
-import stat
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, cast
 
 from behavior_tasks.base.errors import UserError
 
-GZIP_MAGIC = b"\x1f\x8b"
 FOREIGN_MAGIC = {
     b"PK\x03\x04": ("a zip archive or an Excel workbook", "export it as CSV, or unpack it"),
     b"BZh": ("a bzip2 file", "unpack it with bunzip2, or compress it with gzip instead"),
@@ -37,15 +30,13 @@ def check_file(path: Path, shown: str) -> None:
         UserError: saying what is there instead.
     """
     try:
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        path.stat()
     except PermissionError:
         raise not_allowed(shown) from None
     except (OSError, ValueError):
         raise UserError(
             f"There is no file {shown}.", next_step="check the path of the input (--input, INPUT=…)"
         ) from None
-    if is_folder:
-        raise UserError(f"{shown} is a folder.", expected="a file", next_step="name the file in it")
     if not path.is_file():
         raise UserError(f"{shown} is not a regular file.", next_step="write the log to a file and name that")
     try:
@@ -71,46 +62,6 @@ def not_allowed(shown: str) -> UserError:
         found="permission denied",
         next_step=f"chmod u+r {shown}, or run as the user who owns it",
     )
-
-
-@contextmanager
-def open_log(path: Path, *, encoding: str, shown: str) -> Iterator[TextIOWrapper]:
-    """Open a log as text with its line ends kept; gzip is recognised by its first bytes, not by its name.
-
-    Undecodable bytes come through as the surrogates of PEP 383.
-
-    Raises:
-        UserError: when the compressed data or (UTF-16 and the like) the text as a whole is broken; also while reading.
-    """
-    with path.open("rb") as raw:
-        compressed = raw.read(2) == GZIP_MAGIC
-        raw.seek(0)
-        stream = cast("IO[bytes]", gzip.GzipFile(fileobj=raw) if compressed else raw)
-        try:
-            with TextIOWrapper(stream, encoding=encoding, errors="surrogateescape", newline="") as text:
-                yield text
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise UserError(
-                f"The compressed file {shown} is damaged.",
-                found=str(error),
-                next_step=f"gzip --test {shown}; copy or export the file again",
-            ) from None
-        except UnicodeError as error:
-            raise UserError(
-                f"The file {shown} can't be read as {encoding}.",
-                found=str(error),
-                next_step="set the encoding that the export used, e.g. --set source.encoding=utf-8",
-            ) from None
-
-
-def first_lines(text: Iterator[str]) -> list[str]:
-    """Take the lines up to and including the first that is not blank."""
-    taken = []
-    for line in text:
-        taken.append(line)
-        if not is_blank(line):
-            break
-    return taken
 
 
 def is_blank(line: str) -> bool:

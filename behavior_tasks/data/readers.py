@@ -6,32 +6,17 @@ piece counts its lines from its own beginning, so whoever reads several adds the
 
 import codecs
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import replace
-from pathlib import Path
 
-from behavior_tasks.base.errors import UserError
-from behavior_tasks.data.blocks import Block, add_lines, problem_block, without_first
-from behavior_tasks.data.bytesource import LONGEST_LINE, ByteSource, Compression, open_source
+from behavior_tasks.data.blocks import Block, problem_block, without_first
+from behavior_tasks.data.bytesource import LONGEST_LINE, ByteSource, open_source
 from behavior_tasks.data.csv_block import CsvShape, read_csv_block
-from behavior_tasks.data.json_block import object_keys, read_json_block
+from behavior_tasks.data.json_block import read_json_block
 from behavior_tasks.data.layout import Layout
 from behavior_tasks.data.parquet_rows import read_row_groups
-from behavior_tasks.data.pieces import (
-    BLOCK_BYTES,
-    PIECE_BYTES,
-    Format,
-    Piece,
-    PieceEnd,
-    column_names,
-    detect,
-    line_start_after,
-    nominal_start,
-    plan_pieces,
-)
+from behavior_tasks.data.pieces import Piece, PieceEnd, line_start_after, nominal_start
 from behavior_tasks.data.rawfile import printable
 from behavior_tasks.data.records import LONGEST_CELL
 
-HEAD_LINES = 1000
 Parse = Callable[[ByteSource, int, int], tuple[Block, int, int]]
 """Reads the records of so many held bytes, told how many lines came before; see `read_csv_block`."""
 
@@ -102,48 +87,3 @@ def _giant_line(source: ByteSource, layout: Layout, *, line: int) -> Block:
     size = source.skip_line()
     found = f"a line of {size:,} bytes, more than {LONGEST_LINE:,}"
     return problem_block(layout.places, line=line, problem=("cell_too_long", found), text=printable(beginning))
-
-
-def read_file(
-    path: Path,
-    layout: Layout,
-    *,
-    delimiter: str,
-    encoding: str,
-    piece_bytes: int = PIECE_BYTES,
-    block_bytes: int = BLOCK_BYTES,
-) -> Iterator[Block]:
-    """Yield the blocks of a whole file, one piece after the other; lines are counted from the file's beginning."""
-    kind, compression = detect(path)
-    pieces = plan_pieces(
-        path, str(path), format=kind, compression=compression, encoding=encoding, piece_bytes=piece_bytes
-    )
-    start, lines = None, 0
-    for number, whole in enumerate(pieces):
-        piece = replace(whole, block_bytes=block_bytes)
-        items = read_piece(piece, layout, delimiter=delimiter, encoding=encoding, is_first=number == 0, start=start)
-        for item in items:
-            if isinstance(item, PieceEnd):
-                start, lines = item.next_start, lines + item.lines
-            else:
-                yield add_lines(item, lines)
-
-
-def head_columns(path: Path, format: Format, compression: Compression, *, encoding: str, shown: str) -> tuple[str, ...]:
-    """Return the columns of a Parquet file, or the keys of the first objects of a file of JSON lines.
-
-    Raises:
-        UserError: when the file is damaged, or there is no object in its first lines.
-    """
-    if format == "parquet":
-        return column_names(path, shown)
-    with open_source(path, compression, encoding=encoding, shown=shown, start=0) as source:
-        source.skip(codecs.BOM_UTF8)
-        keys = object_keys(source.lines(0), most=HEAD_LINES)
-    if not keys:
-        raise UserError(
-            f"The first {HEAD_LINES:,} lines of {shown} hold no JSON object.",
-            expected='one object a line, such as {"user_id": "u1", "action": "browse"}',
-            next_step="check the export that wrote it",
-        )
-    return keys

@@ -5,27 +5,29 @@ one thing to know: nothing is assumed of the settings, everything is told from t
 """
 
 import csv
-import json
+import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import duckdb
+import pyarrow.compute as pc
 
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.tables import connect, quote
-from behavior_tasks.data.formats import Format, Head, read_head
+from behavior_tasks.data.blocks import Block
+from behavior_tasks.data.bytesource import ByteSource
+from behavior_tasks.data.formats import Head, read_head
 from behavior_tasks.data.headscan import text_lines
-from behavior_tasks.data.layout import DELIMITERS
+from behavior_tasks.data.json_block import object_keys, read_json_block
+from behavior_tasks.data.layout import DELIMITERS, Layout
+from behavior_tasks.data.parquet_rows import read_row_groups
+from behavior_tasks.data.pieces import Format, Piece, parquet_schema
 from behavior_tasks.data.rawfile import BYTE_ORDER_MARK, SURROGATE, is_blank, likely_encoding
 
 SAMPLE_BYTES = 8 << 20
 SAMPLE_ROWS = 50_000
 TRIED_LINES = 200
-LONGEST_CELL = 100_000
 VALUE = re.compile(r"[-+]?[\d.,:/ TZ+-]*\d[\d.,:/ TZ+-]*(UTC)?")
 """A cell that is a number or a time, and so no column's name."""
 
@@ -149,50 +151,45 @@ def _header(first: list[str]) -> tuple[bool, str]:
 
 
 def _json_lines(lines: list[str], encoding: str, head: Head, reasons: list[tuple[str, str, str]], shown: str) -> Sample:
-    objects: list[dict[str, Any]] = []
-    for line in lines[:SAMPLE_ROWS]:
-        try:
-            held = json.loads(line, parse_float=str, parse_int=str)
-        except ValueError:
-            continue
-        if isinstance(held, dict):
-            objects.append(held)
-    if not objects:
-        raise UserError(f"No line of {shown} is a JSON object.", next_step="check the export that wrote it")
-    names = tuple(dict.fromkeys(name for held in objects for name in held))
+    taken = lines[:SAMPLE_ROWS]
+    names = object_keys(taken, shown=shown)
+    text = "".join(taken).encode("utf-8", "surrogatepass")
+    source = ByteSource(io.BytesIO(text).read, offset=0, errors="surrogatepass")
+    keys = {str(place): name for place, name in enumerate(names)}
+    block, _, _ = read_json_block(source, source.cut(len(text)), keys, lines_before=0)
+    rows = _cells(block, len(names))
     return Sample(
         format="jsonl",
         names=names,
-        rows=tuple(tuple(_text(held.get(name)) for name in names) for held in objects),
+        rows=tuple(rows),
         has_header=True,
         delimiter=",",
         encoding=encoding,
         complete=head.complete and len(lines) <= SAMPLE_ROWS,
-        skipped=min(len(lines), SAMPLE_ROWS) - len(objects),
+        skipped=block.cells.num_rows - len(rows),
         reasons=(*reasons, ("format", "jsonl", "its lines are JSON objects")),
     )
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _cells(block: Block, width: int) -> list[tuple[str, ...]]:
+    """Return the rows of a block that have no problem; its columns are called by their places."""
+    good = block.cells.filter(pc.is_null(block.cells["problem"]))
+    columns = [pc.fill_null(good[f"raw_{place}"], "").to_pylist() for place in range(width)]
+    return list(zip(*columns, strict=True))
 
 
 def _parquet(path: Path, shown: str) -> Sample:
-    with connect() as connection:
-        try:
-            relation = connection.execute(
-                f"SELECT COLUMNS(*)::VARCHAR FROM read_parquet({quote(path)}) LIMIT {SAMPLE_ROWS + 1}"
-            )
-            names = tuple(str(column[0]) for column in relation.description or ())
-            rows = [tuple(cell or "" for cell in row) for row in relation.fetchall()]
-        except duckdb.Error as error:
-            raise UserError(
-                f"The Parquet file {shown} can't be read.",
-                found=(str(error).splitlines() or [""])[0][:200],
-                next_step="copy or export the file again",
-            ) from None
+    names = tuple(parquet_schema(path, shown).names)
+    layout = Layout(names=names, places={str(n): n for n in range(len(names))}, has_header=False)
+    whole = Piece(path=path, shown=shown, format="parquet", compression="none", start=0, end=None)
+    rows: list[tuple[str, ...]] = []
+    read = 0
+    for block in read_row_groups(whole, layout):
+        if isinstance(block, Block):
+            read += block.cells.num_rows
+            rows += _cells(block, len(names))
+        if read > SAMPLE_ROWS:
+            break
     return Sample(
         format="parquet",
         names=names,
@@ -200,7 +197,7 @@ def _parquet(path: Path, shown: str) -> Sample:
         has_header=True,
         delimiter=",",
         encoding="utf-8",
-        complete=len(rows) <= SAMPLE_ROWS,
-        skipped=0,
+        complete=read <= SAMPLE_ROWS,
+        skipped=read - len(rows),
         reasons=(("format", "parquet", "its first bytes are PAR1"),),
     )

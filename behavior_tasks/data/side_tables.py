@@ -25,10 +25,10 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.data.codes import age_sql, gender_sql, has_odd_age_sql, literal
-from behavior_tasks.data.formats import read_head
 from behavior_tasks.data.inputs import RawFile, find_inputs, folder_of, side_table_path
 from behavior_tasks.data.layout import PRODUCT_COLUMNS, USER_COLUMNS
 from behavior_tasks.data.parse import cell_sql, instant_sql, plain_user_sql
+from behavior_tasks.data.pieces import detect
 
 KEYS: Mapping[str, str] = {"users": "user_id", "products": "product_id"}
 VALID_FROM = "valid_from"
@@ -164,14 +164,15 @@ def _load(name: str, file: RawFile, config: SourceConfig) -> LoadedTable:
 
 
 def _reader(file: RawFile, table: SideTable) -> str:
-    kind = read_head(file.path, shown=file.shown).format
+    kind, compression = detect(file.path, shown=file.shown)
     path = quote(file.path)
     if kind == "parquet":
         return f"read_parquet({path})"
+    packed = f"compression = {literal(compression)}"
     if kind == "jsonl":
-        return f"read_json({path}, format = 'newline_delimited')"
+        return f"read_json({path}, format = 'newline_delimited', {packed})"
     options = f"header = true, all_varchar = true, delim = {literal(table.delimiter)}, quote = '\"', escape = '\"'"
-    return f"read_csv({path}, {options}, null_padding = true, encoding = {literal(table.encoding)})"
+    return f"read_csv({path}, {options}, null_padding = true, encoding = {literal(table.encoding)}, {packed})"
 
 
 def _places(names: list[str], known: tuple[str, ...], key: str, table: SideTable, *, shown: str) -> dict[str, str]:

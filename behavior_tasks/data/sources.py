@@ -16,9 +16,10 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.data.filehashes import changed_meanwhile
-from behavior_tasks.data.formats import Format, read_head
-from behavior_tasks.data.headscan import check_encoding, scan_head
+from behavior_tasks.data.formats import read_head
+from behavior_tasks.data.headscan import check_encoding, scan_head, text_lines
 from behavior_tasks.data.inputs import Inputs, RawFile, find_inputs, say_left_out
+from behavior_tasks.data.json_block import object_keys
 from behavior_tasks.data.layout import (
     Layout,
     MissingColumnsError,
@@ -27,7 +28,7 @@ from behavior_tasks.data.layout import (
     layout_of_names,
     read_layout,
 )
-from behavior_tasks.data.names import json_names, parquet_names
+from behavior_tasks.data.pieces import Format, parquet_schema
 from behavior_tasks.data.rawfile import check_file
 from behavior_tasks.data.side_tables import check_side_tables, side_files
 
@@ -130,7 +131,7 @@ def _look_at(file: RawFile, config: SourceConfig, *, alone: bool) -> tuple[Forma
     check_file(file.path, file.shown)
     head = read_head(file.path, shown=file.shown, stated=config.format)
     if head.format == "parquet":
-        return head.format, layout_of_names(parquet_names(file.path, shown=file.shown), config, shown=file.shown)
+        return head.format, layout_of_names(parquet_schema(file.path, file.shown).names, config, shown=file.shown)
     scan = scan_head(head, encoding=config.encoding, shown=file.shown)
     if not scan.opening:
         raise UserError(
@@ -140,7 +141,8 @@ def _look_at(file: RawFile, config: SourceConfig, *, alone: bool) -> tuple[Forma
         )
     check_encoding(scan, config, shown=file.shown)
     if head.format == "jsonl":
-        return head.format, layout_of_names(json_names(head, config, shown=file.shown), config, shown=file.shown)
+        keys = object_keys(text_lines(head, encoding=config.encoding, shown=file.shown), shown=file.shown)
+        return head.format, layout_of_names(keys, config, shown=file.shown)
     layout = read_layout(scan.opening[0], config, shown=file.shown)
     # A day without an event is no mistake among other days.
     if alone and head.complete and layout.has_header and len(scan.opening) == 1:

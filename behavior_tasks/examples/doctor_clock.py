@@ -35,6 +35,8 @@ CROWD, CROWD_SHARE = 20, 0.01
 WAKING = (9.0, 21.0)
 """Local hours between which the middle of a shop's day is expected."""
 USUAL_MIDDLE = 15
+FEWEST_DAYS = 3
+"""A log of fewer days shows no daily rhythm, only when it was cut off."""
 RHYTHM = 0.15
 """Below this strength (0: all hours alike, 1: one hour only) the log has no time of day."""
 CLOSED = 0.02
@@ -58,7 +60,7 @@ def clock_findings(
     if not survey.events:
         return findings
     findings += [_resolution(survey), _crowded(survey)]
-    if not _whole(survey, "hour"):
+    if not _whole(survey, "hour") and len(survey.days) >= FEWEST_DAYS:
         findings.append(_rhythm(survey, config.source.timezone))
     changes = _clock_changes(survey, zone)
     if changes and _local_times(config.source.time_format):

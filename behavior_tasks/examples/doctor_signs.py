@@ -30,7 +30,8 @@ HOPELESS = 0.2
 MOST_ONE_DAY, MOST_NEW_BUYERS = 0.8, 0.5
 PSI_SOME, PSI_LARGE = 0.1, 0.25
 """The usual levels of the population stability index: below the first no drift, above the second a large one."""
-FEW_SHOPPERS = 20
+FEWEST_EXPECTED = 12
+"""Returning shoppers, or buyers of a split, below which what is expected of them is lost in chance."""
 RESET = 0.25
 """A day on which the share of returning shoppers falls below this part of what it was is one on which ids changed."""
 RESET_DAYS = 7
@@ -237,16 +238,12 @@ def _share(what: str, share: float, most: float, advice: str, more: str = "") ->
 
 def _resets(survey: Survey) -> list[str] | None:
     """Return the days on which the share of returning shoppers collapsed; None when no day could show it."""
-    shares = {
-        day: survey.returning[day] / shoppers
-        for day, shoppers in sorted(survey.active.items())
-        if shoppers >= FEW_SHOPPERS
-    }
+    shares = {day: survey.returning[day] / n for day, n in sorted(survey.active.items()) if n}
     days = list(shares)
     found: list[str] | None = None
     for place in range(RESET_DAYS, len(days)):
         usual = sorted(shares[day] for day in days[place - RESET_DAYS : place])[RESET_DAYS // 2]
-        if usual < WORTH_NAMING:
+        if usual * survey.active[days[place]] < FEWEST_EXPECTED:
             continue
         found = found or []
         if shares[days[place]] < RESET * usual:
@@ -258,6 +255,10 @@ def _buyer_drift(counts: LogCounts) -> Finding | None:
     rates = {name: counts.splits[name].buyer_rate for name in SPLITS if name in counts.splits}
     known = {name: rate for name, rate in rates.items() if rate is not None}
     if len(known) < len(SPLITS):
+        return None
+    splits = [counts.splits[name] for name in SPLITS]
+    overall = sum(split.positives for split in splits) / sum(split.examples for split in splits)
+    if min(split.examples for split in splits) * overall < FEWEST_EXPECTED:
         return None
     low, high = min(known.values()), max(known.values())
     fine = high <= DRIFT_FACTOR * low

@@ -47,39 +47,7 @@ def link_events(connection: duckdb.DuckDBPyConnection, timezone: str) -> None:
         FROM events JOIN people USING (shopper) LEFT JOIN goods USING (product_id)
         LEFT JOIN kinds USING (category) LEFT JOIN makers USING (brand)
     """)
-    # Windows sort whole rows, so each runs over the few columns and rows that it needs.
-    connection.execute(f"""
-        CREATE TABLE linked AS
-        WITH before AS (
-            SELECT place, s, us, lag(us) OVER w AS previous,
-                   CASE WHEN lag(CAST(local AS DATE)) OVER w = CAST(local AS DATE) THEN lag(us) OVER w END AS day_before
-            FROM ordered WINDOW w AS (PARTITION BY s ORDER BY place)
-        ),
-        sessions AS (
-            SELECT *, max(CASE WHEN previous IS NULL OR us - previous > {SESSION_GAP} THEN place END) OVER w AS session,
-                   max(CASE WHEN previous IS NULL OR us - previous > {SESSION_GAP} THEN us END) OVER w AS session_start
-            FROM before WINDOW w AS (PARTITION BY s ORDER BY place ROWS UNBOUNDED PRECEDING)
-        ),
-        chained AS (
-            SELECT place, previous, day_before, session, session_start,
-                   lag(session_start) OVER (PARTITION BY s ORDER BY place) AS session_before
-            FROM sessions
-        ),
-        buys AS (
-            SELECT place, s, p, us, lag(us) OVER (PARTITION BY s ORDER BY place) AS buy_before
-            FROM ordered WHERE action = 'purchase'
-        ),
-        carts AS (
-            SELECT cart.place, buys.us AS next_purchase
-            FROM (SELECT place, s, p FROM ordered WHERE action = 'add_to_cart') AS cart
-            ASOF JOIN buys ON buys.s = cart.s AND buys.p = cart.p AND buys.place >= cart.place
-        )
-        SELECT o.* EXCLUDE (local), hour(local) AS hour, isodow(local) AS dow, chained.* EXCLUDE (place),
-               buys.buy_before, buys.place IS NOT NULL AND (buy_before IS NULL OR buy_before < o.us) AS opens_purchase,
-               carts.next_purchase
-        FROM ordered AS o JOIN chained USING (place)
-        LEFT JOIN buys ON buys.place = o.place LEFT JOIN carts ON carts.place = o.place
-    """)
+    connection.execute(_LINKED)
     connection.execute("DROP TABLE ordered")
     connection.execute("DROP TABLE events")
 
@@ -158,6 +126,39 @@ def _events_sql(horizon_days: int) -> str:
     """
 
 
+_LINKED = f"""
+    CREATE TABLE linked AS
+    WITH before AS (
+        SELECT place, s, us, lag(us) OVER w AS previous,
+               CASE WHEN lag(CAST(local AS DATE)) OVER w = CAST(local AS DATE) THEN lag(us) OVER w END AS day_before
+        FROM ordered WINDOW w AS (PARTITION BY s ORDER BY place)
+    ),
+    sessions AS (
+        SELECT *, max(CASE WHEN previous IS NULL OR us - previous > {SESSION_GAP} THEN place END) OVER w AS session,
+               max(CASE WHEN previous IS NULL OR us - previous > {SESSION_GAP} THEN us END) OVER w AS session_start
+        FROM before WINDOW w AS (PARTITION BY s ORDER BY place ROWS UNBOUNDED PRECEDING)
+    ),
+    chained AS (
+        SELECT place, previous, day_before, session, session_start,
+               lag(session_start) OVER (PARTITION BY s ORDER BY place) AS session_before
+        FROM sessions
+    ),
+    buys AS (
+        SELECT place, s, p, us, lag(us) OVER (PARTITION BY s ORDER BY place) AS buy_before
+        FROM ordered WHERE action = 'purchase'
+    ),
+    carts AS (
+        SELECT cart.place, buys.us AS next_purchase
+        FROM (SELECT place, s, p FROM ordered WHERE action = 'add_to_cart') AS cart
+        ASOF JOIN buys ON buys.s = cart.s AND buys.p = cart.p AND buys.place >= cart.place
+    )
+    SELECT o.* EXCLUDE (local), hour(local) AS hour, isodow(local) AS dow, chained.* EXCLUDE (place),
+           buys.buy_before, buys.place IS NOT NULL AND (buy_before IS NULL OR buy_before < o.us) AS opens_purchase,
+           carts.next_purchase
+    FROM ordered AS o JOIN chained USING (place)
+    LEFT JOIN buys ON buys.place = o.place LEFT JOIN carts ON carts.place = o.place
+"""
+"""Windows sort whole rows, so each runs over the few columns and rows that it needs."""
 _PRODUCTS = """
     WITH touched AS (
         SELECT m, p, count(*) AS n, min(ago) AS last, max(ago) AS first,

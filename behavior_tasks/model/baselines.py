@@ -112,6 +112,8 @@ def predict_baselines(
     labels = examples["label"].to_numpy()[in_train]
     shoppers = examples["shopper"].to_numpy()[in_train]
     weights = examples["weight"].to_numpy(dtype=np.float64)[in_train]
+    # Of mean one, so that a sample is regularised as the few examples that it is.
+    weights = weights / weights.mean()
 
     logistic = make_logistic(fitted, numeric, categorical)
     logistic.fit(fitted, labels, logisticregression__sample_weight=weights)

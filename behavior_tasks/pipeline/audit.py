@@ -18,7 +18,7 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.data.keys import identity_key
 from behavior_tasks.pipeline.audit_compare import Artifacts, Check, Comparison, count_canary_events
-from behavior_tasks.pipeline.audit_log import FILES, AuditLog, Plant, audit_config, count_canaries
+from behavior_tasks.pipeline.audit_log import FILES, AuditLog, Plant, audit_config, count_canaries, filled_constants
 from behavior_tasks.pipeline.audit_side import write_side_tables
 from behavior_tasks.pipeline.execute import build_stage
 from behavior_tasks.pipeline.runs import Run, RunRecord, keep_run
@@ -71,21 +71,23 @@ def audit_leakage(run: Run, *, most_events: int = 0, on_start: Callable[[str], N
         base = build("the log itself", log.write(home.root / "base"), last)
         other = build(SHUFFLED, log.write_shuffled(home.root / "shuffled"), last)
         checks = Comparison(SHUFFLED, base, other, EVER, memory_mb=memory_mb).all_checks()
-        for number, plant in enumerate(plants(base)):
+        for number, plant in enumerate(plants(base, config)):
             path = log.write_planted(home.root / f"planted-{number}", plant)
-            other = build(plant.name, path, last if _fits_must_hold(plant, base) else "features", plant)
-            comparison = Comparison(plant.name, base, other, plant.at, memory_mb=memory_mb)
+            drawn = config.examples.unit == "shopper_product" and not plant.loud
+            whole = not drawn and _fits_must_hold(plant, base)
+            other = build(plant.name, path, last if whole else "features", plant)
+            comparison = Comparison(plant.name, base, other, plant.at, memory_mb=memory_mb, drawn=drawn)
             checks += [_arrival(plant, comparison, count_canaries(log.connection)), *comparison.all_checks()]
     return Audit(
         events=log.events, shoppers=log.shoppers, log_events=clean.manifest.rows.rows_out, checks=tuple(checks)
     )
 
 
-def plants(base: Artifacts) -> list[Plant]:
+def plants(base: Artifacts, config: Config) -> list[Plant]:
     """Return where canaries are planted: in the label windows of test, validation, the last train cutoff, the first.
 
     In the train period they bear no prices and no ages: there, these rightly enter bounds and medians that hold for
-    earlier events too.
+    earlier events too. Where rules write an amount into every purchase, no canary can be without, and none is planted.
     """
     windows = base["cutoffs"].facts["windows"]
     train = [window for window in windows if window["split"] == "train"]
@@ -94,7 +96,10 @@ def plants(base: Artifacts) -> list[Plant]:
         ("validation", windows[-2], True),
         ("the last train window", train[-1], False),
     ]
-    if len(train) > 1:
+    filled = filled_constants(config)
+    if "amount" in filled or {"price", "quantity"} <= filled:
+        chosen = chosen[:2]
+    elif len(train) > 1:
         chosen.append(("the first train window", train[0], False))
     last = datetime.fromisoformat(base["clean"].facts["last"])
     # After the log's last event canaries would move the windows themselves, as any longer log does.

@@ -21,7 +21,6 @@ from behavior_tasks.data.events import open_events
 from behavior_tasks.pipeline.audit_log import CANARY
 
 Artifacts = Mapping[str, Artifact]
-NO_FEATURES = ("example", "shopper", "split", "cutoff", "label", "amount")
 MOST_NAMED = 8
 EXAMPLE_LENGTH = 120
 
@@ -52,13 +51,18 @@ class Check:
 class Comparison:
     """Two sets of artifacts side by side, up to an instant."""
 
-    def __init__(self, where: str, base: Artifacts, other: Artifacts, until: datetime, *, memory_mb: int) -> None:
+    def __init__(
+        self, where: str, base: Artifacts, other: Artifacts, until: datetime, *, memory_mb: int, drawn: bool = False
+    ) -> None:
         """Open the tables of both.
 
         Args:
             where: name for the checks.
             until: examples with a later cutoff, and events from then on, may differ.
+            drawn: labels that may differ decide which negatives of train were drawn, so only those drawn both times
+                can be compared.
         """
+        self.drawn = drawn
         self.where, self.base, self.other, self.until = where, base, other, until
         self.connection = connect(memory_mb=memory_mb)
         for name, artifacts in (("base", base), ("other", other)):
@@ -75,7 +79,10 @@ class Comparison:
 
     def all_checks(self) -> list[Check]:
         """Compare everything that was built: of artifacts up to the features, neither texts nor what was fitted."""
-        checks = [self.windows(), self.events(), self.examples(), *self.labels(), self.features()]
+        checks = [self.windows(), self.events()]
+        if not self.drawn:
+            checks.append(self.examples())
+        checks += [*self.labels(), self.features()]
         if "verbalize" in self.base and "verbalize" in self.other:
             checks += [self.texts(), *self.fits()]
         return checks
@@ -117,7 +124,8 @@ class Comparison:
         if not ended:
             return []
         which = f"b.cutoff IN ({', '.join(f'TIMESTAMP {cutoff!r}' for cutoff in ended)})"
-        compared, differing = self._joined("examples", which, ("label", "amount"))
+        weight = ["weight"] if "weight" in self._columns("base_examples") and not self.drawn else []
+        compared, differing = self._joined("examples", which, ["label", "amount", *weight])
         return [self._check("labels of windows that had ended", compared, **differing)]
 
     def changed_labels(self) -> int:
@@ -128,8 +136,9 @@ class Comparison:
 
     def features(self) -> Check:
         """Every feature of every example."""
-        columns = [name for name in self._columns("base_features") if name not in NO_FEATURES]
-        gone = sorted(set(columns) ^ {c for c in self._columns("other_features") if c not in NO_FEATURES})
+        told = self._columns("base_examples")
+        columns, others = ([c for c in self._columns(f"{n}_features") if c not in told] for n in ("base", "other"))
+        gone = sorted(set(columns) ^ set(others))
         if gone:
             return self._check("features", len(columns), len(gone), names=tuple(gone))
         compared, differing = self._joined("features", f"b.cutoff <= {self._instant}", columns)

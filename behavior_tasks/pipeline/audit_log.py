@@ -142,6 +142,11 @@ class AuditLog:
         return f"CASE WHEN has_{column} THEN {column} END AS {column}" if heard else f"NULL AS {column}"
 
 
+def filled_constants(config: Config) -> set[str]:
+    """Return the columns in which `clean` writes a constant where there is no value."""
+    return {column for column, rule in config.clean.missing.items() if rule.rule == "constant"}
+
+
 def audit_config(config: Config) -> Config:
     """Return the settings under which the audited logs are read: the run's own, for a log in the canonical columns.
 

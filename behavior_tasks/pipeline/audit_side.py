@@ -11,7 +11,7 @@ import duckdb
 
 from behavior_tasks.base.config import Config, SideTable
 from behavior_tasks.base.tables import quote
-from behavior_tasks.pipeline.audit_log import ABSURD_SHARE, CANARY, NEW_SHOPPERS, Plant
+from behavior_tasks.pipeline.audit_log import ABSURD_SHARE, CANARY, NEW_SHOPPERS, Plant, filled_constants
 
 USERS, PRODUCTS = ("age", "gender"), ("category", "brand", "product_name", "price")
 
@@ -33,10 +33,12 @@ def write_side_tables(
         "users": ("user_id", USERS, _users_sql(loud), ""),
         "products": ("product_id", PRODUCTS, _products_sql(loud, config.source.max_amount), ", valid_from"),
     }
+    # A price from here and a quantity from a rule make an amount, which canaries in the train period must not have.
+    silent = {"price"} if "quantity" in filled_constants(config) else set[str]()
     found = {}
     for name, (key, known, query, dated) in tables.items():
         held = connection.execute(f"SELECT {', '.join(f'count({c})' for c in known)} FROM log").fetchall()[0]
-        columns = [column for column, values in zip(known, held, strict=True) if values]
+        columns = [column for column, values in zip(known, held, strict=True) if values and column not in silent]
         if columns:
             path = folder / f"{name}.csv"
             chosen = f"SELECT {key}, {', '.join(columns)}{dated} FROM ({query}) ORDER BY ALL"

@@ -26,6 +26,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def digest() -> str:
     code.code_digest.cache_clear()
+    code.look_at.cache_clear()
     return code.code_digest("data.clean")
 
 

@@ -40,7 +40,7 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     assert len(models) == 1
     assert {path.name for path in (models[0] / "model").iterdir()} == MODEL_FILES
     assert {path.name for path in (home / "artifacts").iterdir()} == {
-        *("simulate", "source", "ingest", "clean", "report", "cutoffs", "doctor"),
+        *("simulate", "source", "ingest", "ingest-part", "clean", "clean-part", "report", "cutoffs", "doctor"),
         *("features", "verbalize", "encode"),
         *("train", "baselines", "champion", "evaluate", "gate"),
     }
@@ -55,6 +55,9 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     page = said(capsys, "report").strip()
     assert f"data report: {page}" in again.replace("\n", "")
     assert Path(page).is_file()
+    kept = next((home / "mlflow").rglob("data_report/report.html"))
+    assert kept.read_bytes() == Path(page).read_bytes()
+    assert (kept.parent / "plots" / "events_per_day.png").is_file()
 
     listed = said(capsys, "status")
     assert listed.count("command line") >= 2
@@ -95,3 +98,19 @@ def test_settings_lists_every_key_with_the_presets_value(capsys: pytest.CaptureF
     out = said(capsys, "settings", "--preset", "online_retail")
     assert "examples.horizon_days" in out
     assert "default 7" in out
+
+
+def test_features_lists_every_feature_of_the_unit_with_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = json.loads(said(capsys, "features", "--json"))
+    assert {feature["name"]: feature["description"] for feature in listed}[
+        "recency_days"
+    ] == "days since the last event"
+    assert not any(feature["over"] == "product" for feature in listed)
+    asked = ("--set", "examples.unit=shopper_product", "--set", "examples.lookback_days=14")
+    products = {feature["name"] for feature in json.loads(said(capsys, "features", "--json", *asked))}
+    assert "this_recency_days" in products
+    # A window as long as the lookback would say the same as no window.
+    assert {"clicks_7d", "clicks_14d"} & products == {"clicks_7d"}
+    shown = said(capsys, "features", "--sql")
+    assert f"{len(listed)} features of the unit shopper" in shown
+    assert "days since the last event" in shown

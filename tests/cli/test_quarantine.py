@@ -157,5 +157,5 @@ def test_the_last_row_of_a_real_log_that_was_cut_short(capsys: pytest.CaptureFix
     told = as_json(capsys, "rees46", "--show-text")
     assert told["rows_in"] == last[0] - 1
     (one,) = told["reasons"]
-    assert (one["reason"], one["rows"]) == ("wrong_column_count", 1)
+    assert (one["reason"], one["rows"], one["command"]) == ("wrong_column_count", 1, None)
     assert [(sample["line"], sample["text"]) for sample in one["samples"]] == [last]

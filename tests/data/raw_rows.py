@@ -1,16 +1,19 @@
 """Raw rows as tests compare them: read in blocks and pieces, or one by one by `read_records`."""
 
+import gzip
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import IO
 
-from behavior_tasks.data.blocks import Block, add_lines
+import pyarrow.compute as pc
+
+from behavior_tasks.data.blocks import Block
 from behavior_tasks.data.layout import Layout
 from behavior_tasks.data.parse import NULL_WORDS, WHITESPACE
 from behavior_tasks.data.pieces import BLOCK_BYTES, PIECE_BYTES, PieceEnd, detect, plan_pieces
-from behavior_tasks.data.rawfile import open_log
-from behavior_tasks.data.readers import read_file, read_piece
+from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.records import read_records
 
 Row = tuple[int, str, tuple[str | None, ...] | None, str | None, str]
@@ -22,8 +25,21 @@ def layout_of(names: Sequence[str] = NAMES, *, has_header: bool = False) -> Layo
     return Layout(names=tuple(names), places={name: n for n, name in enumerate(names)}, has_header=has_header)
 
 
+def open_text(path: Path, *, encoding: str = "utf-8") -> IO[str]:
+    """Open a file, plain or gzip, as text with its line ends kept, in the plainest way."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding=encoding, errors="surrogateescape", newline="")
+    return path.open(encoding=encoding, errors="surrogateescape", newline="")
+
+
+def add_lines(block: Block, lines: int) -> Block:
+    """Return a block with its lines counted from so many lines before."""
+    place = block.cells.schema.get_field_index("line")
+    return replace(block, cells=block.cells.set_column(place, "line", pc.add(block.cells["line"], lines)))
+
+
 def slow_rows(path: Path, layout: Layout, *, delimiter: str = ",", encoding: str = "utf-8") -> list[Row]:
-    with open_log(path, encoding=encoding, shown=str(path)) as text:
+    with open_text(path, encoding=encoding) as text:
         records = read_records(text, delimiter=delimiter, width=layout.width)
         return [
             (line, shown, tuple(cells[p] or None for p in layout.places.values()) if cells else None, problem, found)
@@ -40,9 +56,20 @@ def fast_rows(
     piece_bytes: int = PIECE_BYTES,
     block_bytes: int = BLOCK_BYTES,
 ) -> list[Row]:
-    blocks = read_file(
-        path, layout, delimiter=delimiter, encoding=encoding, piece_bytes=piece_bytes, block_bytes=block_bytes
+    """Read the pieces one after the other, each from where the one before ended."""
+    kind, compression = detect(path)
+    pieces = plan_pieces(
+        path, str(path), format=kind, compression=compression, encoding=encoding, piece_bytes=piece_bytes
     )
+    start, lines, blocks = None, 0, []
+    for number, whole in enumerate(pieces):
+        piece = replace(whole, block_bytes=block_bytes)
+        items = read_piece(piece, layout, delimiter=delimiter, encoding=encoding, is_first=number == 0, start=start)
+        for item in items:
+            if isinstance(item, PieceEnd):
+                start, lines = item.next_start, lines + item.lines
+            else:
+                blocks.append(add_lines(item, lines))
     return rows_of(blocks, layout)
 
 

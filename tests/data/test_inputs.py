@@ -183,7 +183,8 @@ def test_files_may_differ_in_order_and_in_optional_columns(shop: Path, tmp_path:
         pa.table({"user_id": [1], "action": ["buy"], "product_id": [2], "timestamp": [3], "brand": ["x"]}),
         shop / "d.parquet",
     )
-    (shop / "e.jsonl").write_text('{"user_id": "u", "action": "buy"}\n{"product_id": 1, "timestamp": 2}\n', "utf-8")
+    objects = '{"user_id": "u", "action": "buy"}\n{"product_id": 1, "timestamp": 2}\n'
+    (shop / "e.jsonl").write_text(f"\ufeff{objects}", encoding="utf-8")
     facts = run_to("source", shop, tmp_path / "home").facts
     formats = {file["name"]: file["format"] for file in facts["files"]}
     assert formats == {

@@ -14,10 +14,10 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.data.bytesource import LONGEST_LINE, ByteSource
 from behavior_tasks.data.layout import Layout, read_layout
 from behavior_tasks.data.pieces import Piece, PieceEnd, detect, plan_pieces
-from behavior_tasks.data.rawfile import open_log
+from behavior_tasks.data.rawfile import check_file
 from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.records import LONGEST_CELL
-from tests.data.raw_rows import Row, fast_rows, layout_of, rows_of_pieces_side_by_side, slow_rows
+from tests.data.raw_rows import Row, fast_rows, layout_of, open_text, rows_of_pieces_side_by_side, slow_rows
 from tests.data.stages import real_log
 
 ORDINARY = [b"a", b"b c", b"1,2,3\r\n", b"x,y,z\n", b",", b",", b",", b"\n", b"\n", b"\r\n"]
@@ -61,6 +61,8 @@ def test_any_bytes_in_any_pieces_are_the_same_records(
 
 @given(mess=MESS, chunk=st.integers(1, 9), size=st.integers(1, 30))
 @settings(ANY_EXAMPLES, max_examples=200)
+@example(mess=b"a\r\nb", chunk=1, size=2)
+@example(mess=b"a\r\rb\r", chunk=1, size=2)
 def test_lines_are_cut_alike_wherever_reading_pauses(mess: bytes, chunk: int, size: int) -> None:
     lines = list(TextIOWrapper(BytesIO(mess), "utf-8", "surrogateescape", newline=""))
 
@@ -102,7 +104,7 @@ def test_other_encodings_are_the_same_records(
 
 
 def real_layout(path: Path, preset: str) -> Layout:
-    with open_log(path, encoding="utf-8", shown=path.name) as text:
+    with open_text(path) as text:
         first = next(text).rstrip("\r\n")
     if preset:
         return read_layout(first, load_config(preset).source, shown=path.name)
@@ -261,4 +263,4 @@ def test_kinds_that_cannot_be_read(content: bytes, problem: str, tmp_path: Path)
     path = tmp_path / "log.csv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"my log is .*{problem}"):
-        detect(path, shown="my log")
+        check_file(path, "my log")

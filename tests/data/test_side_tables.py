@@ -124,7 +124,7 @@ def test_too_many_ids_that_disagree_are_an_error(tmp_path: Path) -> None:
     assert "anna" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv.gz"])
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv.gz", "csv", "jsonl.zst"])
 def test_other_formats(kind: str, tmp_path: Path) -> None:
     rows = [{"user_id": 17850, "age": 30}, {"user_id": 5, "age": None}]
     path = tmp_path / f"users.{kind}"
@@ -132,7 +132,10 @@ def test_other_formats(kind: str, tmp_path: Path) -> None:
         pq.write_table(pa.Table.from_pylist(rows), path)
     elif kind == "jsonl":
         path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    elif kind == "jsonl.zst":
+        path.write_bytes(pa.compress("\n".join(map(json.dumps, rows)).encode(), codec="zstd", asbytes=True))
     else:
+        # Compressed whatever its name says: the bytes tell.
         path.write_bytes(gzip.compress(b"user_id,age\n17850.0,30\n5,\n"))
     tables = load(tmp_path, settings(users={"path": path.name}))
     assert filled(tables, [event(1, user_id="17850"), event(2, user_id="5")], "age") == [(30,), (None,)]

@@ -47,7 +47,7 @@ def part_of(preset: str, folder: Path) -> Path:
     with gzip.open(real_log(REAL[preset]), "rt", encoding="utf-8", newline="") as stream:
         lines = stream.readlines()
     log = folder / "log.csv"
-    log.write_text("".join([*lines[:8000], lines[-1]]), encoding="utf-8")
+    log.write_text("".join([*lines[:4000], lines[-1]]), encoding="utf-8")
     return log
 
 
@@ -134,9 +134,7 @@ def test_an_unknown_shop(kind: str, tmp_path: Path) -> None:
     assert proposal.shown is not None
     assert proposal.shown.removed == {"unknown_action": 150}
     settings["source.actions"] = {**settings["source.actions"], "angesehen": "click", "in den korb": "add_to_cart"}  # type: ignore[dict-item]
-    assert run_to("source", log, tmp_path / "home", overrides=settings).manifest.rows.rows_out == 1
-    if kind.startswith("csv"):
-        assert run_to("ingest", log, tmp_path / "home", overrides=settings).manifest.rows.rows_out == 300
+    assert run_to("ingest", log, tmp_path / "home", overrides=settings).manifest.rows.rows_out == 300
 
 
 def test_ids_and_searches_are_masked_in_the_preview(tmp_path: Path) -> None:
@@ -178,7 +176,7 @@ def test_days_without_a_year_get_the_latest_that_is_past(tmp_path: Path) -> None
     [
         ("hello\nworld\n", "is no table"),
         ("a,b\nx,y\nz,w\n", "no column that could be the timestamp"),
-        ("{\nnothing\n", "No line of .* is a JSON object"),
+        ("{\nnothing\n", "is no table"),
     ],
 )
 def test_what_is_no_log_is_refused(content: str, problem: str, tmp_path: Path) -> None:

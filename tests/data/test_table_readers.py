@@ -16,24 +16,19 @@ from hypothesis import strategies as st
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.tables import connect
+from behavior_tasks.data.json_block import object_keys
 from behavior_tasks.data.layout import Layout
-from behavior_tasks.data.pieces import detect, plan_pieces
-from behavior_tasks.data.readers import head_columns, read_file
+from behavior_tasks.data.pieces import detect, parquet_schema, plan_pieces
 from behavior_tasks.data.records import LONGEST_CELL
 from tests.data.raw_rows import Row, fast_rows, layout_of, rows_of_pieces_side_by_side
 
 EXAMPLES = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
-def columns_of(path: Path) -> tuple[str, ...]:
-    kind, compression = detect(path)
-    return head_columns(path, kind, compression, encoding="utf-8", shown=path.name)
-
-
 def write_parquet(path: Path, columns: dict[str, object], row_group_size: int = 10) -> Layout:
     pq.write_table(pa.table(columns), path, row_group_size=row_group_size)
     assert detect(path) == ("parquet", "none")
-    return layout_of(columns_of(path))
+    return layout_of(parquet_schema(path, path.name).names)
 
 
 def cells(rows: Sequence[Row]) -> list[tuple[str | None, ...] | None]:
@@ -58,12 +53,12 @@ def test_one_table_in_all_formats_gives_the_same_cells(tmp_path: Path) -> None:
         writer.writerows(
             [list(TABLE), *([plain.get(v, v) if isinstance(v, bool) else v for v in r.values()] for r in rows)]
         )
-    write_parquet(paths[1], dict(TABLE), row_group_size=2)
+    layout = write_parquet(paths[1], dict(TABLE), row_group_size=2)
     lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     paths[2].write_text(lines, encoding="utf-8")
     paths[3].write_bytes(gzip.compress(lines.encode()))
-    layouts = [layout_of(list(TABLE), has_header=True), *(layout_of(columns_of(path)) for path in paths[1:])]
-    assert all(layout.names == tuple(TABLE) for layout in layouts)
+    assert layout.names == tuple(TABLE)
+    layouts = [layout_of(list(TABLE), has_header=True), layout, layout, layout]
     found = [cells(fast_rows(path, layout)) for path, layout in zip(paths, layouts, strict=True)]
     assert found[0] == found[1] == found[2] == found[3]
     assert found[0][1] == (" u 2 ", "-2", "17850.0", "false", None)
@@ -159,9 +154,13 @@ def test_a_parquet_file_with_any_byte_damaged_is_one_message_or_all_its_rows(tmp
         assert not message or "damaged.parquet" in message
         messages += bool(message)
     assert messages > 100
-    path.write_bytes(content[:-100])
-    with pytest.raises(UserError, match=r"damaged\.parquet is damaged"):
-        columns_of(path)
+    # The number of rows in a row group, and the field after it.
+    rows, field = b"\x16\x28", b"\x26"
+    assert content.count(rows + field) == 2
+    for broken in (content[:-100], content.replace(rows + field, b"\x16\x00" + field, 1)):
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r"damaged\.parquet is damaged"):
+            fast_rows(path, layout)
 
 
 def test_parquet_checksums_are_checked(tmp_path: Path) -> None:
@@ -177,7 +176,7 @@ def test_parquet_checksums_are_checked(tmp_path: Path) -> None:
 def test_parquet_with_other_columns_than_the_layout(tmp_path: Path) -> None:
     write_parquet(path := tmp_path / "log.parquet", {"a": [1], "c": [2]})
     with pytest.raises(UserError, match="other columns than expected"):
-        list(read_file(path, layout_of(["a", "b"]), delimiter=",", encoding="utf-8"))
+        fast_rows(path, layout_of(["a", "b"]))
 
 
 JSON_PARTS = ['{"a": 1}', '{"b": "x", "a": null}', '{"a": [1, {"b": 2.50}]}', '{"a": true, "b": ""}', "{", "}", '"a":']
@@ -270,14 +269,15 @@ def simple_cell(value: object) -> str | None:
     return None if value is None or value == "" else {"nan": "NaN"}.get(str(value), str(value))
 
 
-def test_keys_of_the_first_objects_are_the_columns(tmp_path: Path) -> None:
+def test_the_keys_of_all_objects_are_the_columns(tmp_path: Path) -> None:
     path = tmp_path / "log.ndjson"
     path.write_bytes(b'\xef\xbb\xbf{"b": 1}\n\nbroken\n{"a": 2, "b": 3}\n')
-    assert columns_of(path) == ("b", "a")
-    assert cells(fast_rows(path, layout_of(["b", "a"]))) == [("1", None), None, ("3", "2")]
-    path.write_bytes(b"a,b\n1,2\n")
-    with pytest.raises(UserError, match=r"first 1,000 lines of log\.ndjson hold no JSON object"):
-        columns_of(path)
+    with path.open(encoding="utf-8") as stream:
+        keys = object_keys(stream.readlines(), shown=path.name)
+    assert keys == ("b", "a")
+    assert cells(fast_rows(path, layout_of(keys))) == [("1", None), None, ("3", "2")]
+    with pytest.raises(UserError, match=r"No line of log\.ndjson is a JSON object"):
+        object_keys(["a,b\n", "1,2\n"], shown=path.name)
 
 
 def test_kinds_are_told_by_bytes_before_endings(tmp_path: Path) -> None:
@@ -292,3 +292,23 @@ def test_kinds_are_told_by_bytes_before_endings(tmp_path: Path) -> None:
         detect(array)
     array.write_bytes(b'{"a": 1}')
     assert detect(array) == ("jsonl", "none")
+    no_parquet = tmp_path / "log.parquet"
+    no_parquet.write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"The Parquet file .* is damaged"):
+        detect(no_parquet)
+
+
+def test_a_stated_kind_wins_between_texts_and_must_fit_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    path.write_bytes(gzip.compress(b'{"a": 1}\n'))
+    assert detect(path, stated="csv") == ("csv", "gzip")
+    assert detect(path, stated="jsonl") == ("jsonl", "gzip")
+    with pytest.raises(UserError, match=r"log\.parquet doesn't have the format") as caught:
+        detect(path, stated="parquet")
+    assert caught.value.found == "no Parquet file"
+    write_parquet(path, {"a": [1]})
+    assert detect(path, stated="parquet") == ("parquet", "none")
+    for stated in ("csv", "jsonl"):
+        with pytest.raises(UserError, match=r"log\.parquet doesn't have the format") as caught:
+            detect(path, stated=stated)  # type: ignore[arg-type]
+        assert caught.value.found == "a Parquet file"

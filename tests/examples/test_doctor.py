@@ -97,6 +97,9 @@ def test_price_coverage_and_drift_warn_but_do_not_refuse() -> None:
     assert found("share of buyers", drifted).level == "warn"
     assert "test 9.0%" in found("share of buyers", drifted).number
     assert worst(examine(drifted)) == 1
+    few = replace(ENOUGH, positives=1)
+    chance = replace(FINE, splits={**FINE.splits, "train": few, "validation": few})
+    assert not [finding for finding in examine(chance) if finding.what == "share of buyers"]
     refuse_if_short(drifted, Config())
 
 
@@ -180,7 +183,7 @@ def test_a_day_on_which_all_ids_are_new_is_named() -> None:
     assert reset.level == "warn"
     assert "2026-01-15" in reset.advice
     # Where hardly anybody ever returns, there is nothing to see on any day.
-    rare = Counter(dict.fromkeys(active, 2))
+    rare = Counter(dict.fromkeys(active, 11))
     assert not [f for f in examine(FINE, survey=Survey(active=active, returning=rare)) if f.what == what]
 
 

@@ -83,6 +83,11 @@ def test_a_clock_that_is_hours_off_is_told_by_how_many(shift: int) -> None:
         assert abs((told if behind else -told) + shift) % 24 in (0, 1, 23)
 
 
+def test_a_log_of_two_days_has_no_rhythm_to_judge() -> None:
+    assert found("middle of the day", survey(shift=12, days=2)) is None
+    assert level("middle of the day", survey(shift=12, days=3)) == "warn"
+
+
 def test_hours_that_are_all_alike() -> None:
     flat = Survey(
         hours=Counter({START + timedelta(hours=h): 10 for h in range(24 * DAYS)}), instants=Counter({START: 1})

@@ -194,6 +194,18 @@ def test_a_champion_that_wants_features_of_yesterday_is_a_problem(world: World) 
     )
 
 
+def test_a_champion_of_the_other_unit_is_a_problem(world: World) -> None:
+    champion = world.champion(world.model(6), version="other unit")
+    place = champion.path / "model" / "text.json"
+    TextSettings.load(place).model_copy(update={"unit": "shopper_product"}).save(place)
+    measured, table = read(evaluate(world, world.model(1), champion))
+    assert measured["unit"] == "shopper"
+    assert measured["champion"]["problem"] == (
+        "the champion answers another question (examples.unit) (shopper_product)"
+    )
+    assert table["champion"].isna().all()
+
+
 def test_nothing_is_left_in_the_work_folder(world: World) -> None:
     evaluate(world, world.model(7), world.champion(world.model(8)))
     assert list(world.home.work.iterdir()) == []
