@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -310,6 +311,7 @@ def _list_files(folder: Path) -> dict[str, FileEntry]:
     }
 
 
+@cache
 def _versions() -> dict[str, str]:
     named = ("behavior-tasks", "duckdb", "pandas", "scikit-learn", "torch", "transformers")
     return {"python": platform.python_version(), **{name: version(name) for name in named}}

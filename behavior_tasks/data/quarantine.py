@@ -41,7 +41,8 @@ def write_quarantine(
     counted = connection.execute(
         f"SELECT reason, count(*), list(line ORDER BY line)[:{EXAMPLES}] FROM {source} GROUP BY reason"
     ).fetchall()
-    examples = _examples(connection, source)
+    # Most daily files have no bad row, and to find the words of none costs as much as to find those of many.
+    examples = _examples(connection, source) if counted else {}
     counts = [ReasonCount(reason=r, rows=n, lines=lines, example=examples[r]) for r, n, lines in counted]
     return sorted(counts, key=lambda count: list(REASONS).index(count.reason))
 
