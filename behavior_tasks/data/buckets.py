@@ -32,6 +32,8 @@ class Summary:
 
 def connect_spilling(folder: Path, *, memory_mb: int) -> duckdb.DuckDBPyConnection:
     """Return a connection that puts what exceeds its memory into a folder of its own."""
+    # DuckDB makes the folder when it first needs it, but not the folder around it.
+    folder.parent.mkdir(parents=True, exist_ok=True)
     connection = connect(memory_mb=memory_mb)
     connection.execute(f"SET temp_directory = {quote(folder)}")
     return connection

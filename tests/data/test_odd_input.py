@@ -170,9 +170,10 @@ def test_files_that_disagree_are_named_and_another_order_is_no_disagreement(tmp_
 
 
 def write_one_shopper(path: Path, rows: int) -> Path:
-    """One shopper's events, each on its own second of a year, and a few others'."""
+    """One shopper's events, each on its own second of a year and with long search words, and a few others'."""
     query = f"""SELECT CASE WHEN range % 1000 = 0 THEN 'u' || range ELSE 'heavy' END AS user_id, 'browse' AS action,
-        'p' || hash(range) % 5000 AS product_id, {NOON} - hash(range) % 31536000 AS timestamp FROM range({rows})"""
+        'p' || hash(range) % 5000 AS product_id, {NOON} - hash(range) % 31536000 AS timestamp,
+        md5(range::VARCHAR) || md5((range + 1)::VARCHAR) || md5((range + 2)::VARCHAR) AS query FROM range({rows})"""
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute(f"COPY ({query}) TO {quote(path)} (FORMAT csv, HEADER)")
     return path

@@ -73,6 +73,17 @@ def test_a_repeated_file_under_another_name_changes_nothing(tmp_path: Path) -> N
     assert files_below(home / "artifacts" / "ingest-part") == made
 
 
+def test_files_that_swap_their_names_are_not_cleaned_again(tmp_path: Path) -> None:
+    log, home = tmp_path / "log", tmp_path / "home"
+    rows = days(0, 1)["day-00.csv"]
+    before = clean(log, {"a.csv": rows[:20], "b.csv": rows[10:]}, home)
+    made = files_below(home / "artifacts" / "clean-part")
+    (log / "a.csv").rename(log / "z.csv")
+    after = run_to("clean", log, home, overrides=LENIENT)
+    assert (parts(after), hashed(after)) == (parts(before), hashed(before))
+    assert files_below(home / "artifacts" / "clean-part") == made
+
+
 def test_a_late_file_with_older_days_leaves_the_files_of_other_days(tmp_path: Path) -> None:
     log, home = tmp_path / "log", tmp_path / "home"
     files = days(0, 5)
