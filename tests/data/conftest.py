@@ -7,7 +7,7 @@ import pytest
 from behavior_tasks.data.keys import KEY_VARIABLE
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def one_key() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(KEY_VARIABLE, "7a" * 32)

@@ -66,7 +66,7 @@ def run_to(
     config = load_config(preset, overrides=settings)
     store = ArtifactStore(home / "artifacts", min_free_disk_mb=min_free_disk_mb)
     read = READ.setdefault(str(home), {})
-    for file in [Path(raw)] if Path(raw).is_file() else Path(raw).glob("*.*"):
+    for file in [Path(raw)] if Path(raw).is_file() else filter(Path.is_file, Path(raw).glob("*.*")):
         version = (file, file.stat().st_mtime_ns)
         read[version] = read.get(version) or file.read_text(encoding="utf-8", errors="replace")
     hashes = hash_raw_files(str(raw), config, Home(home))
