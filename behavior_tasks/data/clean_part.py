@@ -24,8 +24,10 @@ from behavior_tasks.data.parts import LogPart, Shared
 from behavior_tasks.data.ranges import split_ranges
 
 STAGE = "clean-part"
-ROWS_PER_RANGE = 500_000
-"""Rows that one range holds, about: what a process sorts in its memory at a time."""
+ROWS_PER_RANGE = 1_000_000
+"""Rows that one range holds at most, about: what a process sorts in its memory at a time."""
+FEW_RANGES, LEAST_ROWS = 4, 250_000
+"""A smaller part is still cut into so many ranges, so that several processes can work, but into none smaller."""
 FOLDERS = ("events", "sales", "apart")
 
 
@@ -53,8 +55,12 @@ def find_part(job: PartJob) -> str | None:
 
 
 def count_ranges(rows: int) -> int:
-    """Return into how many ranges so many rows are cut."""
-    return max(1, round(rows / ROWS_PER_RANGE))
+    """Return into how many ranges so many rows are cut.
+
+    >>> count_ranges(100_000), count_ranges(1_000_000), count_ranges(20_000_000)
+    (1, 4, 20)
+    """
+    return max(1, round(rows / ROWS_PER_RANGE), min(FEW_RANGES, rows // LEAST_ROWS))
 
 
 def _store(job: PartJob) -> ArtifactStore:

@@ -28,6 +28,7 @@ from behavior_tasks.data.reasons import ReasonCount, refuse_if_bad
 from behavior_tasks.data.side_tables import side_files
 from behavior_tasks.data.sources import shown_input, source_files
 
+VERY_LARGE_BYTES = 1 << 30
 SEE = "\n`behavior quarantine` shows these rows"
 log = logging.getLogger("behavior")
 
@@ -95,7 +96,9 @@ def _read_new(jobs: Sequence[PartJob], job: Job) -> list[str]:
     """Return each file's artifact, reading those that have none: small files side by side, large ones in pieces."""
     uris = {number: artifact.uri for number, one in enumerate(jobs) if (artifact := find_part(one)) is not None}
     new = [number for number in range(len(jobs)) if number not in uris]
-    large = [number for number in new if len(plan(jobs[number])) > 1]
+    # Where there are files enough to keep everybody busy, each is read by one process, unless it is very large.
+    least = VERY_LARGE_BYTES if len(new) >= 2 * job.config.engine.workers else 0
+    large = [n for n in new if jobs[n].file.bytes > least and len(plan(jobs[n])) > 1]
     small = [number for number in new if number not in large]
     if new:
         log.info("ingest: %d of %d files are new", len(new), len(jobs))

@@ -35,6 +35,8 @@ STAGE = "ingest-part"
 JUDGED_LATER = ("max_bad_fraction", "expected_reasons", "query")
 """Settings of the source that change nothing in how a file is read."""
 WORK = ".work"
+FEW_PIECES, LEAST_PIECE_BYTES = 4, 16 << 20
+"""A smaller file is still cut into so many pieces, so that several processes can read, but into none smaller."""
 BYTES_A_ROW = 50
 """A low guess, to know whether a file is worth several processes."""
 
@@ -76,7 +78,7 @@ def plan(job: PartJob) -> list[Piece]:
         format=form,
         compression=compression,
         encoding=job.config.encoding,
-        piece_bytes=PIECE_BYTES,
+        piece_bytes=min(PIECE_BYTES, max(LEAST_PIECE_BYTES, job.file.bytes // FEW_PIECES)),
     )
 
 
