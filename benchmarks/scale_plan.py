@@ -18,7 +18,10 @@ from math import ceil
 from pathlib import Path
 from statistics import median
 
+from behavior_tasks.data.clean import ROWS_PER_BUCKET as BUCKET_EVENTS
+from behavior_tasks.data.clean_part import ROWS_PER_RANGE as RANGE_EVENTS
 from behavior_tasks.data.events import BucketEvents
+from behavior_tasks.data.pieces import PIECE_BYTES
 
 HERE = Path(__file__).resolve().parent
 GIB, TIB = 2**30, 2**40
@@ -29,9 +32,6 @@ TASK_SECONDS = 0.2
 OPEN_SECONDS = 0.02
 """To open a Parquet file on shared storage and read its footer."""
 JVM_GIB = 2
-BUCKET_EVENTS = 300_000
-RANGE_EVENTS = 500_000
-PIECE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)

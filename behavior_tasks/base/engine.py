@@ -16,7 +16,7 @@ from behavior_tasks.base.progress import track
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-ROWS_PER_WORKER = 500_000
+ROWS_PER_WORKER = 1_000_000
 """A further process costs about a second to start: worth it only for so many rows."""
 
 
@@ -66,7 +66,7 @@ def run_buckets(
 def workers_for(rows: int, *, most: int) -> int:
     """Return how many processes so many rows are worth.
 
-    >>> workers_for(50_000, most=8), workers_for(1_200_000, most=8), workers_for(10**7, most=8)
+    >>> workers_for(50_000, most=8), workers_for(2_400_000, most=8), workers_for(10**7, most=8)
     (1, 3, 8)
     """
     return min(most, 1 + rows // ROWS_PER_WORKER)

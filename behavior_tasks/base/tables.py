@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,9 @@ SMALL_ROW_GROUP = 8192
 
 def connect(*, memory_mb: int = 2048) -> duckdb.DuckDBPyConnection:
     """Return an in-memory DuckDB of one thread in UTC: with one thread, floating-point sums never vary."""
-    connection = duckdb.connect(config={"threads": 1, "memory_limit": f"{memory_mb}MB"})
+    # Never the working folder, where DuckDB would spill; who works much names a folder of its own (`connect_spilling`).
+    spill = Path(tempfile.gettempdir()) / f"behavior-spill-{os.getpid()}"
+    connection = duckdb.connect(config={"threads": 1, "memory_limit": f"{memory_mb}MB", "temp_directory": str(spill)})
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

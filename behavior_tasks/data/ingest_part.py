@@ -13,16 +13,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
 from behavior_tasks.base.code import code_digest
 from behavior_tasks.base.config import EngineConfig, SourceConfig
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.schema import ACTIONS, PARSED_COLUMNS
-from behavior_tasks.base.tables import bucket_file, bucket_files, quote
+from behavior_tasks.base.tables import bucket_file
 from behavior_tasks.data.buckets import connect_spilling
-from behavior_tasks.data.ingest_piece import PieceDone, PieceJob, ingest_piece
+from behavior_tasks.data.ingest_piece import Held, PieceDone, PieceJob, ingest_piece
 from behavior_tasks.data.inputs import RawFile, check_unchanged
 from behavior_tasks.data.keys import fingerprint
 from behavior_tasks.data.parquet_rows import writes_iso_times
@@ -122,15 +120,14 @@ def _work(job: PartJob, out: Path) -> Output:
     with connect_spilling(work / "spill", memory_mb=job.engine.memory_mb) as connection:
         aside = [(piece.aside, line) for piece, line in zip(jobs, first_lines, strict=True)]
         reasons = write_quarantine(connection, aside, out / "quarantine.parquet")
-        facts = _facts(connection, out / "runs", timezone=job.config.timezone)
     shutil.rmtree(work)
     set_missing: Counter[str] = sum((part.set_missing for part in done), Counter())
+    rows_out = sum(part.held.events for part in done)
     rows_in, removed = sum(part.rows for part in done), {count.reason: count.rows for count in reasons}
-    rows_out = facts.pop("rows")
     return Output(
         rows=Rows(unit_in="rows", unit_out="rows", rows_in=rows_in, rows_out=rows_out, removed=removed),
         facts={
-            **facts,
+            **_facts([part.held for part in done]),
             "lines": sum(part.end.lines for part in done),
             "read_on": job.read_on.isoformat(),
             "set_missing": {column: set_missing[column] for column in sorted(+set_missing)},
@@ -182,20 +179,17 @@ def _guess_rows(job: PartJob) -> int:
     return job.file.bytes // BYTES_A_ROW
 
 
-def _facts(connection: duckdb.DuckDBPyConnection, folder: Path, *, timezone: str) -> dict[str, Any]:
-    """Return rows, first and last instant (ISO, naive UTC), actions, present columns and events by local day."""
-    optional = [c.name for c in PARSED_COLUMNS if not c.required]
-    source = f"read_parquet([{', '.join(map(quote, bucket_files(folder)))}])"
-    counts = ", ".join(f"count({name}) > 0" for name in optional)
-    row = connection.execute(f"SELECT count(*), min(timestamp), max(timestamp), {counts} FROM {source}").fetchall()[0]
-    actions = dict(connection.execute(f"SELECT action, count(*) FROM {source} GROUP BY action").fetchall())
-    day = f"CAST(timezone('{timezone}', timezone('UTC', timestamp)) AS DATE)"
-    days = connection.execute(f"SELECT {day} AS day, count(*) FROM {source} GROUP BY day ORDER BY day").fetchall()
+def _facts(parts: Sequence[Held]) -> dict[str, Any]:
+    """Return first and last instant (ISO, naive UTC), actions, present columns and events by local day."""
+    actions: Counter[str] = sum((part.actions for part in parts), Counter())
+    days: Counter[date] = sum((part.days for part in parts), Counter())
+    present = frozenset[str]().union(*(part.present for part in parts))
+    firsts = [part.first for part in parts if part.first is not None]
+    lasts = [part.last for part in parts if part.last is not None]
     return {
-        "rows": row[0],
-        "first": row[1].isoformat() if row[1] else None,
-        "last": row[2].isoformat() if row[2] else None,
+        "first": min(firsts).isoformat() if firsts else None,
+        "last": max(lasts).isoformat() if lasts else None,
         "actions": {action: actions[action] for action in ACTIONS if action in actions},
-        "present": [name for name, there in zip(optional, row[3:], strict=True) if there],
-        "days": {day.isoformat(): events for day, events in days},
+        "present": [c.name for c in PARSED_COLUMNS if c.name in present],
+        "days": {day.isoformat(): days[day] for day in sorted(days)},
     }

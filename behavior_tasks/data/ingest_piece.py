@@ -8,7 +8,7 @@ runs the pieces, the same rows come out; lines are counted from the piece's own 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import duckdb
@@ -60,10 +60,26 @@ class PieceJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Held:
+    """What the events of one piece are."""
+
+    events: int
+    first: datetime | None
+    """Instant, naive UTC; None without events."""
+    last: datetime | None
+    actions: Counter[str]
+    days: Counter[date]
+    """Events by local day."""
+    present: frozenset[str]
+    """Optional columns with any value."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PieceDone:
     """What one piece gave."""
 
     rows: int
+    held: Held
     end: PieceEnd
     set_missing: Counter[str]
     """Values that were no possible age or quantity, by column."""
@@ -95,10 +111,10 @@ def ingest_piece(job: PieceJob) -> PieceDone:
             good, bad = _split(judged)
             events.append(good)
             aside.append(_with_texts(bad, block))
-        _write_events(connection, events, job)
+        held = _write_events(connection, events, job)
         connection.register("aside", pa.concat_tables([_NOTHING_ASIDE, *aside]))
         write_parquet(connection, "SELECT line, reason, found, text FROM aside ORDER BY line", job.aside)
-    return PieceDone(rows=rows, end=end, set_missing=set_missing)
+    return PieceDone(rows=rows, held=held, end=end, set_missing=set_missing)
 
 
 def _judge(connection: duckdb.DuckDBPyConnection, block: Block, job: PieceJob) -> pa.Table:
@@ -135,18 +151,41 @@ def _with_texts(bad: pa.Table, block: Block) -> pa.Table:
     return bad.select(["line", "reason", "found"]).append_column("text", texts).cast(_NOTHING_ASIDE.schema)
 
 
-def _write_events(connection: duckdb.DuckDBPyConnection, events: list[pa.Table], job: PieceJob) -> None:
-    """Write the piece's events under their pseudonyms, sorted by shopper."""
+def _write_events(connection: duckdb.DuckDBPyConnection, events: list[pa.Table], job: PieceJob) -> Held:
+    """Write the piece's events under their pseudonyms, sorted by shopper; return what they are."""
     whole = pa.concat_tables(events) if events else _no_events()
     if job.tables:
         connection.register("events", whole)
         register_side_tables(connection, job.tables)
         whole = connection.sql(fill_sql("events", tuple(whole.column_names), job.tables)).to_arrow_table()
-    connection.register("events", replace_ids(whole, job.key))
+    whole = replace_ids(whole, job.key)
+    connection.register("events", whole)
     query = f"SELECT {PARSED_NAMES} FROM events ORDER BY shopper"
     # Only the next stage reads these files, so they are written faster and a little larger.
     for _ in stream_rows(connection, query, job.events, compression="snappy"):
         pass
+    return _look_over(connection, whole, timezone=job.config.timezone)
+
+
+def _look_over(connection: duckdb.DuckDBPyConnection, events: pa.Table, *, timezone: str) -> Held:
+    """Return what the table `events`, the same as the one given, holds."""
+    day = f"CAST(timezone('{timezone}', timezone('UTC', timestamp)) AS DATE)"
+    counted = connection.execute(
+        f"SELECT {day} AS day, action, count(*), min(timestamp), max(timestamp) FROM events GROUP BY day, action"
+    ).fetchall()
+    actions, days = Counter[str](), Counter[date]()
+    for held_on, action, rows, _, _ in counted:
+        actions[action] += rows
+        days[held_on] += rows
+    optional = [c.name for c in PARSED_COLUMNS if not c.required]
+    return Held(
+        events=len(events),
+        first=min((row[3] for row in counted), default=None),
+        last=max((row[4] for row in counted), default=None),
+        actions=actions,
+        days=days,
+        present=frozenset(name for name in optional if events[name].null_count < len(events)),
+    )
 
 
 def _no_events() -> pa.Table:

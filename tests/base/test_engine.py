@@ -46,7 +46,7 @@ def test_no_jobs_give_no_results() -> None:
 
 @pytest.mark.parametrize(
     ("workers", "jobs", "rows", "processes"),
-    [(1, 2, None, 0), (2, 1, None, 0), (2, 2, 499_999, 0), (3, 3, 500_000, 2), (2, 2, None, 2)],
+    [(1, 2, None, 0), (2, 1, None, 0), (2, 2, 999_999, 0), (3, 3, 1_000_000, 2), (2, 2, None, 2)],
 )
 def test_further_processes_only_where_they_are_worth_it(
     workers: int, jobs: int, rows: int | None, processes: int
