@@ -114,7 +114,7 @@ def _next_steps(run: Run) -> Text:
         "  make up                                   this run in Airflow and MLflow\n",
         "  make status                               last runs, champion, what is running\n",
         "  make run INPUT=log.csv PRESET=canonical   the same with your own log\n",
-        "  behavior quarantine                       rows that stand aside, and how to mend them\n",
-        f"  data report: {page}\n" if page else "",
+        "  .venv/bin/behavior report                 where the data report is\n" if page else "",
+        "  .venv/bin/behavior quarantine             rows set aside, and how to mend them\n",
         f"  run id: {run.record.run_id}",
     )
