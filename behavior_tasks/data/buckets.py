@@ -5,11 +5,11 @@ buckets. The one thing to know: instants are naive UTC, and `present` names opti
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow.compute as pc
@@ -68,7 +68,44 @@ def write_events(
     )
 
 
-def event_facts(summaries: Iterable[Summary], columns: tuple[Column, ...]) -> dict[str, Any]:
+class HoldsEvents(Protocol):
+    """What can say which events it holds: a `Summary` of a bucket, or of a piece of a file."""
+
+    @property
+    def first(self) -> datetime | None:
+        """First instant, naive UTC."""
+
+    @property
+    def last(self) -> datetime | None:
+        """Last instant, naive UTC."""
+
+    @property
+    def actions(self) -> Mapping[str, int]:
+        """Events by action."""
+
+    @property
+    def present(self) -> frozenset[str]:
+        """Optional columns with any value."""
+
+
+def local_day_sql(timezone: str) -> str:
+    """Return the SQL of an event's day in the shop's zone."""
+    return f"CAST(timezone('{timezone}', timezone('UTC', timestamp)) AS DATE)"
+
+
+def merge_facts(facts: Sequence[Mapping[str, Any]], columns: tuple[Column, ...]) -> dict[str, Any]:
+    """Return the facts of several parts together, each as `event_facts` gives them."""
+    actions: Counter[str] = sum((Counter(fact["actions"]) for fact in facts), Counter())
+    present = {column for fact in facts for column in fact["present"]}
+    return {
+        "first": min((fact["first"] for fact in facts if fact["first"]), default=None),
+        "last": max((fact["last"] for fact in facts if fact["last"]), default=None),
+        "actions": {action: actions[action] for action in ACTIONS if actions[action]},
+        "present": [c.name for c in columns if c.name in present],
+    }
+
+
+def event_facts(summaries: Iterable[HoldsEvents], columns: tuple[Column, ...]) -> dict[str, Any]:
     """Return the facts of all buckets: first, last (ISO, naive UTC), actions and present columns."""
     parts = list(summaries)
     actions: Counter[str] = Counter()

@@ -24,11 +24,11 @@ from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.schema import ACTIONS, SHOPPER_COLUMNS
+from behavior_tasks.base.schema import SHOPPER_COLUMNS
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, full_disk, hash_rows, quote, write_parquet
 from behavior_tasks.base.timeline import Timeline, plan
-from behavior_tasks.data.buckets import connect_spilling
+from behavior_tasks.data.buckets import connect_spilling, merge_facts
 from behavior_tasks.data.clean_part import PartJob, build_part, find_part
 from behavior_tasks.data.clean_range import Rules
 from behavior_tasks.data.clean_report import missing_report, outlier_report
@@ -164,15 +164,7 @@ def _timeline(parts: Sequence[Artifact], rows: Rows, config: Config) -> Timeline
 
 def _facts(parts: Sequence[Artifact]) -> dict[str, Any]:
     """Return first and last instant (ISO, naive UTC), actions and present columns of all parts."""
-    facts = [part.facts for part in parts]
-    actions: Counter[str] = sum((Counter(fact["actions"]) for fact in facts), Counter())
-    present = {column for fact in facts for column in fact["present"]}
-    return {
-        "first": min((fact["first"] for fact in facts if fact["first"]), default=None),
-        "last": max((fact["last"] for fact in facts if fact["last"]), default=None),
-        "actions": {action: actions[action] for action in ACTIONS if actions[action]},
-        "present": [c.name for c in SHOPPER_COLUMNS if c.name in present],
-    }
+    return merge_facts([part.facts for part in parts], SHOPPER_COLUMNS)
 
 
 def _fit(

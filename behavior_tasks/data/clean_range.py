@@ -15,7 +15,7 @@ import duckdb
 from behavior_tasks.base.config import MissingRule
 from behavior_tasks.base.schema import PARSED_COLUMNS, SHOPPER_COLUMNS, order_sql
 from behavior_tasks.base.tables import full_disk, quote, write_parquet
-from behavior_tasks.data.buckets import Summary, connect_spilling, write_events
+from behavior_tasks.data.buckets import Summary, connect_spilling, local_day_sql, write_events
 from behavior_tasks.data.ingest_piece import PARSED_NAMES
 from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, SALE_SQL, constants, lacks_sql
 from behavior_tasks.data.ranges import Range
@@ -143,7 +143,7 @@ def _set_apart_by_context(connection: duckdb.DuckDBPyConnection, job: RangeJob) 
 
 
 def _day(job: RangeJob) -> str:
-    return f"CAST(timezone('{job.rules.timezone}', timezone('UTC', timestamp)) AS DATE)"
+    return local_day_sql(job.rules.timezone)
 
 
 def _set_apart(connection: duckdb.DuckDBPyConnection, reason: str, condition: str) -> int:

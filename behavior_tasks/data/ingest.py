@@ -16,10 +16,10 @@ from typing import Any
 
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
 from behavior_tasks.base.engine import run_buckets
-from behavior_tasks.base.schema import ACTIONS, PARSED_COLUMNS
+from behavior_tasks.base.schema import PARSED_COLUMNS
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import full_disk
-from behavior_tasks.data.buckets import connect_spilling
+from behavior_tasks.data.buckets import connect_spilling, merge_facts
 from behavior_tasks.data.ingest_part import BYTES_A_ROW, PartJob, build_part, find_part, plan
 from behavior_tasks.data.keys import identity_key
 from behavior_tasks.data.parts import PARTS_FILE, LogPart
@@ -126,14 +126,9 @@ def _log_part(name: str, artifact: Artifact) -> LogPart:
 
 
 def _facts(parts: Sequence[LogPart], found: dict[str, Artifact]) -> dict[str, Any]:
-    actions: Counter[str] = sum((Counter(a.facts["actions"]) for a in found.values()), Counter())
     set_missing: Counter[str] = sum((Counter(a.facts["set_missing"]) for a in found.values()), Counter())
-    present = {column for part in parts for column in part.present}
     return {
         "files": {part.file: {"rows": part.rows_in, "events": part.rows} for part in parts},
-        "first": min((part.first for part in parts if part.first), default=None),
-        "last": max((part.last for part in parts if part.last), default=None),
-        "actions": {action: actions[action] for action in ACTIONS if actions[action]},
-        "present": [c.name for c in PARSED_COLUMNS if c.name in present],
+        **merge_facts([artifact.facts for artifact in found.values()], PARSED_COLUMNS),
         "set_missing": {column: set_missing[column] for column in sorted(set_missing)},
     }

@@ -17,9 +17,9 @@ from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
 from behavior_tasks.base.code import code_digest
 from behavior_tasks.base.config import EngineConfig, SourceConfig
 from behavior_tasks.base.engine import run_buckets
-from behavior_tasks.base.schema import ACTIONS, PARSED_COLUMNS
+from behavior_tasks.base.schema import PARSED_COLUMNS
 from behavior_tasks.base.tables import bucket_file
-from behavior_tasks.data.buckets import connect_spilling
+from behavior_tasks.data.buckets import connect_spilling, event_facts
 from behavior_tasks.data.ingest_piece import Held, PieceDone, PieceJob, ingest_piece
 from behavior_tasks.data.inputs import RawFile, check_unchanged
 from behavior_tasks.data.keys import fingerprint
@@ -181,15 +181,5 @@ def _guess_rows(job: PartJob) -> int:
 
 def _facts(parts: Sequence[Held]) -> dict[str, Any]:
     """Return first and last instant (ISO, naive UTC), actions, present columns and events by local day."""
-    actions: Counter[str] = sum((part.actions for part in parts), Counter())
     days: Counter[date] = sum((part.days for part in parts), Counter())
-    present = frozenset[str]().union(*(part.present for part in parts))
-    firsts = [part.first for part in parts if part.first is not None]
-    lasts = [part.last for part in parts if part.last is not None]
-    return {
-        "first": min(firsts).isoformat() if firsts else None,
-        "last": max(lasts).isoformat() if lasts else None,
-        "actions": {action: actions[action] for action in ACTIONS if action in actions},
-        "present": [c.name for c in PARSED_COLUMNS if c.name in present],
-        "days": {day.isoformat(): days[day] for day in sorted(days)},
-    }
+    return {**event_facts(parts, PARSED_COLUMNS), "days": {day.isoformat(): days[day] for day in sorted(days)}}

@@ -19,7 +19,7 @@ from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.schema import EVENT_COLUMNS, PARSED_COLUMNS
 from behavior_tasks.base.tables import full_disk, stream_rows, write_parquet
 from behavior_tasks.data.blocks import Block
-from behavior_tasks.data.buckets import connect_spilling
+from behavior_tasks.data.buckets import connect_spilling, local_day_sql
 from behavior_tasks.data.identities import replace_ids
 from behavior_tasks.data.layout import Layout
 from behavior_tasks.data.parse import make_action_words, parse_sql
@@ -169,7 +169,7 @@ def _write_events(connection: duckdb.DuckDBPyConnection, events: list[pa.Table],
 
 def _look_over(connection: duckdb.DuckDBPyConnection, events: pa.Table, *, timezone: str) -> Held:
     """Return what the table `events`, the same as the one given, holds."""
-    day = f"CAST(timezone('{timezone}', timezone('UTC', timestamp)) AS DATE)"
+    day = local_day_sql(timezone)
     counted = connection.execute(
         f"SELECT {day} AS day, action, count(*), min(timestamp), max(timestamp) FROM events GROUP BY day, action"
     ).fetchall()
