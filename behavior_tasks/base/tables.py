@@ -46,6 +46,15 @@ def quote(path: Path) -> str:
     return "'" + str(path).replace("'", "''") + "'"
 
 
+def parquet_sql(files: Iterable[Path]) -> str:
+    """Return what stands after FROM for the rows of several Parquet files of one shape.
+
+    >>> parquet_sql([Path("a.parquet"), Path("it's.parquet")])
+    "read_parquet(['a.parquet', 'it''s.parquet'])"
+    """
+    return f"read_parquet([{', '.join(map(quote, files))}])"
+
+
 @contextmanager
 def full_disk() -> Iterator[None]:
     """Raise DuckDB's words for a full disk as the OSError that it is, so that the store can say so.

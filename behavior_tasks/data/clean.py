@@ -26,7 +26,15 @@ from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.schema import SHOPPER_COLUMNS
 from behavior_tasks.base.stage import Job
-from behavior_tasks.base.tables import bucket_files, combine_hashes, full_disk, hash_rows, quote, write_parquet
+from behavior_tasks.base.tables import (
+    bucket_files,
+    combine_hashes,
+    full_disk,
+    hash_rows,
+    parquet_sql,
+    quote,
+    write_parquet,
+)
 from behavior_tasks.base.timeline import Timeline, plan
 from behavior_tasks.data.buckets import connect_spilling, merge_facts
 from behavior_tasks.data.clean_part import PartJob, build_part, find_part
@@ -67,8 +75,7 @@ def clean_stage(job: Job) -> Output:
     with connect_spilling(work, memory_mb=job.config.engine.memory_mb) as connection:
         fitted = _fit(connection, parts, timeline, job, present)
         replaced = _write_replaced(connection, parts, fitted, job)
-        apart = ", ".join(quote(file) for part in parts for file in bucket_files(part.path / "apart"))
-        write_parquet(connection, f"SELECT * FROM read_parquet([{apart}]) ORDER BY ALL", job.out / "apart.parquet")
+        write_parquet(connection, f"SELECT * FROM {_source(parts, 'apart')} ORDER BY ALL", job.out / "apart.parquet")
         fit_hashes = [hash_rows(connection, file) for file in sorted(job.out.glob("*.parquet"))]
     index = EventIndex(
         parts=[part.uri for part in parts],
@@ -201,8 +208,7 @@ def _fit(
 
 
 def _source(parts: Sequence[Artifact], folder: str) -> str:
-    files = ", ".join(quote(file) for part in parts for file in bucket_files(part.path / folder))
-    return f"read_parquet([{files}])"
+    return parquet_sql(file for part in parts for file in bucket_files(part.path / folder))
 
 
 def _write_replaced(

@@ -14,7 +14,7 @@ import duckdb
 
 from behavior_tasks.base.config import MissingRule
 from behavior_tasks.base.schema import PARSED_COLUMNS, SHOPPER_COLUMNS, order_sql
-from behavior_tasks.base.tables import full_disk, quote, write_parquet
+from behavior_tasks.base.tables import full_disk, parquet_sql, write_parquet
 from behavior_tasks.data.buckets import Summary, connect_spilling, local_day_sql, write_events
 from behavior_tasks.data.ingest_piece import PARSED_NAMES
 from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, SALE_SQL, constants, lacks_sql
@@ -97,11 +97,11 @@ def clean_range(job: RangeJob) -> RangeDone:
 
 def _read_different(connection: duckdb.DuckDBPyConnection, job: RangeJob) -> tuple[int, Counter[str]]:
     """Make the table `events` of different rows that no earlier file holds, and `others` of the neighbours' rows."""
-    source = f"read_parquet({_list(job.runs)}) WHERE {job.range.sql()}"
+    source = f"{parquet_sql(job.runs)} WHERE {job.range.sql()}"
     rows_in = _count(connection, f"SELECT count(*) FROM {source}")
     connection.execute(f"CREATE TEMP TABLE events AS SELECT DISTINCT {PARSED_NAMES} FROM {source}")
     others = [
-        f"""SELECT {PARSED_NAMES}, {n.comes_before} AS before FROM read_parquet({_list(n.runs)})
+        f"""SELECT {PARSED_NAMES}, {n.comes_before} AS before FROM {parquet_sql(n.runs)}
         WHERE {job.range.sql()} AND {_day(job)} BETWEEN DATE '{n.days[0]}' AND DATE '{n.days[1]}'"""
         for n in job.neighbours
     ]
@@ -192,7 +192,3 @@ def _replace_events(connection: duckdb.DuckDBPyConnection, query: str) -> None:
 
 def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(connection.execute(query).fetchall()[0][0])
-
-
-def _list(files: tuple[Path, ...]) -> str:
-    return f"[{', '.join(map(quote, files))}]"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore
 from behavior_tasks.base.config import CleanConfig, MissingRule
 from behavior_tasks.base.schema import SHOPPER_COLUMNS, order_sql
-from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_query, quote
+from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_query, parquet_sql, quote
 from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, fill_sequences_sql, lacks_sql
 from behavior_tasks.data.outliers import replaced_amount_sql
 from behavior_tasks.data.ranges import Range, split_ranges
@@ -65,8 +65,7 @@ class BucketEvents:
         """Return the query of the bucket's events as they lie in the files, before what is fitted is applied."""
         if not self.files:
             return f"SELECT {', '.join(f'CAST(NULL AS {c.type}) AS {c.name}' for c in SHOPPER_COLUMNS)} WHERE false"
-        files = ", ".join(map(quote, self.files))
-        return f"SELECT {NAMES} FROM read_parquet([{files}]) WHERE {self.range.sql()}"
+        return f"SELECT {NAMES} FROM {parquet_sql(self.files)} WHERE {self.range.sql()}"
 
     def sql(self) -> str:
         """Return the query of the bucket's clean events."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.config import TextConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.tables import bucket_files, connect, quote
+from behavior_tasks.base.tables import bucket_files, connect, parquet_sql
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.examples.feature_sql import UNKNOWN
 from behavior_tasks.examples.feature_table import FEATURES, Unit
@@ -99,7 +99,7 @@ def _fit_bins(examples: Sequence[Path], quantiles: int, memory_mb: int) -> dict[
     different known values on train tells nothing and gets no bins, hence no word.
     """
     connection = connect(memory_mb=memory_mb)
-    source = f"read_parquet({_list_sql(examples)})"
+    source = parquet_sql(examples)
     connection.execute(f"CREATE VIEW train AS SELECT * FROM {source} WHERE split = 'train'")
     there = {row[0] for row in connection.execute("DESCRIBE train").fetchall()}
     shares = [step / quantiles for step in range(1, quantiles)]
@@ -122,9 +122,7 @@ def _fit_categories(examples: Sequence[Path], events: Sequence[BucketEvents], me
     """The categories with the most events before the last train cutoff, most first, ties by name."""
     connection = connect(memory_mb=memory_mb)
     counts: Counter[str] = Counter()
-    last = connection.execute(
-        f"SELECT max(cutoff) FROM read_parquet({_list_sql(examples)}) WHERE split = 'train'"
-    ).fetchone()
+    last = connection.execute(f"SELECT max(cutoff) FROM {parquet_sql(examples)} WHERE split = 'train'").fetchone()
     for bucket in events:
         bucket.create_view(connection)
         rows = connection.execute(
@@ -137,7 +135,3 @@ def _fit_categories(examples: Sequence[Path], events: Sequence[BucketEvents], me
         counts.update(dict(rows))
         connection.execute("DROP VIEW events")
     return sorted(counts, key=lambda name: (-counts[name], name))[:POPULAR_CATEGORIES]
-
-
-def _list_sql(paths: Sequence[Path]) -> str:
-    return "[" + ", ".join(quote(path) for path in paths) + "]"
