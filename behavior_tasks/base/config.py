@@ -12,10 +12,21 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from behavior_tasks.base.errors import UserError, nearest
+from behavior_tasks.base.model_config import ModelConfig, TextConfig, TrainConfig
 from behavior_tasks.base.section import Section
 from behavior_tasks.base.source_config import SideTable, SourceConfig
 
-__all__ = ["Config", "Section", "SideTable", "SourceConfig", "load_config", "presets"]
+__all__ = [
+    "Config",
+    "ModelConfig",
+    "Section",
+    "SideTable",
+    "SourceConfig",
+    "TextConfig",
+    "TrainConfig",
+    "load_config",
+    "presets",
+]
 
 PRESETS_FOLDER = Path(__file__).resolve().parents[2] / "conf"
 
@@ -122,42 +133,6 @@ class ExamplesConfig(Section):
     train_every_days: int = Field(7, ge=1, le=365, description="Days between train cutoffs.")
     min_shoppers: int = Field(50, ge=2, description="Fewest shoppers each split needs.")
     min_buyers: int = Field(10, ge=1, description="Fewest buyers, and fewest non-buyers, each split needs.")
-
-
-class TextConfig(Section):
-    """How a shopper's history becomes text."""
-
-    language: Literal["en"] = Field("en", description="Language of the text.")
-    last_events: int = Field(16, ge=1, le=500, description="Number of most recent phrases written out.")
-    feature_words: bool = Field(True, description="Write the engineered features as quantile words.")
-    quantiles: int = Field(8, ge=2, le=50, description="Quantile words per feature, fitted on train.")
-
-
-class ModelConfig(Section):
-    """The language model."""
-
-    checkpoint: str = Field(
-        "scratch", description="scratch, or a GPT-2 checkpoint: `gpt2`, another hub id, or a local folder."
-    )
-    size: Literal["tiny", "compact", "base"] = Field("compact", description="Size of a model from scratch.")
-    vocabulary: int = Field(1500, ge=300, le=100_000, description="Tokenizer vocabulary for `scratch`.")
-    max_tokens: int = Field(192, ge=16, le=1024, description="Longest text in tokens; the oldest events go first.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout probability.")
-
-
-class TrainConfig(Section):
-    """Fine-tuning."""
-
-    epochs: int = Field(3, ge=1, le=1000, description="Most passes over the train split.")
-    patience: int = Field(1, ge=0, le=100, description="Epochs without a better validation AP before stopping.")
-    batch_size: int = Field(32, ge=1, le=4096, description="Examples per optimiser step.")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak AdamW learning rate.")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay.")
-    next_token_weight: float = Field(0.2, ge=0, le=10, description="Weight of the next-token cross-entropy.")
-    checkpoint_steps: int = Field(100, ge=1, description="Optimiser steps between checkpoints.")
-    seed: int = Field(7, ge=0, description="Random seed.")
-    threads: int = Field(2, ge=1, le=256, description="CPU threads; pinned, so that a resumed run is the same.")
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto uses a GPU when there is one.")
 
 
 class GateConfig(Section):
