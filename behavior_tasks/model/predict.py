@@ -1,62 +1,108 @@
-"""Prediction: a model bundle and token sequences (or texts) in, purchase probabilities out.
+"""Prediction: a model bundle and sequences (or texts and numbers) in; probabilities and amounts out.
 
 Validation during training, evaluation and scoring all come through here, and texts go through the tokenizer and
 the length limit that stand in the bundle, so a text gets the same probability wherever it is asked for.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
-from behavior_tasks.model.batches import lengths_of, make_batch, scoring_batches
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.model.batches import align_numbers, lengths_of, make_batch, scoring_batches
 from behavior_tasks.model.device import DeviceName, pick_device, pinned_threads
 from behavior_tasks.model.network import BehaviorModel, load_model, read_config
 from behavior_tasks.text.encode import encode_texts
+from behavior_tasks.text.tokens import Sequences
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What a model says of n examples."""
+
+    probability: np.ndarray
+    """Of a purchase, float64, shape (n,)."""
+    log_mean: np.ndarray | None
+    """Mean of ln(amount) among buyers, shape (n,); None when the model has no amount head."""
+    log_std: np.ndarray | None
+    """Its standard deviation, shape (n,)."""
+
+    @property
+    def expected_amount(self) -> np.ndarray | None:
+        """The mean of the zero-inflated lognormal, in the log's currency, shape (n,); None without amount head."""
+        if self.log_mean is None or self.log_std is None:
+            return None
+        return self.probability * np.exp(self.log_mean + self.log_std**2 / 2)
 
 
 def predict(
     model_folder: Path,
-    tokens: np.ndarray,
-    offsets: np.ndarray,
-    rows: np.ndarray | None,
+    sequences: Sequences,
+    rows: np.ndarray | None = None,
     *,
     device: DeviceName = "auto",
     threads: int = 2,
-) -> np.ndarray:
-    """Return the purchase probability of rows of a token set.
+) -> Predictions:
+    """Return what a model bundle says of rows of encoded examples.
 
     Args:
         model_folder: a model bundle.
-        tokens: token ids of all rows behind one another, shape (total,).
-        offsets: where each row starts and the last one ends, shape (rows + 1,).
+        sequences: the encoded examples.
         rows: row numbers in the order in which the answer is wanted; None: all rows.
         device: where to compute.
         threads: CPU threads, pinned.
 
-    Returns:
-        Probabilities, float64, shape (n,).
-
     Raises:
-        UserError: when the bundle can't be read, or `cuda` is asked for and there is none.
+        UserError: when the bundle can't be read, the numbers it reads are missing, or `cuda` is asked for and there
+            is none.
     """
     place = pick_device(device)
     if rows is None:
-        rows = np.arange(len(offsets) - 1)
+        rows = np.arange(len(sequences))
     with pinned_threads(threads):
         model = load_model(model_folder).to(place)
-        return probabilities(model, tokens, offsets, rows, device=place)
+        return run_model(model, sequences, rows, device=place)
 
 
 def score_texts(
-    model_folder: Path, texts: Sequence[str], *, device: DeviceName = "auto", threads: int = 2
-) -> np.ndarray:
-    """Return the purchase probability of texts, float64, shape (n,), through the bundle's own tokenizer."""
-    max_tokens = int(read_config(model_folder)["max_tokens"])
-    tokens, offsets = encode_texts(model_folder / "tokenizer", texts, max_tokens)
-    return predict(model_folder, tokens, offsets, None, device=device, threads=threads)
+    model_folder: Path,
+    texts: Sequence[str],
+    numbers: pd.DataFrame | None = None,
+    *,
+    device: DeviceName = "auto",
+    threads: int = 2,
+) -> Predictions:
+    """Return what a model bundle says of texts, through the bundle's own tokenizer.
+
+    Args:
+        model_folder: a model bundle.
+        texts: n texts.
+        numbers: n rows with the features that the model reads as numbers; None when it reads none.
+        device: where to compute.
+        threads: CPU threads, pinned.
+    """
+    content = read_config(model_folder)
+    tokens, offsets = encode_texts(model_folder / "tokenizer", texts, int(content["max_tokens"]))
+    names = tuple(content["numbers"]["names"]) if content["numbers"] else ()
+    values = np.zeros((len(texts), 0), dtype=np.float32)
+    if names:
+        missing = sorted(set(names) - set(() if numbers is None else numbers.columns))
+        if missing or numbers is None:
+            raise UserError(
+                "The model reads numbers beside the text, and they are not all there.",
+                found=f"no {', '.join(missing)}",
+                expected="a column for each of them; empty where one is undefined",
+                next_step="add the columns, or train with model.numbers=false",
+            )
+        values = numbers[list(names)].to_numpy(dtype=np.float32, na_value=math.nan)
+    sequences = Sequences(tokens=tokens, offsets=offsets, numbers=values, number_names=names)
+    return predict(model_folder, sequences, device=device, threads=threads)
 
 
 def threshold(model_folder: Path) -> float:
@@ -64,30 +110,36 @@ def threshold(model_folder: Path) -> float:
     return float(json.loads((model_folder / "decision.json").read_bytes())["threshold"])
 
 
-def probabilities(
+def run_model(
     model: BehaviorModel,
-    tokens: np.ndarray,
-    offsets: np.ndarray,
+    sequences: Sequences,
     rows: np.ndarray,
     *,
     device: torch.device,
     between_batches: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """Return a loaded model's purchase probabilities, float64, shape (len(rows),), in the order of `rows`.
+) -> Predictions:
+    """Return what a loaded model says of rows, in their order.
 
     Args:
         between_batches: called before every batch; may raise to stop.
     """
-    logits = np.empty(len(rows), dtype=np.float64)
+    sequences = align_numbers(sequences, model.number_names)
+    count = 3 if model.inputs.amounts else 1
+    answers = np.empty((count, len(rows)), dtype=np.float64)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for places in scoring_batches(lengths_of(offsets)[rows]):
+        for places in scoring_batches(lengths_of(sequences.offsets)[rows]):
             between_batches()
-            batch = make_batch(tokens, offsets, rows[places]).to(device)
-            _, logits_B = model(batch.tokens_BT, batch.lengths_B)
-            logits[places] = logits_B.double().cpu().numpy()
+            outputs = model(make_batch(sequences, rows[places]).to(device))
+            told = [outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B][:count]
+            answers[:, places] = torch.stack(told).double().cpu().numpy()
     model.train(was_training)
     # exp of a large positive number overflows; of a negative one it does not.
+    logits = answers[0]
     small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+    return Predictions(
+        probability=np.where(logits >= 0, 1 / (1 + small), small / (1 + small)),
+        log_mean=answers[1] if count > 1 else None,
+        log_std=np.exp(answers[2]) if count > 1 else None,
+    )

@@ -23,7 +23,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect, hash_rows, write_parquet
 from behavior_tasks.model.predict import predict, score_texts, threshold
-from behavior_tasks.text.encode import TokenSet
+from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.verdict.champion import champion_texts
 from behavior_tasks.verdict.metrics import BASELINES, Scored, hash_examples, measure
 from behavior_tasks.verdict.plots import plot_precision_recall, plot_reliability
@@ -92,12 +92,11 @@ def score_candidate(job: Job) -> pd.DataFrame:
     rows = np.concatenate([tokens.rows("validation"), tokens.rows("test")])
     probabilities = predict(
         job.inputs["train"].path / "model",
-        tokens.tokens,
-        tokens.offsets,
+        tokens.sequences,
         rows,
         device=job.config.train.device,
         threads=job.config.train.threads,
-    )
+    ).probability
     table = tokens.index.iloc[rows].assign(candidate=probabilities)
     return table.sort_values("example", kind="stable", ignore_index=True)
 
@@ -121,8 +120,8 @@ def score_champion(job: Job, test: pd.DataFrame, candidate: Scored) -> Champion:
         # The tokenizers library raises nothing more precise than Exception for a file that is gone or damaged.
         json.loads((model / "tokenizer" / "tokenizer.json").read_bytes())
         texts = champion_texts(job, model).loc[test["example"]].to_list()
-        probabilities = score_texts(model, texts, device=job.config.train.device, threads=job.config.train.threads)
-        scored = Scored(probabilities=probabilities, threshold=threshold(model))
+        answers = score_texts(model, texts, device=job.config.train.device, threads=job.config.train.threads)
+        scored = Scored(probabilities=answers.probability, threshold=threshold(model))
     except UserError as error:
         return Champion(version=version, problem=_one_line(error))
     except (FileNotFoundError, KeyError, TypeError, ValueError, SafetensorError) as error:

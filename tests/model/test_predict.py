@@ -1,13 +1,15 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model import batches
+from behavior_tasks.model.batches import make_batch
 from behavior_tasks.model.network import load_model
 from behavior_tasks.model.predict import predict, score_texts, threshold
 from behavior_tasks.model.work_folder import WorkFolder
-from behavior_tasks.text.encode import TokenSet
+from behavior_tasks.text.tokens import TokenSet
 from tests.model.toy import Toy
 
 
@@ -17,7 +19,7 @@ def tokens(toy: Toy) -> TokenSet:
 
 
 def score(work: WorkFolder, tokens: TokenSet, rows: np.ndarray | None) -> np.ndarray:
-    return predict(work.bundle, tokens.tokens, tokens.offsets, rows, device="cpu", threads=1)
+    return predict(work.bundle, tokens.sequences, rows, device="cpu", threads=1).probability
 
 
 def test_a_probability_is_the_logistic_of_the_models_logit(trained: WorkFolder, tokens: TokenSet) -> None:
@@ -25,10 +27,9 @@ def test_a_probability_is_the_logistic_of_the_models_logit(trained: WorkFolder, 
     rows = np.arange(12)
     expected = []
     for row in rows:
-        ids = np.array(tokens.tokens[tokens.offsets[row] : tokens.offsets[row + 1]], dtype=np.int64)
         with torch.inference_mode():
-            _, logits_B = model(torch.from_numpy(ids)[None, :], torch.tensor([len(ids)]))
-        expected.append(torch.sigmoid(logits_B.double()).item())
+            outputs = model(make_batch(tokens.sequences, np.array([row])))
+        expected.append(torch.sigmoid(outputs.purchase_B.double()).item())
     found = score(trained, tokens, rows)
     assert found.dtype == np.float64
     np.testing.assert_allclose(found, expected, atol=1e-6)
@@ -56,7 +57,8 @@ def test_no_rows_give_no_probabilities(trained: WorkFolder, tokens: TokenSet) ->
 
 
 def test_texts_score_as_their_tokens_do(trained: WorkFolder, toy: Toy, tokens: TokenSet) -> None:
-    found = score_texts(trained.bundle, toy.texts[:20], device="cpu", threads=1)
+    numbers = pd.DataFrame(np.array(tokens.sequences.numbers[:20]), columns=list(tokens.sequences.number_names))
+    found = score_texts(trained.bundle, toy.texts[:20], numbers, device="cpu", threads=1).probability
     np.testing.assert_allclose(found, score(trained, tokens, np.arange(20)), atol=1e-6)
 
 
@@ -68,11 +70,11 @@ def test_the_threshold_separates_what_the_model_has_learned(trained: WorkFolder,
 
 def test_the_callers_thread_count_stays(trained: WorkFolder, tokens: TokenSet) -> None:
     before = torch.get_num_threads()
-    predict(trained.bundle, tokens.tokens, tokens.offsets, np.arange(2), device="cpu", threads=before + 1)
+    predict(trained.bundle, tokens.sequences, np.arange(2), device="cpu", threads=before + 1)
     assert torch.get_num_threads() == before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_named(trained: WorkFolder, tokens: TokenSet) -> None:
     with pytest.raises(UserError, match=r"train\.device"):
-        predict(trained.bundle, tokens.tokens, tokens.offsets, None, device="cuda")
+        predict(trained.bundle, tokens.sequences, None, device="cuda")

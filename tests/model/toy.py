@@ -24,6 +24,7 @@ from behavior_tasks.model.train_process import train
 from behavior_tasks.model.work_folder import TrainingJob, WorkFolder
 
 WORDS = ["yes", "no", *(f"word{i}" for i in range(30))]
+NUMBERS = ["recency_days", "purchases"]
 MODEL = {"size": "tiny", "max_tokens": 16, "dropout": 0.1}
 TRAIN = {"threads": 1, "device": "cpu", "seed": 3, "batch_size": 16, "learning_rate": 0.01}
 
@@ -64,10 +65,15 @@ def make_toy(folder: Path, *, train_examples: int = 160, seed: int = 0) -> Toy:
             "split": splits,
             "cutoff": pd.Timestamp("2026-01-01"),
             "label": labels.astype(np.int32),
+            "amount": np.where(labels == 1, np.exp(2 + 0.1 * random.standard_normal(len(texts))), np.nan),
             "weight": 1.0,
         }
     )
     index.to_parquet(encode / "index.parquet")
+    numbers = random.standard_normal((len(texts), len(NUMBERS))).astype(np.float32)
+    numbers[::7, 0] = np.nan
+    np.save(encode / "numbers.npy", numbers)
+    (encode / "encoding.json").write_text(json.dumps({"numbers": NUMBERS}))
     (verbalize / "text.json").write_text('{"language": "en"}')
     return Toy(encode=encode, verbalize=verbalize, texts=texts, labels=labels, splits=splits)
 

@@ -13,7 +13,7 @@ from behavior_tasks.base.artifacts import Artifact, Output
 from behavior_tasks.base.stage import Job
 from behavior_tasks.data.events import open_events
 from behavior_tasks.model.predict import predict, score_texts
-from behavior_tasks.text.encode import TokenSet
+from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.text.verbalize import TextSettings, verbalize_stage, write_texts
 from behavior_tasks.verdict.evaluate import evaluate_stage
 from behavior_tasks.verdict.gate import judge, read_evidence
@@ -56,7 +56,7 @@ def test_the_candidate_is_scored_on_its_tokens_and_the_baselines_by_example(worl
     _, table = read(first)
     tokens = TokenSet.load(world.artifacts["encode"].path)
     rows = tokens.rows("test")
-    found = predict(world.model(1).path / "model", tokens.tokens, tokens.offsets, rows, device="cpu", threads=1)
+    found = predict(world.model(1).path / "model", tokens.sequences, rows, device="cpu", threads=1).probability
     expected = pd.Series(found, index=tokens.index["example"].iloc[rows])
     np.testing.assert_allclose(table["candidate"], expected.loc[table["example"]], atol=1e-6)
     baselines = pd.read_parquet(world.baselines().path / "predictions.parquet").set_index("example")
@@ -84,7 +84,7 @@ def test_validation_is_measured_on_validation(world: World, first: Artifact) -> 
     measured, _ = read(first)
     tokens = TokenSet.load(world.artifacts["encode"].path)
     rows = tokens.rows("validation")
-    found = predict(world.model(1).path / "model", tokens.tokens, tokens.offsets, rows, device="cpu", threads=1)
+    found = predict(world.model(1).path / "model", tokens.sequences, rows, device="cpu", threads=1).probability
     expected = measure(tokens.index["label"].to_numpy()[rows], Scored(probabilities=found, threshold=0.5))
     assert measured["validation"]["candidate"] == pytest.approx(expected, abs=1e-5)
 
