@@ -64,6 +64,12 @@ def gpu_computes_bf16(device: torch.device) -> bool:
     return device.type == "mps" and torch.backends.mps.is_macos_or_newer(14, 0)
 
 
+def cpu_computes_bf16() -> bool:
+    """Whether this machine's CPU has instructions for bf16."""
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def cores() -> int:
     """Return the number of CPU cores that this process may use."""
     # A container or `taskset` may allow fewer than there are; only Linux can tell.

@@ -4,7 +4,6 @@ What the settings ask for is checked against this machine first, so a mistake co
 accelerate's own configuration file is written here for every training, and a user's `accelerate config` is not read.
 """
 
-import logging
 import os
 import sys
 
@@ -13,14 +12,12 @@ import yaml
 
 from behavior_tasks.base.config import TrainConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.device import cores, pick_device, pick_precision
+from behavior_tasks.model.device import cores, cpu_computes_bf16, pick_device, pick_precision
 from behavior_tasks.model.work_folder import WorkFolder
 
-log = logging.getLogger("behavior")
 
-
-def check_hardware(settings: TrainConfig) -> None:
-    """Check that this machine can do what the settings ask for.
+def check_hardware(settings: TrainConfig) -> list[str]:
+    """Check that this machine can do what the settings ask for; return what it can do but slowly, a sentence each.
 
     Raises:
         UserError: a GPU, a precision or a number of processes that there is not.
@@ -29,23 +26,19 @@ def check_hardware(settings: TrainConfig) -> None:
     precision = pick_precision(settings.precision, device)
     most = {"cpu": cores(), "cuda": torch.cuda.device_count()}.get(device.type, 1)
     if settings.processes > most:
-        per = "one a core" if device.type == "cpu" else "one a GPU"
         raise UserError(
             "train.processes asks for more processes than this machine has places for.",
             found=f"train.processes = {settings.processes} on {device.type}",
-            expected=f"at most {most}: {per}",
+            expected=f"at most {most}: one a {'core' if device.type == 'cpu' else 'GPU'}",
             next_step=f"set train.processes={most}",
         )
-    wanted = settings.threads * settings.processes
-    if wanted > cores():
-        log.warning(
-            "The training uses %d CPU threads on %d cores and gets slower by that (train.threads=%d, a process).",
-            wanted,
-            cores(),
-            settings.threads,
-        )
-    if precision == "bf16" and device.type == "cpu" and not torch.cpu.get_capabilities().get("avx512_bf16", False):
-        log.warning("This CPU has no instructions for bf16 and trains slower in it than in fp32 (train.precision).")
+    slow = []
+    if settings.threads * settings.processes > cores():
+        wanted = f"{settings.processes} x {settings.threads}" if settings.processes > 1 else str(settings.threads)
+        slow.append(f"{wanted} CPU threads on {cores()} cores get in each other's way (train.threads, a process).")
+    if precision == "bf16" and device.type == "cpu" and not cpu_computes_bf16():
+        slow.append("This CPU has no instructions for bf16 and trains slower in it than in fp32 (train.precision).")
+    return slow
 
 
 def launch_command(work: WorkFolder, settings: TrainConfig) -> list[str]:

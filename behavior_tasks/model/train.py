@@ -6,6 +6,7 @@ attempt goes on from the last checkpoint to the same weights.
 """
 
 import json
+import logging
 import shutil
 from pathlib import Path
 
@@ -26,6 +27,7 @@ __all__ = ["TrainingStoppedError", "train_stage"]
 
 LOG_LINES = 15
 PLOT = "training.png"
+log = logging.getLogger("behavior")
 
 
 def train_stage(job: Job) -> Output:
@@ -37,7 +39,8 @@ def train_stage(job: Job) -> Output:
         UserError: the settings ask for what can't be had, e.g. a GPU or a checkpoint, or the training diverged.
         TrainingStoppedError: the process was killed, crashed or stalled; a later attempt resumes it.
     """
-    check_hardware(job.config.train)
+    for slow in check_hardware(job.config.train):
+        log.warning("%s", slow)
     folder = make_folder(job.home.work / "train" / job.key)
     lock = FileLock(folder.with_suffix(".lock"), timeout=0)
     try:
