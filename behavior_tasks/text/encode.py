@@ -24,6 +24,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, quote, write_parquet
 from behavior_tasks.base.timeline import Split
+from behavior_tasks.text.parts import TEXT_SQL
 
 SCRATCH = "scratch"
 PAD, END = "<pad>", "<end>"
@@ -271,7 +272,7 @@ def _load(folder: Path) -> Tokenizer:
 
 def _train_texts(files: Sequence[Path]) -> Iterator[str]:
     for file in files:
-        for batch in _read(f"SELECT text FROM read_parquet({quote(file)}) WHERE split = 'train'"):
+        for batch in _read(f"SELECT {TEXT_SQL} FROM read_parquet({quote(file)}) WHERE split = 'train'"):
             yield from batch
 
 
@@ -287,7 +288,7 @@ def _write_tokens(files: Sequence[Path], out: Path, tokenizer_folder: Path, mode
     kind: np.dtype = np.dtype(np.uint16)
     with raw.open("wb") as stream:
         for file in files:
-            for texts in _read(f"SELECT text FROM read_parquet({quote(file)})"):
+            for texts in _read(f"SELECT {TEXT_SQL} FROM read_parquet({quote(file)})"):
                 tokens, offsets = encode_texts(tokenizer_folder, texts, model.max_tokens)
                 kind = tokens.dtype
                 stream.write(tokens.tobytes())

@@ -37,7 +37,7 @@ def texts(folder: Path, *, train: list[str] = TRAIN) -> Artifact:
             values = ", ".join(f"({n}, '{split}', '{text}')" for n, (split, text) in enumerate(rows))
             query = f"""
                 SELECT 's' || n || '@{bucket}' AS example, 's' || n AS shopper, split,
-                       TIMESTAMP '2026-01-01' AS cutoff, n % 2 AS label, 1::DOUBLE AS weight, text
+                       TIMESTAMP '2026-01-01' AS cutoff, n % 2 AS label, 1::DOUBLE AS weight, [text] AS parts
                 FROM (VALUES {values}) AS t(n, split, text) ORDER BY n
             """
             write_parquet(connect(), query, bucket_file(out / "texts", bucket))
