@@ -4,10 +4,9 @@ Validation during training, evaluation and scoring all come through here, and te
 the length limit that stand in the bundle, so a text gets the same probability wherever it is asked for.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import align_numbers, lengths_of, make_batch, scoring_batches
+from behavior_tasks.model.decision import Decision, sigmoid
 from behavior_tasks.model.device import DeviceName, pick_device, pinned_threads
 from behavior_tasks.model.network import BehaviorModel, load_model, read_config
 from behavior_tasks.text.encode import encode_texts
@@ -27,7 +27,9 @@ class Predictions:
     """What a model says of n examples."""
 
     probability: np.ndarray
-    """Of a purchase, float64, shape (n,)."""
+    """Of a purchase, float64, shape (n,); calibrated, except straight from `run_model`."""
+    logit: np.ndarray
+    """What the network itself says, before any calibration, float64, shape (n,)."""
     log_mean: np.ndarray | None
     """Mean of ln(amount) among buyers, shape (n,); None when the model has no amount head."""
     log_std: np.ndarray | None
@@ -62,12 +64,13 @@ def predict(
         UserError: when the bundle can't be read, the numbers it reads are missing, or `cuda` is asked for and there
             is none.
     """
-    place = pick_device(device)
+    place, decision = pick_device(device), Decision.load(model_folder)
     if rows is None:
         rows = np.arange(len(sequences))
     with pinned_threads(threads):
         model = load_model(model_folder).to(place)
-        return run_model(model, sequences, rows, device=place)
+        raw = run_model(model, sequences, rows, device=place)
+    return replace(raw, probability=decision.calibrate(raw.logit))
 
 
 def score_texts(
@@ -107,7 +110,7 @@ def score_texts(
 
 def threshold(model_folder: Path) -> float:
     """Return the bundle's decision threshold: at or above it, a purchase is predicted."""
-    return float(json.loads((model_folder / "decision.json").read_bytes())["threshold"])
+    return Decision.load(model_folder).threshold
 
 
 def run_model(
@@ -118,7 +121,7 @@ def run_model(
     device: torch.device,
     between_batches: Callable[[], None] = lambda: None,
 ) -> Predictions:
-    """Return what a loaded model says of rows, in their order.
+    """Return what a loaded model says of rows, in their order, without calibration.
 
     Args:
         between_batches: called before every batch; may raise to stop.
@@ -135,11 +138,9 @@ def run_model(
             told = [outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B][:count]
             answers[:, places] = torch.stack(told).double().cpu().numpy()
     model.train(was_training)
-    # exp of a large positive number overflows; of a negative one it does not.
-    logits = answers[0]
-    small = np.exp(-np.abs(logits))
     return Predictions(
-        probability=np.where(logits >= 0, 1 / (1 + small), small / (1 + small)),
+        probability=sigmoid(answers[0]),
+        logit=answers[0],
         log_mean=answers[1] if count > 1 else None,
         log_std=np.exp(answers[2]) if count > 1 else None,
     )

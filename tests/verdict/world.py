@@ -120,7 +120,7 @@ def make_world(root: Path) -> World:
     cutoffs = world.build("cutoffs", cutoffs_stage, clean)
     features = world.build("features", features_stage, cutoffs, clean)
     verbalize = world.build("verbalize", verbalize_stage, features, clean)
-    encode = world.build("encode", encode_stage, verbalize)
+    encode = world.build("encode", encode_stage, verbalize, features)
     made = (clean, cutoffs, features, verbalize, encode)
     return World(home=home, store=store, artifacts={artifact.manifest.stage: artifact for artifact in made})
 
