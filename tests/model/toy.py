@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.state import AcceleratorState
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -106,6 +107,8 @@ def _kept_as_it_is() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGTERM, handler)
         torch.set_num_threads(threads)
+        # One process, one precision: accelerate keeps the first that was asked for.
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def make_artifact(path: Path, stage: str, **facts: Any) -> Artifact:
