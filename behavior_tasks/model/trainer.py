@@ -58,7 +58,7 @@ class Trainer:
         self.model = model.to(self.accelerator.device)
         self._say_which_heads_are_off()
         if settings.gradient_checkpointing:
-            model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+            model.backbone.activation_checkpointing_enable({"use_reentrant": False})
         objective = Objective(model)
         if settings.compile:
             objective.compile(dynamic=True)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from behavior_tasks.model.checkpoint import POSITION, Position
 from behavior_tasks.model.predict import predict, threshold
 from behavior_tasks.model.threshold import best_f1_threshold
-from behavior_tasks.model.work_folder import EXIT_REFUSED, EXIT_RESUME, WorkFolder
+from behavior_tasks.model.work_folder import EXIT_RESUME, WorkFolder
 from behavior_tasks.text.tokens import TokenSet
 from tests.model.toy import Toy, make_toy, make_work, train_here, untimed, weights_hash
 

@@ -95,12 +95,13 @@ def make_work(folder: Path, toy: Toy, *, model: dict[str, Any] | None = None, **
 
 def train_here(work: WorkFolder) -> int:
     """Train inside the test's own process; its signal handler and thread count stay as they are."""
-    with _kept_as_it_is():
+    with kept_as_it_is():
         return train(work.root, follow_stdin=False)
 
 
 @contextmanager
-def _kept_as_it_is() -> Iterator[None]:
+def kept_as_it_is() -> Iterator[None]:
+    """Leave the signal handler, the threads and accelerate's state of this process as they were."""
     handler, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
     try:
         yield
