@@ -73,8 +73,8 @@ STAGES: dict[str, Stage] = {
     ),
     "encode": Stage(
         work="text.encode:encode_stage",
-        sections=("model",),
-        inputs=("verbalize",),
+        sections=("model.checkpoint", "model.vocabulary", "model.max_tokens", "model.numbers"),
+        inputs=("verbalize", "features"),
         outside="text.encode:checkpoint_identity",
     ),
     "train": Stage(

@@ -1,5 +1,8 @@
 import json
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,14 +12,10 @@ from behavior_tasks.base.config import Config, load_config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import bucket_file, connect, write_parquet
-from behavior_tasks.text.encode import (
-    TokenSet,
-    checkpoint_identity,
-    encode_stage,
-    encode_texts,
-    fetch_tokenizer,
-    train_tokenizer,
-)
+from behavior_tasks.text.encode import checkpoint_identity, encode_parts, encode_stage, encode_texts
+from behavior_tasks.text.tokenizer import train_tokenizer
+from behavior_tasks.text.tokenizer_source import fetch_tokenizer
+from behavior_tasks.text.tokens import INDEX_COLUMNS, TokenSet
 from tests.examples.little import Artifact, ArtifactStore, Output, Rows, little_config, run
 
 END = " Profile: female, 25-34, two purchases. Features: recency-q2 bought-recency-none events-q4."
@@ -27,32 +26,69 @@ TRAIN = [
 OTHER = [f"User A clicked product ZZ and nothing else, 千 ago.{END}", f"User A did nothing yet.{END}"]
 
 
+def in_parts(text: str) -> list[str]:
+    """A text in parts, each of which begins with its own blank, comma or bracket."""
+    return re.findall(r",? ?[^ ,]+|[ ,]", text)
+
+
+def rows_of(train: list[str]) -> list[list[tuple[str, str]]]:
+    """Two buckets of (split, text); each begins with train rows and ends with test rows."""
+    return [[("train", text) for text in train[n::2]] + [("test", text) for text in OTHER] for n in range(2)]
+
+
 def texts(folder: Path, *, train: list[str] = TRAIN) -> Artifact:
-    """An artifact of `verbalize` with two buckets; each begins with train rows and ends with test rows."""
+    """An artifact of `verbalize` with two buckets."""
 
     def write(out: Path, key: str) -> Output:
         (out / "texts").mkdir()
-        for bucket in range(2):
-            rows = [("train", text) for text in train[bucket::2]] + [("test", text) for text in OTHER]
-            values = ", ".join(f"({n}, '{split}', '{text}')" for n, (split, text) in enumerate(rows))
+        for bucket, rows in enumerate(rows_of(train)):
+            values = ", ".join(f"({n}, '{split}', {in_parts(text)})" for n, (split, text) in enumerate(rows))
             query = f"""
                 SELECT 's' || n || '@{bucket}' AS example, 's' || n AS shopper, split,
-                       TIMESTAMP '2026-01-01' AS cutoff, n % 2 AS label, 1::DOUBLE AS weight, text
-                FROM (VALUES {values}) AS t(n, split, text) ORDER BY n
+                       TIMESTAMP '2026-01-01' AS cutoff, n % 2 AS label,
+                       CASE WHEN n % 2 = 1 THEN n::DOUBLE END AS amount, 1::DOUBLE AS weight, parts
+                FROM (VALUES {values}) AS t(n, split, parts) ORDER BY n
             """
             write_parquet(connect(), query, bucket_file(out / "texts", bucket))
         return Output(rows=Rows(unit_in="a", unit_out="b", rows_in=0, rows_out=0))
 
+    return stored("verbalize", {"texts": train}, write, folder)
+
+
+def features(folder: Path, *, train: list[str] = TRAIN) -> Artifact:
+    """An artifact of `features` for the same examples: row n has n events, and every third no price level."""
+
+    def write(out: Path, key: str) -> Output:
+        (out / "examples").mkdir()
+        for bucket, rows in enumerate(rows_of(train)):
+            query = f"""
+                SELECT 's' || n || '@{bucket}' AS example, n::DOUBLE AS events, 'shoes' AS category,
+                       CASE WHEN n % 3 > 0 THEN n / 4 END AS price_level
+                FROM range({len(rows)}) AS t(n) ORDER BY n
+            """
+            write_parquet(connect(), query, bucket_file(out / "examples", bucket))
+        facts = {"features": ["events", "category", "price_level"], "categorical": ["category"]}
+        return Output(rows=Rows(unit_in="a", unit_out="b", rows_in=0, rows_out=0), facts=facts)
+
+    return stored("features", {"rows": len(train)}, write, folder)
+
+
+def stored(stage: str, settings: dict[str, Any], work: Callable[[Path, str], Output], folder: Path) -> Artifact:
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {"texts": train}
-    return ArtifactStore(folder).build(stage="verbalize", code="", settings=settings, inputs={}, work=write).artifact
+    return ArtifactStore(folder).build(stage=stage, code="", settings=settings, inputs={}, work=work).artifact
 
 
 def encoded(folder: Path, config: Config | None = None, **how: list[str]) -> Artifact:
-    return run("encode", encode_stage, config or little_config(), [texts(folder, **how)], folder)
+    inputs = [texts(folder, **how), features(folder, **how)]
+    return run("encode", encode_stage, config or little_config(), inputs, folder)
 
 
-def decode(made: Artifact, tokens: np.ndarray) -> str:
+def sequences_of(tokens: TokenSet) -> list[list[int]]:
+    arrays = tokens.sequences
+    return [arrays.tokens[a:b].tolist() for a, b in zip(arrays.offsets[:-1], arrays.offsets[1:], strict=True)]
+
+
+def decode(made: Artifact, tokens: Sequence[int]) -> str:
     return Tokenizer.from_file(str(made.path / "tokenizer/tokenizer.json")).decode(list(tokens))
 
 
@@ -60,19 +96,32 @@ def test_every_text_comes_back_in_its_place(tmp_path: Path) -> None:
     made = encoded(tmp_path)
     tokens = TokenSet.load(made.path)
     expected = [text for bucket in range(2) for text in [*TRAIN[bucket::2], *OTHER]]
-    pairs = zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)
-    assert [decode(made, tokens.tokens[start:end]) for start, end in pairs] == expected
-    assert isinstance(tokens.tokens, np.memmap)
-    assert (tokens.tokens.dtype, tokens.offsets.dtype) == (np.uint16, np.int64)
-    assert tokens.tokens.ndim == 1
-    assert list(tokens.index.columns) == ["example", "shopper", "split", "cutoff", "label", "weight"]
+    assert [decode(made, ids) for ids in sequences_of(tokens)] == expected
+    arrays = tokens.sequences
+    assert isinstance(arrays.tokens, np.memmap)
+    assert (arrays.tokens.dtype, arrays.offsets.dtype, arrays.numbers.dtype) == (np.uint16, np.int64, np.float32)
+    assert len(arrays) == len(expected)
+    assert tuple(tokens.index.columns) == INDEX_COLUMNS
+    assert tokens.index["amount"].iloc[:4].tolist() == pytest.approx([np.nan, 1, np.nan, 3], nan_ok=True)
     assert tokens.index["example"].iloc[[0, 1, -1]].tolist() == ["s0@0", "s1@0", f"s{len(TRAIN[1::2]) + 1}@1"]
     first = len(TRAIN[0::2])
     assert tokens.rows("test").tolist() == [first, first + 1, len(expected) - 2, len(expected) - 1]
-    assert made.facts["tokens"] == len(tokens.tokens)
+    assert made.facts["tokens"] == len(arrays.tokens)
     assert {path.name for path in made.path.iterdir()} == {
-        *("tokens.npy", "offsets.npy", "index.parquet", "tokenizer", "manifest.json"),
+        *("tokens.npy", "offsets.npy", "numbers.npy", "index.parquet", "encoding.json", "tokenizer", "manifest.json"),
     }
+
+
+def test_the_numbers_are_all_features_but_words_in_the_order_of_the_texts(tmp_path: Path) -> None:
+    sequences = TokenSet.load(encoded(tmp_path / "with").path).sequences
+    assert sequences.number_names == ("events", "price_level")
+    rows = [np.arange(len(rows), dtype=np.float32) for rows in rows_of(TRAIN)]
+    assert sequences.numbers[:, 0].tolist() == np.concatenate(rows).tolist()
+    assert sequences.numbers[:5, 1].tolist() == pytest.approx([np.nan, 0.25, 0.5, np.nan, 1], nan_ok=True)
+    without = TokenSet.load(encoded(tmp_path / "without", little_config(model__numbers=False)).path).sequences
+    assert without.numbers.shape == (len(sequences), 0)
+    assert without.number_names == ()
+    assert without.tokens.tolist() == sequences.tokens.tolist()
 
 
 def test_words_are_single_tokens_and_numbers_stay_whole(tmp_path: Path) -> None:
@@ -95,22 +144,22 @@ def test_words_are_single_tokens_and_numbers_stay_whole(tmp_path: Path) -> None:
 
 def test_the_same_function_and_tokens_for_training_and_scoring(tmp_path: Path) -> None:
     made = encoded(tmp_path)
-    stored = TokenSet.load(made.path)
-    for row in (0, 3, len(stored.index) - 1):
-        text = decode(made, stored.tokens[stored.offsets[row] : stored.offsets[row + 1]])
-        again, offsets = encode_texts(made.path / "tokenizer", [text], little_config().model.max_tokens)
-        assert again.tolist() == stored.tokens[stored.offsets[row] : stored.offsets[row + 1]].tolist()
-        assert offsets.tolist() == [0, len(again)]
+    ids, most = sequences_of(TokenSet.load(made.path)), little_config().model.max_tokens
+    whole = [text for rows in rows_of(TRAIN) for _, text in rows]
+    for again, offsets in (
+        encode_texts(made.path / "tokenizer", whole, most),
+        encode_parts(made.path / "tokenizer", [in_parts(text) for text in whole], most),
+    ):
+        assert again.tolist() == [token for text in ids for token in text]
+        assert np.diff(offsets).tolist() == [len(text) for text in ids]
 
 
 def test_a_long_text_keeps_its_end(tmp_path: Path) -> None:
-    whole = encoded(tmp_path / "whole")
+    whole = sequences_of(TokenSet.load(encoded(tmp_path / "whole").path))
     made = encoded(tmp_path / "cut", little_config(model__max_tokens=17))
-    tokens, long = TokenSet.load(made.path), TokenSet.load(whole.path)
-    assert np.diff(tokens.offsets).tolist() == np.minimum(np.diff(long.offsets), 17).tolist()
-    start, end = tokens.offsets[:2]
-    assert tokens.tokens[start:end].tolist() == long.tokens[long.offsets[1] - 17 : long.offsets[1]].tolist()
-    assert decode(made, tokens.tokens[start:end]).endswith(END)
+    cut = sequences_of(TokenSet.load(made.path))
+    assert cut == [text[-17:] for text in whole]
+    assert decode(made, cut[0]).endswith(END)
     assert made.facts["reach_max_tokens"] == 1
 
 
@@ -163,8 +212,7 @@ def test_a_local_checkpoint_brings_its_own_tokenizer(tmp_path: Path) -> None:
     folder = checkpoint_folder(tmp_path / "gpt2-here")
     made = encoded(tmp_path / "run", little_config(model__checkpoint=str(folder)))
     expected, _ = encode_texts(folder, [TRAIN[0]], 1024)
-    tokens = TokenSet.load(made.path)
-    assert tokens.tokens[: len(expected)].tolist() == expected.tolist()
+    assert sequences_of(TokenSet.load(made.path))[0] == expected.tolist()
 
 
 def refused(checkpoint: str, folder: Path) -> str:
@@ -177,9 +225,9 @@ def refused(checkpoint: str, folder: Path) -> str:
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
-    message = refused(str(checkpoint_folder(tmp_path / "bert", "bert")), tmp_path)
-    assert "is not a GPT-2 model" in message
-    assert "model_type bert" in message
+    message = refused(str(checkpoint_folder(tmp_path / "t5", "t5")), tmp_path)
+    assert "is neither a GPT-2 nor a BERT model" in message
+    assert "model_type t5" in message
 
 
 def test_folders_that_are_missing_or_not_complete_are_named(tmp_path: Path) -> None:
