@@ -58,7 +58,7 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
         params=flat_settings(record.config),
         metrics=flat_metrics(measured),
         epochs=_epochs(trained),
-        plots=sorted((evaluated.path / "plots").glob("*.png")),
+        plots=[*sorted((evaluated.path / "plots").glob("*.png")), *sorted((trained.path / "plots").glob("*.png"))],
         files=[gate.path / "verdict.json", evaluated.path / "metrics.json", *_reports(run)],
         folders=_data_report(run),
         datasets=_dataset_hashes(run),

@@ -4,14 +4,15 @@ import threading
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.predict import score_texts
-from behavior_tasks.model.train import TrainingStoppedError, stopping_on_signals, train_stage
-from tests.model.toy import MODEL, TRAIN, Toy, make_artifact, make_job
+from behavior_tasks.model.train import TrainingStoppedError, train_stage
+from tests.model.toy import MODEL, NUMBERS, TRAIN, Toy, make_artifact, make_job
 
 
 def job_on(toy: Toy, folder: Path, *, model: dict[str, object] | None = None, **settings: object) -> Job:
@@ -24,13 +25,20 @@ def test_the_stage_leaves_the_bundle_and_the_metrics_and_nothing_unfinished(toy:
     output = train_stage(job)
 
     files = {str(file.relative_to(job.out)) for file in job.out.rglob("*") if file.is_file()}
-    assert files >= {"metrics.jsonl", "model/config.json", "model/model.safetensors", "model/decision.json"}
-    assert {name.split("/")[0] for name in files} == {"metrics.jsonl", "model"}
+    assert files >= {
+        "metrics.jsonl",
+        "plots/training.png",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/decision.json",
+    }
+    assert {name.split("/")[0] for name in files} == {"metrics.jsonl", "model", "plots"}
     assert output.rows.rows_in == 220
     assert output.facts is not None
     assert output.facts["epochs"] == 2
     assert list((job.home.work / "train").iterdir()) == []
-    assert score_texts(job.out / "model", toy.texts[:3], device="cpu", threads=1).shape == (3,)
+    numbers = pd.DataFrame(0.0, index=range(3), columns=NUMBERS)
+    assert len(score_texts(job.out / "model", toy.texts[:3], numbers, device="cpu", threads=1).probability) == 3
 
 
 def test_a_mistake_found_by_the_process_comes_back_as_the_users(toy: Toy, tmp_path: Path) -> None:
@@ -93,27 +101,3 @@ def test_two_runs_never_train_the_same_model_at_once(toy: Toy, tmp_path: Path) -
         pytest.raises(UserError, match="being trained by another run"),
     ):
         train_stage(job)
-
-
-def test_a_termination_without_a_handler_ends_the_caller_tidily() -> None:
-    stopped = []
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        with pytest.raises(SystemExit) as caught, stopping_on_signals(lambda: stopped.append(True)):
-            signal.raise_signal(signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert caught.value.code == 128 + signal.SIGTERM
-    assert stopped == [True]
-
-
-def test_a_signal_that_the_caller_ignores_stops_nothing() -> None:
-    stopped = []
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with stopping_on_signals(lambda: stopped.append(True)):
-            signal.raise_signal(signal.SIGINT)
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert stopped == []
