@@ -1,11 +1,13 @@
 """Batches: token sequences of unequal length in, padded rectangles of similar length out.
 
 Rows are sorted by length within shuffled chunks, so that little is padded and the order stays random. The order
-depends on nothing but (seed, epoch), so a resumed training meets exactly the batches it would have met.
+depends on nothing but (seed, epoch), so a resumed training meets exactly the batches it would have met. A batch that
+is too large for the memory is cut into pieces within a budget of padded tokens; that changes no result.
 
 Shapes: B examples in a batch, T tokens of the longest of them, F numbers, N target positions.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -52,14 +54,12 @@ def lengths_of(offsets: np.ndarray) -> np.ndarray:
     return np.maximum(np.diff(offsets), 1)
 
 
-def align_numbers(sequences: Sequences, names: tuple[str, ...]) -> Sequences:
-    """Return the sequences with exactly the numbers that a model reads, in its order.
+def number_places(sequences: Sequences, names: tuple[str, ...]) -> list[int]:
+    """Return the columns of the sequences' numbers that a model reads, in its order.
 
     Raises:
         UserError: when one of them is not there.
     """
-    if names == sequences.number_names:
-        return sequences
     places = {name: place for place, name in enumerate(sequences.number_names)}
     missing = [name for name in names if name not in places]
     if missing:
@@ -68,7 +68,18 @@ def align_numbers(sequences: Sequences, names: tuple[str, ...]) -> Sequences:
             found=f"no {', '.join(missing)}",
             next_step="train again, or encode with model.numbers=true",
         )
-    chosen = sequences.numbers[:, [places[name] for name in names]]
+    return [places[name] for name in names]
+
+
+def align_numbers(sequences: Sequences, names: tuple[str, ...]) -> Sequences:
+    """Return the sequences with exactly the numbers that a model reads, in its order.
+
+    Raises:
+        UserError: when one of them is not there.
+    """
+    if names == sequences.number_names:
+        return sequences
+    chosen = sequences.numbers[:, number_places(sequences, names)]
     return Sequences(tokens=sequences.tokens, offsets=sequences.offsets, numbers=chosen, number_names=names)
 
 
@@ -79,12 +90,14 @@ def make_batch(sequences: Sequences, rows: np.ndarray) -> Batch:
         sequences: of n examples.
         rows: row numbers, shape (B,).
     """
-    tokens, offsets = sequences.tokens, sequences.offsets
-    lengths = np.maximum(offsets[rows + 1] - offsets[rows], 1)
+    # A view that is no memory map any more: numpy makes every slice of a memory map a memory map, which is slow.
+    tokens, offsets = np.asarray(sequences.tokens), np.asarray(sequences.offsets)
+    starts = offsets[rows]
+    counts = offsets[rows + 1] - starts
+    lengths = np.maximum(counts, 1)
     padded = np.full((len(rows), int(lengths.max())), PADDING, dtype=np.int64)
-    for place, row in enumerate(rows):
-        start, end = offsets[row], offsets[row + 1]
-        padded[place, : end - start] = tokens[start:end]
+    for place, (start, count) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True)):
+        padded[place, :count] = tokens[start : start + count]
     return Batch(
         tokens_BT=torch.from_numpy(padded),
         lengths_B=torch.from_numpy(lengths.astype(np.int64)),
@@ -93,7 +106,7 @@ def make_batch(sequences: Sequences, rows: np.ndarray) -> Batch:
 
 
 def epoch_batches(rows: np.ndarray, lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Return the row numbers of every batch of one epoch, in order.
+    """Return the row numbers of every batch of one epoch, in order; within a batch the shortest comes first.
 
     Args:
         rows: row numbers to go through, shape (n,).
@@ -110,20 +123,39 @@ def epoch_batches(rows: np.ndarray, lengths: np.ndarray, *, batch_size: int, see
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def scoring_batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield positions into `lengths`, shortest first, so that a padded batch stays within the token budget."""
+def pieces_within(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+    """Yield positions into `lengths`, shortest first, in pieces of at most so many padded tokens.
+
+    A sequence that is longer than the budget by itself is a piece of its own.
+    """
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
         end = start + 1
-        while end < len(order) and (end + 1 - start) * lengths[order[end]] <= SCORING_BATCH_TOKENS:
+        while end < len(order) and (end + 1 - start) * lengths[order[end]] <= budget:
             end += 1
         yield order[start:end]
         start = end
 
 
-def next_token_positions(batch: Batch) -> torch.Tensor:
-    """Return flat positions (into B x T) whose next token is real, shape (N,)."""
-    width = batch.tokens_BT.shape[1]
-    has_next_BT = torch.arange(width, device=batch.lengths_B.device)[None, :] < (batch.lengths_B - 1)[:, None]
-    return has_next_BT.flatten().nonzero().squeeze(1)
+def scoring_batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield positions into `lengths`, shortest first, as batches for when nothing is learned."""
+    return pieces_within(lengths, SCORING_BATCH_TOKENS)
+
+
+def draw_positions(lengths: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a random part of the positions that have a next token, of a whole batch at once.
+
+    Args:
+        lengths: tokens of each of the B examples.
+        fraction: share of all positions that is drawn, rounded up to whole positions.
+
+    Returns:
+        The example (0 to B - 1) and the place in it of each drawn position, ascending; shapes (N,).
+    """
+    ends = np.cumsum(lengths - 1)
+    total = int(ends[-1])
+    random = np.random.default_rng(seed)
+    drawn = np.sort(random.choice(total, math.ceil(total * fraction), replace=False, shuffle=False))
+    examples = np.searchsorted(ends, drawn, side="right")
+    return examples, drawn - (ends - (lengths - 1))[examples]

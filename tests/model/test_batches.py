@@ -2,9 +2,10 @@ import numpy as np
 
 from behavior_tasks.model.batches import (
     SCORING_BATCH_TOKENS,
+    draw_positions,
     epoch_batches,
     make_batch,
-    next_token_positions,
+    pieces_within,
     scoring_batches,
 )
 from behavior_tasks.text.tokens import Sequences
@@ -29,10 +30,24 @@ def test_an_empty_text_reads_as_one_padding_token() -> None:
 
 
 def test_next_tokens_are_asked_for_only_where_there_is_one() -> None:
-    batch = make_batch(SEQUENCES, np.array([3, 0, 2]))
-    positions = next_token_positions(batch)
-    assert positions.tolist() == [0, 3, 4]
-    assert batch.tokens_BT.flatten()[positions + 1].tolist() == [10, 6, 7]
+    examples, places = draw_positions(np.array([2, 3, 1]), fraction=1.0, seed=0)
+    assert list(zip(examples.tolist(), places.tolist(), strict=True)) == [(0, 0), (1, 0), (1, 1)]
+    none, _ = draw_positions(np.array([1, 1]), fraction=0.5, seed=0)
+    assert len(none) == 0
+
+
+def test_a_random_part_of_the_next_tokens_is_drawn_evenly_and_anew_for_every_seed() -> None:
+    lengths = np.array([1, 5, 40])
+    counts = {(1, place): 0 for place in range(4)} | {(2, place): 0 for place in range(39)}
+    for seed in range(400):
+        examples, places = draw_positions(lengths, fraction=0.25, seed=seed)
+        drawn = list(zip(examples.tolist(), places.tolist(), strict=True))
+        assert drawn == sorted(set(drawn))
+        assert len(drawn) == 11
+        for position in drawn:
+            counts[position] += 1
+    # 400 draws of 11 out of 43: about 102 of each, with a standard deviation below 9.
+    assert all(65 < count < 140 for count in counts.values())
 
 
 def test_an_epoch_holds_every_row_once_in_an_order_of_its_own() -> None:
@@ -71,3 +86,10 @@ def test_scoring_batches_cover_all_within_the_token_budget() -> None:
 def test_a_text_longer_than_the_budget_is_a_batch_of_its_own() -> None:
     batches = list(scoring_batches(np.array([SCORING_BATCH_TOKENS + 1, 5])))
     assert [batch.tolist() for batch in batches] == [[1], [0]]
+
+
+def test_pieces_hold_every_row_once_within_the_budget_and_the_longest_alone() -> None:
+    lengths = np.array([7, 3, 30, 4, 4, 9])
+    pieces = [piece.tolist() for piece in pieces_within(lengths, budget=14)]
+    assert pieces == [[1, 3, 4], [0], [5], [2]]
+    assert [piece.tolist() for piece in pieces_within(lengths, budget=1000)] == [[1, 3, 4, 0, 5, 2]]

@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.state import AcceleratorState
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from behavior_tasks.base.artifacts import Artifact, Manifest, Rows
+from behavior_tasks.base.artifacts import Artifact, Manifest, Rows, hash_file
 from behavior_tasks.base.config import Config, ModelConfig, TrainConfig
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.train_process import train
 from behavior_tasks.model.work_folder import TrainingJob, WorkFolder
+from behavior_tasks.text.tokens import Encoding
 
 WORDS = ["yes", "no", *(f"word{i}" for i in range(30))]
 NUMBERS = ["recency_days", "purchases"]
@@ -73,7 +75,14 @@ def make_toy(folder: Path, *, train_examples: int = 160, seed: int = 0) -> Toy:
     numbers = random.standard_normal((len(texts), len(NUMBERS))).astype(np.float32)
     numbers[::7, 0] = np.nan
     np.save(encode / "numbers.npy", numbers)
-    (encode / "encoding.json").write_text(json.dumps({"numbers": NUMBERS}))
+    Encoding(
+        examples=len(texts),
+        tokens=sum(map(len, ids)),
+        vocabulary=len(WORDS),
+        numbers=tuple(NUMBERS),
+        tokenizer=hash_file(encode / "tokenizer" / "tokenizer.json"),
+        mask=None,
+    ).save(encode)
     (verbalize / "text.json").write_text('{"language": "en"}')
     return Toy(encode=encode, verbalize=verbalize, texts=texts, labels=labels, splits=splits)
 
@@ -94,18 +103,21 @@ def make_work(folder: Path, toy: Toy, *, model: dict[str, Any] | None = None, **
 
 def train_here(work: WorkFolder) -> int:
     """Train inside the test's own process; its signal handler and thread count stay as they are."""
-    with _kept_as_it_is():
+    with kept_as_it_is():
         return train(work.root, follow_stdin=False)
 
 
 @contextmanager
-def _kept_as_it_is() -> Iterator[None]:
+def kept_as_it_is() -> Iterator[None]:
+    """Leave the signal handler, the threads and accelerate's state of this process as they were."""
     handler, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, handler)
         torch.set_num_threads(threads)
+        # One process, one precision: accelerate keeps the first that was asked for.
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def make_artifact(path: Path, stage: str, **facts: Any) -> Artifact:
