@@ -27,10 +27,12 @@ EPOCH = {
     "train_loss": 0.9,
     "purchase_loss": 0.6,
     "next_token_loss": 1.5,
+    "amount_loss": 1.1,
     "validation_loss": 0.65,
     "validation_average_precision": 0.3,
     "examples_per_second": 800.0,
     "tokens_per_second": 45_000.0,
+    "micro_batch_tokens": 16_384,
     "seconds": 4.0,
 }
 
