@@ -70,6 +70,29 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds(
     ]
 
 
+def test_what_the_process_says_is_passed_on_once_and_what_its_libraries_write_is_not(
+    work: WorkFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="behavior")
+    with showing(work, Console(file=io.StringIO())) as show, work.log.open("w") as stream:
+        show(0.0)
+        print(
+            "W1125 some library\nWARNING:behavior:The amount head is off.\nWARNING:torch:no\nINFO:beh",
+            file=stream,
+            end="",
+        )
+        stream.flush()
+        show(0.0)
+        print("avior:Out of memory.", file=stream, flush=True)
+        show(0.0)
+        print("ERROR:behavior:the last word", file=stream)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "train: The amount head is off."),
+        ("INFO", "train: Out of memory."),
+        ("ERROR", "train: the last word"),
+    ]
+
+
 def test_on_a_terminal_a_bar_shows_the_same_within_its_width(work: WorkFolder) -> None:
     screen = io.StringIO()
     work.beat(BEAT)
