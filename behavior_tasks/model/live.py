@@ -163,14 +163,14 @@ def _scores(beat: Heartbeat, *, short: bool) -> str:
     if beat.validation_average_precision is not None:
         words += f", {'AP' if short else 'validation AP'} {beat.validation_average_precision:.3f}"
     best = beat.best_average_precision
-    if best is not None and best != beat.validation_average_precision:
+    if not short and best is not None and best != beat.validation_average_precision:
         words += f" (best {best:.3f})"
     return words
 
 
 def _rates(beat: Heartbeat, *, short: bool) -> str:
     if short:
-        return f"{beat.examples_per_second:,.0f} ex/s, {beat.tokens_per_second:,.0f} tok/s"
+        return f"{beat.examples_per_second:,.0f} ex/s, {beat.tokens_per_second / 1000:,.1f}k tok/s"
     return f"{beat.examples_per_second:,.0f} examples/s, {beat.tokens_per_second:,.0f} tokens/s"
 
 
