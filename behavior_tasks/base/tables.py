@@ -97,7 +97,7 @@ def hash_query(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     The query sees files, no temporary tables or views.
 
     Raises:
-        TypeError: for a column that is neither text, number, truth value nor instant.
+        TypeError: for a column that is neither text, number, truth value, instant nor a list of them.
     """
     # A cursor of its own, because the connection may still hold a result that was not read to its end.
     reader = connection.cursor().sql(query).to_arrow_reader(HASHED_ROWS)
@@ -122,12 +122,24 @@ class RowHash:
         """Add the next rows.
 
         Raises:
-            TypeError: for a column that is neither text, number, truth value nor instant.
+            TypeError: for a column that is neither text, number, truth value, instant nor a list of them.
         """
+        if not len(batch):
+            return
         self._rows += len(batch)
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            for digest, part in zip(self._digests[name], _parts_of(column), strict=True):
-                digest.update(part)
+            if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+                self._update(name, (pc.is_valid(column).cast(pa.uint8()).to_numpy().data,))
+                lengths = pc.fill_null(pc.list_value_length(column), 0).cast(pa.int64())
+                self._update(f"{name}[]", (lengths.to_numpy().data,))
+                self._update(f"{name}[*]", _parts_of(pc.list_flatten(column)))
+            else:
+                self._update(name, _parts_of(column))
+
+    def _update(self, name: str, parts: Iterable[bytes | memoryview]) -> None:
+        digests = self._digests.setdefault(name, [hashlib.sha256() for _ in range(3)])
+        for digest, part in zip(digests, parts, strict=False):
+            digest.update(part)
 
     def hexdigest(self) -> str:
         """Return the hash of all rows so far."""

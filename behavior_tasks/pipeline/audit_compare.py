@@ -146,7 +146,7 @@ class Comparison:
 
     def texts(self) -> Check:
         """Every text."""
-        compared, differing = self._joined("texts", f"b.cutoff <= {self._instant}", ("text",))
+        compared, differing = self._joined("texts", f"b.cutoff <= {self._instant}", ("parts",))
         return self._check("texts", compared, **differing)
 
     def fits(self) -> list[Check]:

@@ -30,7 +30,7 @@ from behavior_tasks.text.words import Templates, fill, in_band, literal
 
 __all__ = ["LISTED_PRODUCTS", "TextSettings", "verbalize_stage", "write_texts"]
 
-TEXT_COLUMNS = ("example", "shopper", "split", "cutoff", "label", "weight")
+TEXT_COLUMNS = ("example", "shopper", "split", "cutoff", "label", "amount", "weight")
 SETTINGS_FILE = "text.json"
 LISTED_PRODUCTS = 3
 """A phrase names up to this many products; of more it says how many."""
@@ -89,7 +89,7 @@ def write_texts(
     Args:
         examples: Parquet file of `features`.
         events: clean events of at least the same shoppers.
-        out: Parquet file to write: TEXT_COLUMNS and text.
+        out: Parquet file to write: TEXT_COLUMNS and parts, which joined are the text.
 
     Returns:
         The number of rows and the hash of the rows.
@@ -228,7 +228,7 @@ def _named_sql(templates: Templates) -> str:
                array_to_string(
                    arg_min({_letter("f.number")} || CASE WHEN m.place = f.place THEN coalesce(k.told, '') ELSE '' END,
                            m.place, {LISTED_PRODUCTS}),
-                   {literal(templates.joint)}
+                   {literal(templates.joint + " ")}
                ) AS letters
         FROM mentions AS m
         JOIN letters AS f ON f.moment = m.moment AND f.product_id = m.product_id
@@ -241,7 +241,7 @@ def _asked_sql(settings: TextSettings) -> str:
     """SQL of the question of each example about a product: its letter when the text names it, and its category."""
     t = settings.templates
     if settings.unit == "shopper":
-        return "SELECT example, '' AS question FROM examples LIMIT 0"
+        return "SELECT example, NULL::VARCHAR AS question FROM examples LIMIT 0"
     what = f"""
         CASE WHEN l.number IS NULL THEN {literal(t.unnamed_product)}
              ELSE {fill(t.product, {"letter": _letter("l.number")})} END || {_category(t, "k.category")}
@@ -271,28 +271,32 @@ def _category(templates: Templates, category: str) -> str:
 
 
 def _texts_sql(settings: TextSettings) -> str:
-    """SQL of the texts: phrases, then profile, then features, then the question."""
+    """SQL of the texts: phrases, then profile, then features, then the question, each in parts that repeat."""
     t = settings.templates
     gap = in_band(t.gaps, f"(CAST(p.silence AS DOUBLE) / {HOUR})")
     now = in_band(t.gaps, f"(CAST(h.ago AS DOUBLE) / {HOUR})")
     before = f"""
-        CASE WHEN p.silence IS NULL THEN ''
+        CASE WHEN p.silence IS NULL THEN NULL
              WHEN p.silence <= {SESSION_GAP} THEN {literal(t.joint)}
              ELSE {literal(t.joint)} || {fill(t.later, {"gap": gap})} END
     """
-    facts = f"""concat_ws({literal(t.joint)}, {_slug("x.gender")}, {in_band(t.ages, "x.age")},
+    facts = f"""concat_ws({literal(t.joint + " ")}, {_slug("x.gender")}, {in_band(t.ages, "x.age")},
                           {in_band(t.purchases, "x.purchases")})"""
-    features = f"|| {fill(t.features, {'words': _feature_words(settings)})}" if settings.bins else ""
+    features = f"{literal(t.features)}, {_feature_words(settings)}, '.'," if settings.bins else ""
+    ago = f"{literal(t.joint)} || {fill(t.ago, {'gap': now})}"
     return f"""
         WITH histories AS (
-            SELECT p.moment, string_agg({before} || {_phrase(t)}, '' ORDER BY p.phrase) AS words, min(p.ago) AS ago
+            SELECT p.moment, flatten(list([{before}, {_phrase(t)}, {_paid(t)}] ORDER BY p.phrase)) AS words,
+                   min(p.ago) AS ago
             FROM phrases AS p LEFT JOIN named AS n ON n.moment = p.moment AND n.phrase = p.phrase
             GROUP BY p.moment
         )
         SELECT {", ".join(f"x.{name}" for name in TEXT_COLUMNS)},
-               {literal(t.start)} || coalesce(h.words || {fill(t.ago, {"joint": literal(t.joint), "gap": now})},
-                                              {literal(t.nothing + ".")})
-               || {fill(t.profile, {"facts": facts})} {features} || coalesce(a.question, '') AS text
+               list_filter(
+                   [{literal(t.start)}] || coalesce(h.words, [{literal(t.nothing + ".")}])
+                   || [{ago}, {fill(t.profile, {"facts": facts})}, {features} a.question],
+                   lambda part: part IS NOT NULL
+               ) AS parts
         FROM examples AS x JOIN moments AS w USING (shopper, cutoff)
         LEFT JOIN histories AS h ON h.moment = w.moment LEFT JOIN asked AS a ON a.example = x.example
         ORDER BY x.cutoff, x.shopper, x.product_id
@@ -300,7 +304,7 @@ def _texts_sql(settings: TextSettings) -> str:
 
 
 def _phrase(t: Templates) -> str:
-    """SQL of one phrase, e.g. `purchased 12 products for 250`."""
+    """SQL of one phrase, e.g. ` purchased 12 products`."""
     what = f"""
         CASE WHEN p.products = 0 AND p.events = 1 THEN {literal(t.once)}
              WHEN p.products = 0 THEN {fill(t.times, {"count": "p.events"})}
@@ -311,16 +315,18 @@ def _phrase(t: Templates) -> str:
     action = " ".join(
         f"WHEN {ACTIONS.index(name)} THEN {fill(words, {'what': what})}" for name, words in t.actions.items()
     )
+    return f"CASE p.rank {action} END"
+
+
+def _paid(t: Templates) -> str:
+    """SQL of what a phrase's purchases came to, e.g. ` for 250`; NULL when that is not known."""
     paid = ", ".join(str(ACTIONS.index(name)) for name in ("purchase", "return"))
     amount = fill(t.amount, {"amount": _rounded(f"(CAST(p.amount_units AS DOUBLE) / {UNITS})")})
-    return f"""
-        CASE p.rank {action} END
-        || CASE WHEN p.rank IN ({paid}) AND p.amount_units IS NOT NULL THEN {amount} ELSE '' END
-    """
+    return f"CASE WHEN p.rank IN ({paid}) AND p.amount_units IS NOT NULL THEN {amount} END"
 
 
 def _feature_words(settings: TextSettings) -> str:
-    """SQL of one word a feature: the number of its quantile, or that it is undefined."""
+    """SQL of one part a feature: the number of its quantile, or that it is undefined."""
     t = settings.templates
     words = []
     for name, edges in settings.bins.items():
@@ -330,7 +336,7 @@ def _feature_words(settings: TextSettings) -> str:
             # As a string, so that the edge is read as exactly the double that it is.
             cases.append(f"ELSE {word}" if edge is None else f"WHEN x.{name} <= CAST('{edge!r}' AS DOUBLE) THEN {word}")
         words.append(f"CASE {' '.join(cases)} END")
-    return f"concat_ws(' ', {', '.join(words)})"
+    return ", ".join(words)
 
 
 def _letter(number: str) -> str:

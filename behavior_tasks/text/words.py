@@ -70,7 +70,7 @@ class Templates(BaseModel):
     nothing: Annotated[str, _holding()]
     joint: Annotated[str, _holding()]
     later: Annotated[str, _holding("gap")]
-    ago: Annotated[str, _holding("joint", "gap")]
+    ago: Annotated[str, _holding("gap")]
     actions: dict[str, Annotated[str, _holding("what")]]
     amount: Annotated[str, _holding("amount")]
     product: Annotated[str, _holding("letter")]
@@ -90,7 +90,7 @@ class Templates(BaseModel):
     """Over years."""
     purchases: Bands
     """Over numbers of purchases."""
-    features: Annotated[str, _holding("words")]
+    features: Annotated[str, _holding()]
     quantile: Annotated[str, _holding("feature", "number")]
     undefined: Annotated[str, _holding("feature")]
     feature_words: dict[str, Annotated[str, _holding()]]

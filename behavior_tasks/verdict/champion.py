@@ -16,6 +16,7 @@ from behavior_tasks.base.home import make_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, connect, quote, write_parquet
 from behavior_tasks.data.events import BucketEvents, open_events
+from behavior_tasks.text.parts import join_parts
 from behavior_tasks.text.verbalize import TextSettings, write_texts
 
 
@@ -70,14 +71,15 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
             )
             for file, bucket in zip(bucket_files(features.path / "examples"), events, strict=True)
         ]
-        parts = run_buckets(_write_bucket, buckets, engine=job.config.engine, what="the champion's texts")
-    return pd.concat(parts).set_index("example")["text"]
+        texts = run_buckets(_write_bucket, buckets, engine=job.config.engine, what="the champion's texts")
+    return pd.concat(texts)
 
 
-def _write_bucket(bucket: _Bucket) -> pd.DataFrame:
+def _write_bucket(bucket: _Bucket) -> pd.Series:
     with connect(memory_mb=bucket.memory_mb) as connection:
         source = f"read_parquet({quote(bucket.features)})"
         query = f"SELECT * FROM {source} WHERE split = 'test' ORDER BY cutoff, shopper, product_id"
         write_parquet(connection, query, bucket.examples)
     write_texts(bucket.examples, bucket.events, bucket.texts, bucket.settings, memory_mb=bucket.memory_mb)
-    return pd.read_parquet(bucket.texts, columns=["example", "text"])
+    written = pd.read_parquet(bucket.texts, columns=["example", "parts"]).set_index("example")
+    return written["parts"].map(join_parts)

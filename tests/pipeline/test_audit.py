@@ -15,6 +15,7 @@ from behavior_tasks.pipeline import Run, open_run, start_run
 from behavior_tasks.pipeline.audit import Audit, audit_leakage
 from behavior_tasks.pipeline.audit_compare import Check
 from behavior_tasks.text import encode, settings
+from behavior_tasks.text.parts import TEXT_SQL
 from tests.data.stages import real_log
 
 LITTLE: dict[str, object] = {
@@ -97,7 +98,7 @@ def leaky_categories(original: Callable[..., list[str]]) -> Callable[..., list[s
 def leaky_texts(original: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
     def read(files: Sequence[Path]) -> Iterator[str]:
         for file in files:
-            for (text,) in connect().execute(f"SELECT text FROM read_parquet({quote(file)})").fetchall():
+            for (text,) in connect().execute(f"SELECT {TEXT_SQL} FROM read_parquet({quote(file)})").fetchall():
                 yield text
 
     return read

@@ -20,6 +20,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.predict import score_texts
+from behavior_tasks.text.parts import join_parts
 from behavior_tasks.registry import ledger, tracking, versions
 from behavior_tasks.registry.versions import Registered
 from tests.registry.conftest import adopt
@@ -301,7 +302,7 @@ print(json.dumps({
 def test_a_fresh_process_serves_the_champion_with_predicts_probabilities(
     home: Home, world: World, tmp_path: Path
 ) -> None:
-    texts = pd.read_parquet(world.artifacts["verbalize"].path / "texts")["text"].head(20).tolist()
+    texts = pd.read_parquet(world.artifacts["verbalize"].path / "texts")["parts"].head(20).map(join_parts).tolist()
     expected = score_texts(world.model(1).path / "model", texts, device="cpu", threads=2)
     threshold = float(np.median(expected))
     model = adopt(world.model(1, threshold=threshold), home)

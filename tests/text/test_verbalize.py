@@ -2,6 +2,7 @@ import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from behavior_tasks.base.artifacts import Artifact
@@ -10,6 +11,7 @@ from behavior_tasks.base.tables import bucket_file, connect, quote, write_parque
 from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import cutoffs_stage
 from behavior_tasks.examples.features import FeatureSettings, features_stage
+from behavior_tasks.text.parts import TEXT_SQL, join_parts
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import verbalize_stage, write_texts
 from behavior_tasks.text.words import load_templates
@@ -49,7 +51,9 @@ def texts_of(
     make_features(folder / "examples.parquet", log, folder / "features.parquet", FEATURES)
     write_texts(folder / "features.parquet", open_events(log)[0], folder / "texts.parquet", how or settings())
     return dict(
-        connection.execute(f"SELECT shopper, text FROM read_parquet({quote(folder / 'texts.parquet')})").fetchall()
+        connection.execute(
+            f"SELECT shopper, {TEXT_SQL} FROM read_parquet({quote(folder / 'texts.parquet')})"
+        ).fetchall()
     )
 
 
@@ -189,6 +193,12 @@ def test_row_order_never_matters(tmp_path: Path, shuffle: int) -> None:
     assert text_of(tmp_path / "a", HISTORY) == text_of(tmp_path / "b", HISTORY, shuffle=shuffle)
 
 
+def texts_in(verbalize: Artifact) -> pd.DataFrame:
+    """The rows of a verbalize artifact, with `text` as its last column."""
+    rows = table(verbalize.path / "texts")
+    return rows.assign(text=rows["parts"].map(join_parts))
+
+
 def staged(folder: Path, events: list[Event], config: Config) -> dict[str, Artifact]:
     log = clean_log(folder, events)
     examples = run("cutoffs", cutoffs_stage, config, [log], folder)
@@ -199,8 +209,8 @@ def staged(folder: Path, events: list[Event], config: Config) -> dict[str, Artif
 
 def test_the_stage_writes_one_text_an_example(tmp_path: Path) -> None:
     made = staged(tmp_path, shop(), little_config())
-    texts, examples = table(made["verbalize"].path / "texts"), table(made["features"].path / "examples")
-    assert list(texts.columns) == ["example", "shopper", "split", "cutoff", "label", "weight", "text"]
+    texts, examples = texts_in(made["verbalize"]), table(made["features"].path / "examples")
+    assert list(texts.columns)[:-1] == ["example", "shopper", "split", "cutoff", "label", "amount", "weight", "parts"]
     assert list(texts["example"]) == list(examples["example"])
     assert not any(re.search(r"\bs\d\d\b", text) for text in texts["text"])
     assert texts["text"].str.fullmatch(r"User A .+ ago\. Profile: .+ Features: ([a-z0-9-]+-(q\d|none) ?)+\.").all()
@@ -224,8 +234,10 @@ def test_the_same_text_for_training_and_for_scoring(tmp_path: Path) -> None:
         """
         write_parquet(connection, some, tmp_path / "some.parquet")
         write_texts(tmp_path / "some.parquet", events, tmp_path / "again.parquet", fitted)
-        again = connection.execute(f"SELECT example, text FROM read_parquet({quote(tmp_path / 'again.parquet')})").df()
-        trained = table(made["verbalize"].path / "texts").loc[again["example"], "text"]
+        again = connection.execute(
+            f"SELECT example, {TEXT_SQL} AS text FROM read_parquet({quote(tmp_path / 'again.parquet')})"
+        ).df()
+        trained = texts_in(made["verbalize"]).loc[again["example"], "text"]
         assert len(again) > 10
         assert list(again["text"]) == list(trained)
 
@@ -242,7 +254,7 @@ def test_future_events_change_no_setting_and_no_text_before_them(tmp_path: Path)
     assert [(made["verbalize"].path / "text.json").read_bytes() for made in (plain, planted)] == [
         (plain["verbalize"].path / "text.json").read_bytes()
     ] * 2
-    before, after = (table(made["verbalize"].path / "texts") for made in (plain, planted))
+    before, after = (texts_in(made["verbalize"]) for made in (plain, planted))
     early = before["cutoff"] <= validation
     assert list(before[early]["text"]) == list(after[after["cutoff"] <= validation]["text"])
     assert list(before[~early]["text"]) != list(after[after["cutoff"] > validation]["text"])
@@ -250,7 +262,7 @@ def test_future_events_change_no_setting_and_no_text_before_them(tmp_path: Path)
 
 def test_feature_words_can_be_left_out(tmp_path: Path) -> None:
     made = staged(tmp_path, shop(), little_config(text__feature_words=False))
-    assert table(made["verbalize"].path / "texts")["text"].str.endswith(" purchases.").sum() > 10
+    assert texts_in(made["verbalize"])["text"].str.endswith(" purchases.").sum() > 10
     assert TextSettings.load(made["verbalize"].path / "text.json").bins == {}
 
 
@@ -268,7 +280,7 @@ def question_of(folder: Path, events: list[Event], product: str, how: TextSettin
     make_features(folder / "examples.parquet", log, folder / "features.parquet", asked)
     chosen = (how or settings()).model_copy(update={"unit": "shopper_product"})
     write_texts(folder / "features.parquet", open_events(log)[0], folder / "texts.parquet", chosen)
-    query = f"SELECT text FROM read_parquet({quote(folder / 'texts.parquet')}) WHERE example = 's@x#{product}'"
+    query = f"SELECT {TEXT_SQL} FROM read_parquet({quote(folder / 'texts.parquet')}) WHERE example = 's@x#{product}'"
     return str(connect().execute(query).fetchall()[0][0])
 
 
@@ -311,8 +323,9 @@ def test_the_stage_asks_about_every_candidate(tmp_path: Path) -> None:
     examples = run("cutoffs", cutoffs_stage, config, [log], tmp_path)
     features = run("features", features_stage, config, [examples, log], tmp_path)
     made = run("verbalize", verbalize_stage, config, [features, log], tmp_path)
-    texts = table(made.path / "texts")
+    texts = texts_in(made)
     assert texts["text"].str.contains(r" Purchases (?:product [A-Z]+|another product)(?: \([^)]+\))? next\?$").all()
     assert texts["text"].str.contains(" this-recency-q").all()
-    assert texts.drop(columns="text").equals(table(examples.path / "examples")[list(texts.columns[:-1])])
+    told = texts.drop(columns=["parts", "text"])
+    assert told.equals(table(examples.path / "examples")[list(told.columns)])
     assert TextSettings.load(made.path / "text.json").unit == "shopper_product"

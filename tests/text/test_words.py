@@ -13,8 +13,8 @@ ENGLISH = (TEMPLATES_FOLDER / "en.yaml").read_text(encoding="utf-8")
     ("old", "new", "named"),
     [
         ("product {letter}", "product", "product"),
-        ("browse: browsed {what}", "browse: browsed {thing}", "actions.browse"),
-        ("  click: clicked {what}\n", "", "click"),
+        ('browse: " browsed {what}"', 'browse: " browsed {thing}"', "actions.browse"),
+        ('  click: " clicked {what}"\n', "", "click"),
         ("once: once", "ones: once", "ones"),
         ("  recency_days: recency\n", "", "recency_days"),
         ("tenure_days: tenure", "tenure_days: recency", "two features share a word"),

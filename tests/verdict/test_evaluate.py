@@ -14,6 +14,7 @@ from behavior_tasks.base.stage import Job
 from behavior_tasks.data.events import open_events
 from behavior_tasks.model.predict import predict, score_texts
 from behavior_tasks.text.encode import TokenSet
+from behavior_tasks.text.parts import join_parts
 from behavior_tasks.text.verbalize import TextSettings, verbalize_stage, write_texts
 from behavior_tasks.verdict.evaluate import evaluate_stage
 from behavior_tasks.verdict.gate import judge, read_evidence
@@ -138,7 +139,7 @@ def test_a_champion_uses_its_own_text_settings_and_tokenizer(world: World, tmp_p
     for file, events in zip(sorted((features.path / "examples").iterdir()), open_events(clean), strict=True):
         write_texts(file, events, tmp_path / file.name, settings)
         texts.append(pd.read_parquet(tmp_path / file.name))
-    wanted = pd.concat(texts).set_index("example")["text"].loc[table["example"]].tolist()
+    wanted = pd.concat(texts).set_index("example")["parts"].loc[table["example"]].map(join_parts).tolist()
     expected = score_texts(champion.path / "model", wanted, device="cpu", threads=1)
     np.testing.assert_allclose(table["champion"], expected, atol=1e-6)
     # With the candidate's settings the same weights would have answered otherwise.
