@@ -20,9 +20,9 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.predict import score_texts
-from behavior_tasks.text.parts import join_parts
 from behavior_tasks.registry import ledger, tracking, versions
 from behavior_tasks.registry.versions import Registered
+from behavior_tasks.text.parts import join_parts
 from tests.registry.conftest import adopt
 from tests.verdict.world import World
 
