@@ -123,7 +123,7 @@ class _Bucket:
 def make_examples(home: str, run_id: str, out: str) -> dict[str, Any]:
     """Write one example a shopper, at the log's end, and the profile columns that a text reads (not compared)."""
     clock = Clock()
-    clean = _clean(home, run_id)
+    clean = open_clean(home, run_id)
     cutoff = datetime.fromisoformat(clean.facts["last"]) + timedelta(seconds=1)
     for number, bucket in enumerate(open_events(clean)):
         with connect() as connection:
@@ -142,7 +142,7 @@ def make_examples(home: str, run_id: str, out: str) -> dict[str, Any]:
 
 def write_our_texts(home: str, run_id: str, examples: str, out: str, engine: dict[str, Any]) -> dict[str, Any]:
     """Write every shopper's last 40 phrases as our text."""
-    clean, chosen = _clean(home, run_id), EngineConfig.model_validate(engine)
+    clean, chosen = open_clean(home, run_id), EngineConfig.model_validate(engine)
     settings = TextSettings(
         language="en",
         last_events=LAST_EVENTS,
@@ -168,7 +168,7 @@ def write_our_texts(home: str, run_id: str, examples: str, out: str, engine: dic
 
 def write_duckdb_texts(home: str, run_id: str, out: str, threads: int, memory_mb: int) -> dict[str, Any]:
     """Write every shopper's last 40 events as DuckDB does it, one query a bucket."""
-    clean = _clean(home, run_id)
+    clean = open_clean(home, run_id)
     clock = Clock()
     rows = 0
     with duckdb.connect(config={"threads": threads, "memory_limit": f"{memory_mb}MB"}) as connection:
@@ -199,7 +199,8 @@ def _write_bucket(bucket: _Bucket) -> int:
     return rows
 
 
-def _clean(home: str, run_id: str) -> Artifact:
+def open_clean(home: str, run_id: str) -> Artifact:
+    """Return the clean events that `prepare` made."""
     os.environ[HOME_VARIABLE] = home
     clean = open_run(run_id).artifact(CLEAN)
     assert clean is not None

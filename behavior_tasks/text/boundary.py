@@ -47,10 +47,11 @@ class Boundaries:
 
     def edges(self, part: str) -> tuple[int, int]:
         """Return the numbers of a part's first and last word, or SAFE or UNSAFE."""
-        if self._added.looks_around(part) or self._added.begins_in(part):
+        if not part or self._added.looks_around(part) or self._added.begins_in(part):
             return UNSAFE, UNSAFE
         segments = self._added.between(part)
-        first, last = self._split(segments[0]), self._split(segments[-1])
+        first = self._split(segments[0])
+        last = first if len(segments) == 1 else self._split(segments[-1])
         head = SAFE if first is None else UNSAFE if self._combines(segments[0]) else self._first_word(*first)
         tail = SAFE if last is None else self._last_word(*last)
         return head, tail

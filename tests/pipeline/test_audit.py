@@ -96,7 +96,7 @@ def leaky_categories(original: Callable[..., list[str]]) -> Callable[..., list[s
 
 
 def leaky_texts(original: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
-    def read(files: Sequence[Path]) -> Iterator[str]:
+    def read(files: Sequence[Path], special_tokens: Sequence[str]) -> Iterator[str]:
         for file in files:
             for (text,) in connect().execute(f"SELECT {TEXT_SQL} FROM read_parquet({quote(file)})").fetchall():
                 yield text
@@ -114,7 +114,7 @@ def leaky_bounds(original: Callable[..., Any]) -> Callable[..., Any]:
 LEAKS = {
     "text bins": (settings, "_fit_bins", leaky_bins),
     "named categories": (settings, "_fit_categories", leaky_categories),
-    "vocabulary": (encode, "_train_texts", leaky_texts),
+    "vocabulary": (encode, "train_texts", leaky_texts),
     "bounds by category": (clean, "_fit", leaky_bounds),
 }
 
