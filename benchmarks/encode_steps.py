@@ -24,8 +24,8 @@ from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.tables import bucket_file, bucket_files, connect, quote, write_parquet
 from behavior_tasks.data.events import open_events
 from behavior_tasks.text.encode import encode_parts, train_texts
-from behavior_tasks.text.parts import TEXT_SQL, read_parts
-from behavior_tasks.text.token_files import ArrayFile, map_array
+from behavior_tasks.text.parts import TEXT_SQL
+from behavior_tasks.text.token_files import ArrayFile, map_array, read_parts
 from behavior_tasks.text.tokenizer import train_tokenizer
 from behavior_tasks.text.tokenizer_source import fetch_tokenizer
 

@@ -144,11 +144,14 @@ def write_our_texts(home: str, run_id: str, examples: str, out: str, engine: dic
     """Write every shopper's last 40 phrases as our text."""
     clean, chosen = open_clean(home, run_id), EngineConfig.model_validate(engine)
     settings = TextSettings(
+        style="compact",
         language="en",
         last_events=LAST_EVENTS,
         lookback_days=LOOKBACK_DAYS,
         bins={},
         categories=[f"category {n}" for n in range(30)],
+        amount_edges=[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0],
+        price_edges=[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0],
         templates=load_templates("en"),
     )
     clock = Clock()

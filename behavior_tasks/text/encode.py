@@ -23,8 +23,8 @@ from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, parquet_sql, write_parquet
 from behavior_tasks.text.join import Joiner
-from behavior_tasks.text.parts import read_parts
-from behavior_tasks.text.token_files import ArrayFile, map_array
+from behavior_tasks.text.settings import TextSettings
+from behavior_tasks.text.token_files import READ_ROWS, ArrayFile, map_array, read_parts
 from behavior_tasks.text.tokenizer import (
     load_tokenizer,
     mask_of,
@@ -38,7 +38,6 @@ from behavior_tasks.text.tokens import INDEX_COLUMNS, INDEX_FILE, TOKENIZER_FILE
 
 __all__ = ["checkpoint_identity", "encode_parts", "encode_stage", "encode_texts"]
 
-READ_ROWS = 20_000
 MANY_CUT = 0.5
 """A share of shortened texts above which the log says so."""
 MOST_COUNTED = 1_000_000
@@ -65,7 +64,7 @@ def encode_stage(job: Job) -> Output:
     """
     model, files = job.config.model, bucket_files(job.inputs["verbalize"].path / "texts")
     features, tokenizer = job.inputs["features"], job.out / TOKENIZER_FOLDER
-    special: list[str] = []
+    special = TextSettings.load(job.inputs["verbalize"].path / SETTINGS_FILE).special_tokens()
     if model.checkpoint == SCRATCH:
         train_tokenizer(train_texts(files, special), model.vocabulary, tokenizer, special)
     else:
