@@ -3,7 +3,7 @@
 Rows are sorted by length within shuffled chunks, so that little is padded and the order stays random. The order
 depends on nothing but (seed, epoch), so a resumed training meets exactly the batches it would have met.
 
-Shapes: B examples in a batch, T tokens of the longest of them, N target positions.
+Shapes: B examples in a batch, T tokens of the longest of them, F numbers, N target positions.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.text.tokens import Sequences
 
 CHUNK_BATCHES = 40
 """Batches per chunk within which rows are sorted by length."""
@@ -27,10 +30,16 @@ class Batch:
     tokens_BT: torch.Tensor
     lengths_B: torch.Tensor
     """Real tokens per example, at least 1."""
+    numbers_BF: torch.Tensor
+    """The engineered features, float32; NaN where one is undefined. F may be 0."""
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
-        return Batch(tokens_BT=self.tokens_BT.to(device), lengths_B=self.lengths_B.to(device))
+        return Batch(
+            tokens_BT=self.tokens_BT.to(device),
+            lengths_B=self.lengths_B.to(device),
+            numbers_BF=self.numbers_BF.to(device),
+        )
 
     @property
     def real_tokens(self) -> int:
@@ -43,20 +52,53 @@ def lengths_of(offsets: np.ndarray) -> np.ndarray:
     return np.maximum(np.diff(offsets), 1)
 
 
-def make_batch(tokens: np.ndarray, offsets: np.ndarray, rows: np.ndarray) -> Batch:
+def number_places(sequences: Sequences, names: tuple[str, ...]) -> list[int]:
+    """Return the columns of the sequences' numbers that a model reads, in its order.
+
+    Raises:
+        UserError: when one of them is not there.
+    """
+    places = {name: place for place, name in enumerate(sequences.number_names)}
+    missing = [name for name in names if name not in places]
+    if missing:
+        raise UserError(
+            "The model reads numbers that these examples do not have.",
+            found=f"no {', '.join(missing)}",
+            next_step="train again, or encode with model.numbers=true",
+        )
+    return [places[name] for name in names]
+
+
+def align_numbers(sequences: Sequences, names: tuple[str, ...]) -> Sequences:
+    """Return the sequences with exactly the numbers that a model reads, in its order.
+
+    Raises:
+        UserError: when one of them is not there.
+    """
+    if names == sequences.number_names:
+        return sequences
+    chosen = sequences.numbers[:, number_places(sequences, names)]
+    return Sequences(tokens=sequences.tokens, offsets=sequences.offsets, numbers=chosen, number_names=names)
+
+
+def make_batch(sequences: Sequences, rows: np.ndarray) -> Batch:
     """Put rows side by side.
 
     Args:
-        tokens: all tokens behind one another, shape (total,).
-        offsets: where each row starts and the last one ends, shape (n + 1,).
+        sequences: of n examples.
         rows: row numbers, shape (B,).
     """
+    tokens, offsets = sequences.tokens, sequences.offsets
     lengths = np.maximum(offsets[rows + 1] - offsets[rows], 1)
     padded = np.full((len(rows), int(lengths.max())), PADDING, dtype=np.int64)
     for place, row in enumerate(rows):
         start, end = offsets[row], offsets[row + 1]
         padded[place, : end - start] = tokens[start:end]
-    return Batch(tokens_BT=torch.from_numpy(padded), lengths_B=torch.from_numpy(lengths.astype(np.int64)))
+    return Batch(
+        tokens_BT=torch.from_numpy(padded),
+        lengths_B=torch.from_numpy(lengths.astype(np.int64)),
+        numbers_BF=torch.from_numpy(np.array(sequences.numbers[rows], dtype=np.float32)),
+    )
 
 
 def epoch_batches(rows: np.ndarray, lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Where the arithmetic happens: the configured device and thread count in, a torch device out.
+"""Where and how the arithmetic happens: the configured device, precision and threads in, what torch takes out.
 
 Threads are pinned because sums of floats depend on how they are split: the same thread count gives the same
 bits, which is what a resumed training and a repeated scoring rely on.
@@ -12,24 +12,55 @@ import torch
 
 from behavior_tasks.base.errors import UserError
 
-DeviceName = Literal["auto", "cpu", "cuda"]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+PrecisionName = Literal["auto", "fp32", "bf16"]
+MixedPrecision = Literal["no", "bf16"]
+"""What accelerate calls it: `no` computes in float32."""
 
 
 def pick_device(name: DeviceName) -> torch.device:
-    """Return the device to compute on; `auto` means a GPU when there is one.
+    """Return the device to compute on; `auto` means an NVIDIA GPU when there is one.
+
+    An Apple GPU (`mps`) is used on request only: it has no float64 and gives other bits than the CPU.
 
     Raises:
-        UserError: when `cuda` is asked for and there is none.
+        UserError: when a GPU is asked for and there is none.
     """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise _no_gpu(name, "an Apple GPU", "a Mac with Apple silicon and macOS 14 or newer")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise _no_gpu(name, "an NVIDIA GPU", "a machine with an NVIDIA GPU and its driver")
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def pick_precision(name: PrecisionName, device: torch.device) -> MixedPrecision:
+    """Return the arithmetic of the network; `auto` means bf16 on an NVIDIA GPU that computes in it, else float32.
+
+    On a CPU bf16 always works: one without instructions for it converts to float32 and back, which is slow.
+
+    Raises:
+        UserError: when `bf16` is asked for on a GPU that does not compute in it.
+    """
+    has_it = device.type == "cpu" or gpu_computes_bf16(device)
+    if name == "bf16" and not has_it:
         raise UserError(
-            "train.device asks for a GPU, and torch finds none on this machine.",
-            found="train.device = cuda",
-            expected="auto or cpu, or a machine with an NVIDIA GPU and its driver",
-            next_step="set train.device=auto",
+            "train.precision asks for bf16, which this GPU does not compute in.",
+            found=f"train.precision = bf16 on {device.type}",
+            expected="an NVIDIA GPU of the generation Ampere (2020) or newer, or macOS 14",
+            next_step="set train.precision=auto",
         )
-    return torch.device("cuda" if name != "cpu" and available else "cpu")
+    if name == "auto":
+        return "bf16" if device.type == "cuda" and has_it else "no"
+    return "bf16" if name == "bf16" else "no"
+
+
+def gpu_computes_bf16(device: torch.device) -> bool:
+    """Whether a GPU has bf16 in hardware; an emulated one is slower than float32 and counts as no."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "mps" and torch.backends.mps.is_macos_or_newer(14, 0)
 
 
 @contextmanager
@@ -41,3 +72,12 @@ def pinned_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _no_gpu(name: str, what: str, needed: str) -> UserError:
+    return UserError(
+        f"train.device asks for {what}, and torch finds none on this machine.",
+        found=f"train.device = {name}",
+        expected=f"auto or cpu, or {needed}",
+        next_step="set train.device=auto; `behavior doctor --device` says what is here and why not more",
+    )

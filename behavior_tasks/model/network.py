@@ -1,11 +1,11 @@
-"""The network: token ids in, a purchase logit per example and next-token logits out, through a GPT-2 backbone.
+"""The network: token ids and numbers in; purchase, amount and next token out, through a GPT-2 backbone.
 
 It is built from a size (`scratch`), from a GPT-2 checkpoint (`pretrained`), or read back from a model bundle.
 Batches are padded on the right and attention is causal, so no real token can see padding: there is no attention
 mask, which lets torch use its fused causal kernel, and no padding token is needed in the vocabulary.
 
-Tensor names carry their shape: B examples, T tokens, D width of the hidden state, V vocabulary, N positions
-chosen from B x T, e.g. tokens_BT, hidden_BTD, logits_B.
+Tensor names carry their shape: B examples, T tokens, D width of the hidden state, V vocabulary, F numbers, P places of
+their encoding, N positions chosen from B x T, e.g. tokens_BT, hidden_BTD, logits_B.
 """
 
 import json
@@ -20,9 +20,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config, GPT2Model
 
+from behavior_tasks.base.config import ModelConfig
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.model.batches import Batch
+from behavior_tasks.model.numbers import NumberEncoding, PiecewiseLinear
 
-FORMAT = "behavior-gpt2-wide/1"
+FORMAT = "behavior-model/2"
 FUSED_GELU = "gelu_pytorch_tanh"
 """GPT-2's own `gelu_new`, computed by one kernel instead of seven."""
 INIT_STD = 0.02
@@ -83,35 +86,75 @@ def backbone_config(architecture: dict[str, Any], *, dropout: float) -> GPT2Conf
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What the network says of a batch."""
+
+    hidden_BTD: torch.Tensor
+    purchase_B: torch.Tensor
+    """Logits."""
+    amount_mean_B: torch.Tensor | None
+    """Mean of ln(amount) among buyers; None when the model has no amount head."""
+    amount_log_std_B: torch.Tensor | None
+    """Logarithm of its standard deviation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What a network reads beside its backbone, and whether it tells amounts."""
+
+    numbers: NumberEncoding | None
+    """None: no numbers."""
+    amounts: bool
+
+
 class BehaviorModel(nn.Module):
-    """A GPT-2 backbone with a purchase head; the next-token logits are tied to the token embedding.
+    """A GPT-2 backbone with a purchase head and an amount head; the next-token logits are tied to the token embedding.
 
     The purchase logit is the head's reading of the last hidden state plus one weight for each token of the text
     ("wide and deep", Cheng et al. 2016): a few thousand shoppers are enough to learn what a word like `recency-q1`
     is worth by itself, and the backbone learns what the order and the company of words add.
     """
 
-    def __init__(self, backbone: GPT2Model) -> None:
+    def __init__(self, backbone: GPT2Model, inputs: Inputs) -> None:
         super().__init__()
         self.backbone = backbone
+        self.inputs = inputs
         self.purchase = nn.Linear(backbone.config.n_embd, 1)
         nn.init.normal_(self.purchase.weight, std=INIT_STD)
         nn.init.zeros_(self.purchase.bias)
         self.token_weight = nn.Embedding(backbone.config.vocab_size, 1)
         nn.init.zeros_(self.token_weight.weight)
+        if inputs.numbers is not None:
+            self.encode_numbers = PiecewiseLinear(inputs.numbers)
+            self.number_weight = nn.Linear(self.encode_numbers.places, 1, bias=False)
+            nn.init.zeros_(self.number_weight.weight)
+        if inputs.amounts:
+            self.amount = nn.Linear(backbone.config.n_embd, 2)
+            nn.init.normal_(self.amount.weight, std=INIT_STD)
+            nn.init.zeros_(self.amount.bias)
 
-    def forward(self, tokens_BT: torch.Tensor, lengths_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return hidden_BTD and the purchase logits_B, from each example's last real token and all its tokens.
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """The features that are read as numbers, in the order of `Batch.numbers_BF`."""
+        return self.inputs.numbers.names if self.inputs.numbers is not None else ()
 
-        Args:
-            tokens_BT: token ids, padded on the right with any valid id.
-            lengths_B: real tokens per example, at least 1.
-        """
+    def forward(self, batch: Batch) -> Outputs:
+        """Read a batch: purchase and amount from each example's last real token, all its tokens and its numbers."""
+        tokens_BT, lengths_B = batch.tokens_BT, batch.lengths_B
         hidden_BTD = self.backbone(input_ids=tokens_BT, use_cache=False).last_hidden_state
         last_BD = hidden_BTD[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
         real_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B.unsqueeze(1)
-        wide_B = (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
-        return hidden_BTD, self.purchase(last_BD).squeeze(1) + wide_B
+        purchase_B = self.purchase(last_BD).squeeze(1) + (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
+        if self.inputs.numbers is not None:
+            purchase_B = purchase_B + self.number_weight(self.encode_numbers(batch.numbers_BF)).squeeze(1)
+        amount_B2 = self.amount(last_BD) if self.inputs.amounts else None
+        return Outputs(
+            hidden_BTD=hidden_BTD,
+            purchase_B=purchase_B,
+            amount_mean_B=None if amount_B2 is None else amount_B2[:, 0],
+            amount_log_std_B=None if amount_B2 is None else amount_B2[:, 1],
+        )
 
     def next_token_logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Return logits_NV over the vocabulary for the token that follows each hidden state."""
@@ -129,23 +172,23 @@ class BehaviorModel(nn.Module):
         return cross_entropy(self.next_token_logits(hidden_ND), tokens_BT.flatten()[positions_N + 1])
 
 
-def build_scratch(*, size: str, vocabulary: int, max_tokens: int, dropout: float) -> BehaviorModel:
+def build_scratch(config: ModelConfig, *, vocabulary: int, inputs: Inputs) -> BehaviorModel:
     """Return a freshly initialised model; torch's random state decides the weights.
 
     Args:
-        size: a key of SIZES.
+        config: size, longest text and dropout.
         vocabulary: number of token ids.
-        max_tokens: longest text in tokens.
+        inputs: what it reads beside the text.
     """
-    chosen = SIZES[size]
+    chosen = SIZES[config.size]
     architecture = {
         "vocab_size": vocabulary,
-        "n_positions": max_tokens,
+        "n_positions": config.max_tokens,
         "n_embd": chosen.width,
         "n_layer": chosen.layers,
         "n_head": chosen.heads,
     }
-    return BehaviorModel(GPT2Model(backbone_config(architecture, dropout=dropout)))
+    return BehaviorModel(GPT2Model(backbone_config(architecture, dropout=config.dropout)), inputs)
 
 
 def save_model(model: BehaviorModel, folder: Path, *, max_tokens: int) -> None:
@@ -154,7 +197,8 @@ def save_model(model: BehaviorModel, folder: Path, *, max_tokens: int) -> None:
     content = {
         "format": FORMAT,
         "max_tokens": max_tokens,
-        "heads": ["purchase", "next_token"],
+        "heads": ["purchase", *(["amount"] if model.inputs.amounts else []), "next_token"],
+        "numbers": model.inputs.numbers.model_dump() if model.inputs.numbers else None,
         "dropout": config.resid_pdrop,
         "backbone": {name: getattr(config, name) for name in ARCHITECTURE},
     }
@@ -170,7 +214,12 @@ def load_model(folder: Path) -> BehaviorModel:
     """
     try:
         content = read_config(folder)
-        model = BehaviorModel(GPT2Model(backbone_config(content["backbone"], dropout=0.0)))
+        encoding = content["numbers"]
+        inputs = Inputs(
+            numbers=None if encoding is None else NumberEncoding.model_validate(encoding),
+            amounts="amount" in content["heads"],
+        )
+        model = BehaviorModel(GPT2Model(backbone_config(content["backbone"], dropout=0.0)), inputs)
         model.load_state_dict(load_file(folder / "model.safetensors"))
     except (FileNotFoundError, SafetensorError, KeyError, RuntimeError) as error:
         raise _unreadable(folder, str(error).splitlines()[0]) from None

@@ -1,93 +1,235 @@
-"""Prediction: a model bundle and token sequences (or texts) in, purchase probabilities out.
+"""Prediction: a model bundle and sequences (or texts and numbers) in; probabilities and amounts out.
 
 Validation during training, evaluation and scoring all come through here, and texts go through the tokenizer and
 the length limit that stand in the bundle, so a text gets the same probability wherever it is asked for.
 """
 
-import json
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
-from behavior_tasks.model.batches import lengths_of, make_batch, scoring_batches
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.model.batches import lengths_of, make_batch, number_places, scoring_batches
+from behavior_tasks.model.decision import Decision, sigmoid
 from behavior_tasks.model.device import DeviceName, pick_device, pinned_threads
 from behavior_tasks.model.network import BehaviorModel, load_model, read_config
-from behavior_tasks.text.encode import encode_texts
+from behavior_tasks.text.encode import encode_parts, encode_texts
+from behavior_tasks.text.tokens import Sequences
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """What a model says of n examples."""
+
+    probability: np.ndarray
+    """Of a purchase, float64, shape (n,); calibrated, except straight from `run_model`."""
+    logit: np.ndarray
+    """What the network itself says, before any calibration, float64, shape (n,)."""
+    log_mean: np.ndarray | None
+    """Mean of ln(amount) among buyers, shape (n,); None when the model has no amount head."""
+    log_std: np.ndarray | None
+    """Its standard deviation, shape (n,)."""
+
+    @property
+    def expected_amount(self) -> np.ndarray | None:
+        """The mean of the zero-inflated lognormal, p exp(mean + std²/2), in the log's currency, shape (n,).
+
+        None when the model has no amount head.
+        """
+        if self.log_mean is None or self.log_std is None:
+            return None
+        return self.probability * np.exp(self.log_mean + self.log_std**2 / 2)
+
+    def quantile(self, q: float) -> np.ndarray | None:
+        """Return the amount that is not exceeded with probability q, shape (n,); None without amount head.
+
+        The amount is 0 with probability 1 - p, else lognormal. So the quantile is 0 where q <= 1 - p, and
+        exp(mean + std Φ⁻¹((q - (1 - p)) / p)) above, with Φ the standard normal distribution (Wang, Liu and Miao
+        2019, "A deep probabilistic model for customer lifetime value prediction").
+
+        Args:
+            q: at least 0 and below 1.
+        """
+        if not 0 <= q < 1:
+            raise ValueError(f"a quantile of {q}; expected 0 <= q < 1")
+        if self.log_mean is None or self.log_std is None:
+            return None
+        buys = self.probability > 1 - q
+        among_buyers = (q - (1 - self.probability[buys])) / self.probability[buys]
+        normal = torch.special.ndtri(torch.from_numpy(among_buyers)).numpy()
+        amounts = np.zeros(len(self.probability))
+        amounts[buys] = np.exp(self.log_mean[buys] + self.log_std[buys] * normal)
+        return amounts
 
 
 def predict(
     model_folder: Path,
-    tokens: np.ndarray,
-    offsets: np.ndarray,
-    rows: np.ndarray | None,
+    sequences: Sequences,
+    rows: np.ndarray | None = None,
     *,
     device: DeviceName = "auto",
     threads: int = 2,
-) -> np.ndarray:
-    """Return the purchase probability of rows of a token set.
+) -> Predictions:
+    """Return what a model bundle says of rows of encoded examples.
 
     Args:
         model_folder: a model bundle.
-        tokens: token ids of all rows behind one another, shape (total,).
-        offsets: where each row starts and the last one ends, shape (rows + 1,).
+        sequences: the encoded examples.
         rows: row numbers in the order in which the answer is wanted; None: all rows.
         device: where to compute.
         threads: CPU threads, pinned.
 
-    Returns:
-        Probabilities, float64, shape (n,).
-
     Raises:
-        UserError: when the bundle can't be read, or `cuda` is asked for and there is none.
+        UserError: when the bundle can't be read, the numbers it reads are missing, its answers are not finite, or
+            `cuda` is asked for and there is none.
     """
-    place = pick_device(device)
+    place, decision = pick_device(device), Decision.load(model_folder)
     if rows is None:
-        rows = np.arange(len(offsets) - 1)
+        rows = np.arange(len(sequences))
     with pinned_threads(threads):
         model = load_model(model_folder).to(place)
-        return probabilities(model, tokens, offsets, rows, device=place)
+        raw = run_model(model, sequences, rows, device=place)
+    _require_finite(raw, model_folder)
+    return replace(raw, probability=decision.calibrate(raw.logit))
+
+
+def _require_finite(raw: Predictions, model_folder: Path) -> None:
+    """Refuse answers that are no numbers: damaged weights, or arithmetic that overflowed."""
+    told = {"probabilities": raw.logit, "amounts": raw.log_mean, "spreads of amounts": raw.log_std}
+    for what, values in told.items():
+        if values is not None and not np.isfinite(values).all():
+            raise UserError(
+                f"The model folder {model_folder.name} gives {what} that are not finite numbers.",
+                found=f"{int((~np.isfinite(values)).sum())} of {len(values)}",
+                next_step="train again, e.g. with a lower train.learning_rate",
+            )
 
 
 def score_texts(
-    model_folder: Path, texts: Sequence[str], *, device: DeviceName = "auto", threads: int = 2
-) -> np.ndarray:
-    """Return the purchase probability of texts, float64, shape (n,), through the bundle's own tokenizer."""
-    max_tokens = int(read_config(model_folder)["max_tokens"])
-    tokens, offsets = encode_texts(model_folder / "tokenizer", texts, max_tokens)
-    return predict(model_folder, tokens, offsets, None, device=device, threads=threads)
+    model_folder: Path,
+    texts: Sequence[str],
+    numbers: pd.DataFrame | None = None,
+    *,
+    device: DeviceName = "auto",
+    threads: int = 2,
+) -> Predictions:
+    """Return what a model bundle says of texts, through the bundle's own tokenizer.
+
+    Args:
+        model_folder: a model bundle.
+        texts: n texts.
+        numbers: n rows with the features that the model reads as numbers; None when it reads none.
+        device: where to compute.
+        threads: CPU threads, pinned.
+
+    Raises:
+        UserError: as `predict`, and when a feature is missing or not a number.
+    """
+    content = read_config(model_folder)
+    encoded = encode_texts(model_folder / "tokenizer", texts, int(content["max_tokens"]))
+    return _score_encoded(model_folder, encoded, numbers, device=device, threads=threads)
+
+
+def score_parts(
+    model_folder: Path,
+    parts: Sequence[Sequence[str]],
+    numbers: pd.DataFrame | None = None,
+    *,
+    device: DeviceName = "auto",
+    threads: int = 2,
+) -> Predictions:
+    """Return what `score_texts` says of the joined parts; faster where parts repeat."""
+    content = read_config(model_folder)
+    encoded = encode_parts(model_folder / "tokenizer", parts, int(content["max_tokens"]))
+    return _score_encoded(model_folder, encoded, numbers, device=device, threads=threads)
+
+
+def number_names(model_folder: Path) -> tuple[str, ...]:
+    """Return the features that a bundle's model reads as numbers beside the text, in its order; may be none."""
+    encoding = read_config(model_folder)["numbers"]
+    return tuple(encoding["names"]) if encoding else ()
+
+
+def _score_encoded(
+    model_folder: Path,
+    encoded: tuple[np.ndarray, np.ndarray],
+    numbers: pd.DataFrame | None,
+    *,
+    device: DeviceName,
+    threads: int,
+) -> Predictions:
+    tokens, offsets = encoded
+    names = number_names(model_folder)
+    values = _number_values(numbers, names, len(offsets) - 1)
+    sequences = Sequences(tokens=tokens, offsets=offsets, numbers=values, number_names=names)
+    return predict(model_folder, sequences, device=device, threads=threads)
+
+
+def _number_values(numbers: pd.DataFrame | None, names: tuple[str, ...], rows: int) -> np.ndarray:
+    """Return the named columns as float32, shape (rows, F), with NaN for whatever is empty."""
+    table = pd.DataFrame(index=range(rows)) if numbers is None else numbers
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise UserError(
+            "The model reads numbers beside the text, and they are not all there.",
+            found=f"no {', '.join(missing)}",
+            expected="a column for each of them; empty where one is undefined",
+            next_step="add the columns, or train with model.numbers=false",
+        )
+    if len(table) != rows:
+        raise ValueError(f"{rows} texts and {len(table)} rows of numbers")
+    values = np.empty((rows, len(names)), dtype=np.float32)
+    for place, name in enumerate(names):
+        try:
+            values[:, place] = pd.to_numeric(table[name]).to_numpy(dtype=np.float64, na_value=math.nan)
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f'The column "{name}" holds what is not a number.', found=str(error), expected="numbers, or empty"
+            ) from None
+    return values
 
 
 def threshold(model_folder: Path) -> float:
     """Return the bundle's decision threshold: at or above it, a purchase is predicted."""
-    return float(json.loads((model_folder / "decision.json").read_bytes())["threshold"])
+    return Decision.load(model_folder).threshold
 
 
-def probabilities(
+def run_model(
     model: BehaviorModel,
-    tokens: np.ndarray,
-    offsets: np.ndarray,
+    sequences: Sequences,
     rows: np.ndarray,
     *,
     device: torch.device,
     between_batches: Callable[[], None] = lambda: None,
-) -> np.ndarray:
-    """Return a loaded model's purchase probabilities, float64, shape (len(rows),), in the order of `rows`.
+) -> Predictions:
+    """Return what a loaded model says of rows, in their order, without calibration.
 
     Args:
         between_batches: called before every batch; may raise to stop.
     """
-    logits = np.empty(len(rows), dtype=np.float64)
+    # Chosen batch by batch: of a memory map, no more numbers are read than a batch has.
+    places = number_places(sequences, model.number_names)
+    count = 3 if model.inputs.amounts else 1
+    answers = np.empty((count, len(rows)), dtype=np.float64)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for places in scoring_batches(lengths_of(offsets)[rows]):
+        for chosen in scoring_batches(lengths_of(sequences.offsets)[rows]):
             between_batches()
-            batch = make_batch(tokens, offsets, rows[places]).to(device)
-            _, logits_B = model(batch.tokens_BT, batch.lengths_B)
-            logits[places] = logits_B.double().cpu().numpy()
+            batch = make_batch(sequences, rows[chosen])
+            batch = replace(batch, numbers_BF=batch.numbers_BF[:, places])
+            outputs = model(batch.to(device))
+            told = [outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B][:count]
+            answers[:, chosen] = torch.stack(told).double().cpu().numpy()
     model.train(was_training)
-    # exp of a large positive number overflows; of a negative one it does not.
-    small = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+    return Predictions(
+        probability=sigmoid(answers[0]),
+        logit=answers[0],
+        log_mean=answers[1] if count > 1 else None,
+        log_std=np.exp(answers[2]) if count > 1 else None,
+    )

@@ -14,39 +14,41 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import GPT2Config, GPT2Model
 
+from behavior_tasks.base.config import ModelConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.network import BehaviorModel, backbone_config
+from behavior_tasks.model.network import BehaviorModel, Inputs, backbone_config
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 PATTERNS = ["config.json", "*.safetensors", "model.safetensors.index.json"]
 
 
-def build_pretrained(checkpoint: str, *, vocabulary: int, max_tokens: int, dropout: float) -> BehaviorModel:
-    """Return a model that starts from a GPT-2 checkpoint; only the purchase head is new.
+def build_pretrained(config: ModelConfig, *, vocabulary: int, inputs: Inputs) -> BehaviorModel:
+    """Return a model that starts from a GPT-2 checkpoint; only the heads are new.
 
     Args:
-        checkpoint: local folder or hub id.
+        config: the checkpoint's name (a local folder or hub id), the longest text, dropout.
         vocabulary: number of token ids of the tokenizer that wrote the tokens.
-        max_tokens: longest text in tokens.
+        inputs: what it reads beside the text.
 
     Raises:
         UserError: not found, not GPT-2, pickled weights only, too small a vocabulary, too few positions.
     """
+    checkpoint = config.checkpoint
     local = Path(checkpoint).expanduser()
     folder = local if local.is_dir() else _fetch(checkpoint)
     name = local.name if local.is_dir() else checkpoint
     architecture = _read_architecture(folder, name)
     _check_weights(folder, name)
     _check_size("vocab_size", architecture, vocabulary, name, "its own tokenizer")
-    _check_size("n_positions", architecture, max_tokens, name, "a model.max_tokens within it")
+    _check_size("n_positions", architecture, config.max_tokens, name, "a model.max_tokens within it")
     backbone = GPT2Model.from_pretrained(
         folder,
-        config=backbone_config(architecture, dropout=dropout),
+        config=backbone_config(architecture, dropout=config.dropout),
         use_safetensors=True,
         dtype=torch.float32,
         local_files_only=True,
     )
-    return BehaviorModel(backbone)
+    return BehaviorModel(backbone, inputs)
 
 
 def _fetch(checkpoint: str) -> Path:

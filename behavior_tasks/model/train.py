@@ -29,7 +29,7 @@ from behavior_tasks.base.progress import LOG_EVERY_SECONDS
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.device import pick_device
 from behavior_tasks.model.work_folder import Heartbeat, Outcome, TrainingJob, WorkFolder
-from behavior_tasks.text.encode import TokenSet
+from behavior_tasks.text.tokens import TokenSet
 
 POLL_SECONDS = 0.25
 STOP_SECONDS = 60.0

@@ -29,11 +29,20 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.batches import Batch, epoch_batches, lengths_of, make_batch, next_token_positions
+from behavior_tasks.model.batches import (
+    Batch,
+    align_numbers,
+    epoch_batches,
+    lengths_of,
+    make_batch,
+    next_token_positions,
+)
 from behavior_tasks.model.checkpoint import Position, load_checkpoint, save_checkpoint, save_tensors
 from behavior_tasks.model.device import pick_device
-from behavior_tasks.model.network import BehaviorModel, build_scratch, save_model
-from behavior_tasks.model.predict import probabilities
+from behavior_tasks.model.losses import amount_loss
+from behavior_tasks.model.network import BehaviorModel, Inputs, build_scratch, save_model
+from behavior_tasks.model.numbers import fit_numbers
+from behavior_tasks.model.predict import run_model
 from behavior_tasks.model.pretrained import build_pretrained
 from behavior_tasks.model.threshold import best_f1_threshold
 from behavior_tasks.model.work_folder import (
@@ -45,7 +54,7 @@ from behavior_tasks.model.work_folder import (
     TrainingJob,
     WorkFolder,
 )
-from behavior_tasks.text.encode import TokenSet
+from behavior_tasks.text.tokens import TokenSet
 
 WARMUP_FRACTION = 0.1
 FINAL_RATE_FRACTION = 0.05
@@ -106,10 +115,12 @@ class Trainer:
         # Weights of mean one over train leave the size of a step as it is; a constant weight stays exactly one.
         weights = self.data.index["weight"].to_numpy(dtype=np.float64)
         self.weights = (weights / weights[self.data.rows("train")].mean()).astype(np.float32)
-        self.lengths = lengths_of(self.data.offsets)
+        self.amounts = self.data.index["amount"].to_numpy(dtype=np.float32)
+        self.lengths = lengths_of(self.data.sequences.offsets)
         self.train_rows = self.data.rows("train")
         self.validation_rows = self.data.rows("validation")
         model = self._build_model()
+        self.sequences = align_numbers(self.data.sequences, model.number_names)
         self.optimiser = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), fused=True)
         # The accelerator's wrapper steps the same optimiser and the same parameters.
         self.model, self.stepper = self.accelerator.prepare(model, self.optimiser)
@@ -134,24 +145,24 @@ class Trainer:
         tokenizer = Tokenizer.from_file(str(self.job.tokens / "tokenizer" / "tokenizer.json"))
         vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
         torch.manual_seed(self.job.train.seed)
-        if settings.checkpoint == "scratch":
-            model = build_scratch(
-                size=settings.size,
-                vocabulary=vocabulary,
-                max_tokens=settings.max_tokens,
-                dropout=settings.dropout,
-            )
-        else:
-            model = build_pretrained(
-                settings.checkpoint,
-                vocabulary=vocabulary,
-                max_tokens=settings.max_tokens,
-                dropout=settings.dropout,
-            )
+        sequences = self.data.sequences
+        inputs = Inputs(
+            numbers=fit_numbers(sequences.numbers[self.train_rows], sequences.number_names)
+            if settings.numbers
+            else None,
+            amounts=bool(np.any(self.amounts[self.train_rows] > 0)),
+        )
+        build = build_scratch if settings.checkpoint == "scratch" else build_pretrained
+        model = build(settings, vocabulary=vocabulary, inputs=inputs)
         # The first predictions are then the share of buyers, not one half, which saves the first steps.
         share = np.average(self.labels[self.train_rows], weights=self.weights[self.train_rows])
         buyers = float(np.clip(share, 1e-4, 1 - 1e-4))
         torch.nn.init.constant_(model.purchase.bias, math.log(buyers / (1 - buyers)))
+        if inputs.amounts:
+            paid = self.amounts[self.train_rows]
+            logs = np.log(paid[paid > 0])
+            model.amount.bias.data[0] = float(logs.mean())
+            model.amount.bias.data[1] = math.log(max(float(logs.std()), 0.1))
         return model
 
     def _train_epoch(self) -> None:
@@ -182,18 +193,22 @@ class Trainer:
         rate = learning_rate(position.step, self.steps_per_epoch * settings.epochs, settings.learning_rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate_factor"]
-        batch = make_batch(self.data.tokens, self.data.offsets, rows).to(self.device)
+        batch = make_batch(self.sequences, rows).to(self.device)
         labels_B = torch.from_numpy(self.labels[rows]).to(self.device)
         weights_B = torch.from_numpy(self.weights[rows]).to(self.device)
-        hidden_BTD, logits_B = self.model(batch.tokens_BT, batch.lengths_B)
+        outputs = self.model(batch)
         # The mean over the batch of weighted losses estimates the loss over all negatives without bias.
-        purchase = binary_cross_entropy_with_logits(logits_B, labels_B, weight=weights_B)
+        purchase = binary_cross_entropy_with_logits(outputs.purchase_B, labels_B, weight=weights_B)
         targets_N = _draw_targets(batch) if settings.next_token_weight else batch.lengths_B[:0]
         loss = purchase
         if len(targets_N):
-            next_token = self.model.next_token_loss(hidden_BTD, batch.tokens_BT, targets_N)
+            next_token = self.model.next_token_loss(outputs.hidden_BTD, batch.tokens_BT, targets_N)
             loss = purchase + settings.next_token_weight * next_token
             position.next_token_sum += next_token.item() * len(targets_N)
+        if outputs.amount_mean_B is not None and outputs.amount_log_std_B is not None:
+            amounts_B = torch.from_numpy(self.amounts[rows]).to(self.device)
+            amount = amount_loss(outputs.amount_mean_B, outputs.amount_log_std_B, amounts_B, weights_B)
+            loss = loss + settings.amount_weight * amount
         if not math.isfinite(loss.item()):
             raise _diverged(f"a loss of {loss.item()} at step {position.step + 1}, epoch {position.epoch + 1}")
         self.accelerator.backward(loss)
@@ -211,14 +226,13 @@ class Trainer:
         """Validate, keep the epoch's metrics and, when it is the best so far, its weights."""
         position, settings = self.position, self.job.train
         labels = self.labels[self.validation_rows]
-        scores = probabilities(
+        scores = run_model(
             self.model,
-            self.data.tokens,
-            self.data.offsets,
+            self.sequences,
             self.validation_rows,
             device=self.device,
             between_batches=self.stop.check,
-        )
+        ).probability
         if not np.isfinite(scores).all():
             raise _diverged(f"undefined probabilities on validation after epoch {position.epoch + 1}")
         best_before = position.best_average_precision

@@ -5,11 +5,12 @@ else passes between the two, so either can be killed at any moment and the next 
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.config import ModelConfig, TrainConfig
@@ -55,17 +56,31 @@ class Epoch(Record):
 
 
 class Heartbeat(Record):
-    """How far the training is; rewritten about once a second."""
+    """How far the training is; rewritten about once a second by the first process, from the loops that do the work.
+
+    The stage ends a training whose heartbeat stands still, so validation beats too, and no other thread may.
+    """
 
     pid: int
+    doing: Literal["train", "validate"] = "train"
     epoch: int
+    """Counted from 1."""
     step: int
+    """Optimiser steps so far."""
     total_steps: int
     loss: float
+    """Mean of the running epoch, in nats."""
     examples_per_second: float
+    tokens_per_second: float = 0.0
     seconds_left: float
     validation_average_precision: float | None
     """Of the last finished epoch."""
+    best_average_precision: float | None = None
+    """Of the best epoch so far, on validation."""
+    micro_batch_tokens: int | None = None
+    """Most padded tokens computed at once; halved when they did not fit into memory."""
+    written: float = Field(default_factory=time.time)
+    """When it was written, in seconds since 1970."""
 
 
 class Outcome(Record):

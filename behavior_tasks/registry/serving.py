@@ -27,7 +27,7 @@ class BehaviorModel(PythonModel):
     ) -> pd.DataFrame:
         """Return `probability` (float64) and `decision` (bool), one row for each row of `text`."""
         texts = model_input["text"].astype(str).tolist()
-        probabilities = score_texts(self._folder, texts, device="auto", threads=2)
+        probabilities = score_texts(self._folder, texts, device="auto", threads=2).probability
         return pd.DataFrame({"probability": probabilities, "decision": probabilities >= self._threshold})
 
 

@@ -7,26 +7,29 @@ from behavior_tasks.model.batches import (
     next_token_positions,
     scoring_batches,
 )
+from behavior_tasks.text.tokens import Sequences
 
 TOKENS = np.array([5, 6, 7, 8, 9, 10], dtype=np.uint16)
 OFFSETS = np.array([0, 3, 3, 4, 6])
+NUMBERS = np.array([[1, 2], [3, np.nan], [5, 6], [7, 8]], dtype=np.float32)
+SEQUENCES = Sequences(tokens=TOKENS, offsets=OFFSETS, numbers=NUMBERS, number_names=("a", "b"))
 
 
 def test_rows_stand_side_by_side_padded_on_the_right() -> None:
-    batch = make_batch(TOKENS, OFFSETS, np.array([3, 0, 2]))
+    batch = make_batch(SEQUENCES, np.array([3, 0, 2]))
     assert batch.tokens_BT.tolist() == [[9, 10, 0], [5, 6, 7], [8, 0, 0]]
     assert batch.lengths_B.tolist() == [2, 3, 1]
     assert batch.real_tokens == 6
 
 
 def test_an_empty_text_reads_as_one_padding_token() -> None:
-    batch = make_batch(TOKENS, OFFSETS, np.array([1]))
+    batch = make_batch(SEQUENCES, np.array([1]))
     assert batch.tokens_BT.tolist() == [[0]]
     assert batch.lengths_B.tolist() == [1]
 
 
 def test_next_tokens_are_asked_for_only_where_there_is_one() -> None:
-    batch = make_batch(TOKENS, OFFSETS, np.array([3, 0, 2]))
+    batch = make_batch(SEQUENCES, np.array([3, 0, 2]))
     positions = next_token_positions(batch)
     assert positions.tolist() == [0, 3, 4]
     assert batch.tokens_BT.flatten()[positions + 1].tolist() == [10, 6, 7]

@@ -5,24 +5,38 @@ import numpy as np
 import pytest
 import torch
 
+from behavior_tasks.base.config import ModelConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.network import SIZES, BehaviorModel, build_scratch, load_model, save_model
+from behavior_tasks.model.batches import Batch
+from behavior_tasks.model.network import SIZES, BehaviorModel, Inputs, build_scratch, load_model, save_model
+from behavior_tasks.model.numbers import NumberEncoding
 
 VOCABULARY = 40
+NUMBERS = NumberEncoding(names=("a", "b"), edges=((0.0, 1.0, 3.0), (-1.0, 1.0)))
+INPUTS = Inputs(numbers=NUMBERS, amounts=True)
+
+
+def build(size: str = "tiny", dropout: float = 0.1) -> BehaviorModel:
+    config = ModelConfig.model_validate({"size": size, "max_tokens": 16, "dropout": dropout})
+    return build_scratch(config, vocabulary=VOCABULARY, inputs=INPUTS)
+
+
+def make(ids: list[list[int]], lengths: list[int], numbers: list[list[float]] | None = None) -> Batch:
+    numbers_BF = torch.tensor(numbers or [[0.5, 0.0]] * len(ids))
+    return Batch(tokens_BT=torch.tensor(ids), lengths_B=torch.tensor(lengths), numbers_BF=numbers_BF)
 
 
 @pytest.fixture
 def model() -> BehaviorModel:
     torch.manual_seed(0)
-    model = build_scratch(size="tiny", vocabulary=VOCABULARY, max_tokens=16, dropout=0.1).eval()
+    model = build().eval()
     torch.nn.init.normal_(model.purchase.weight)
     return model
 
 
 def logit(model: BehaviorModel, ids: list[int], length: int) -> float:
     with torch.inference_mode():
-        _, logits_B = model(torch.tensor([ids]), torch.tensor([length]))
-    return logits_B.item()
+        return model(make([ids], [length])).purchase_B.item()
 
 
 def test_the_purchase_is_read_at_the_last_real_token(model: BehaviorModel) -> None:
@@ -37,7 +51,7 @@ def test_the_purchase_is_read_at_the_last_real_token(model: BehaviorModel) -> No
 def test_the_next_token_loss_is_the_cross_entropy_of_the_token_that_follows(model: BehaviorModel) -> None:
     tokens_BT = torch.tensor([[5, 6, 7], [8, 9, 0]])
     with torch.inference_mode():
-        hidden_BTD, _ = model(tokens_BT, torch.tensor([3, 2]))
+        hidden_BTD = model(make([[5, 6, 7], [8, 9, 0]], [3, 2])).hidden_BTD
         loss = model.next_token_loss(hidden_BTD, tokens_BT, torch.tensor([1, 3]))
         chances_BTV = (hidden_BTD @ model.backbone.wte.weight.T).softmax(-1)
     expected = -(math.log(chances_BTV[0, 1, 7]) + math.log(chances_BTV[1, 0, 9])) / 2
@@ -54,7 +68,7 @@ def test_a_model_survives_its_folder(model: BehaviorModel, tmp_path: Path) -> No
 
 def test_the_sizes_are_what_they_say() -> None:
     for name, size in SIZES.items():
-        model = build_scratch(size=name, vocabulary=VOCABULARY, max_tokens=16, dropout=0.0)
+        model = build(name, 0.0)
         assert model.backbone.wte.weight.shape == (VOCABULARY, size.width)
         assert model.backbone.wpe.weight.shape == (16, size.width)
         assert len(model.backbone.h) == size.layers

@@ -15,7 +15,7 @@ from behavior_tasks.model.checkpoint import POSITION, Position
 from behavior_tasks.model.predict import predict, threshold
 from behavior_tasks.model.threshold import best_f1_threshold
 from behavior_tasks.model.work_folder import EXIT_REFUSED, EXIT_RESUME, WorkFolder
-from behavior_tasks.text.encode import TokenSet
+from behavior_tasks.text.tokens import TokenSet
 from tests.model.toy import Toy, make_toy, make_work, train_here, untimed, weights_hash
 
 WAIT_SECONDS = 90.0
@@ -157,7 +157,7 @@ def test_metrics_have_one_line_an_epoch_with_every_figure(trained: WorkFolder) -
 def test_the_best_epoch_is_kept_and_its_threshold_chosen_on_validation(trained: WorkFolder, toy: Toy) -> None:
     tokens = TokenSet.load(toy.encode)
     rows = tokens.rows("validation")
-    scores = predict(trained.bundle, tokens.tokens, tokens.offsets, rows, device="cpu", threads=1)
+    scores = predict(trained.bundle, tokens.sequences, rows, device="cpu", threads=1).probability
     best = max(trained.read_metrics(), key=lambda e: (e.validation_average_precision, -e.epoch))
     losses = -np.log(np.where(toy.labels[rows] == 1, scores, 1 - scores))
     assert losses.mean() == pytest.approx(best.validation_loss, rel=1e-4)
@@ -193,7 +193,7 @@ def test_at_first_the_model_predicts_the_share_of_buyers_on_train(toy: Toy, tmp_
     work = make_work(tmp_path / "work", toy, epochs=1, learning_rate=1e-12)
     assert train_here(work) == 0
     tokens = TokenSet.load(toy.encode)
-    scores = predict(work.bundle, tokens.tokens, tokens.offsets, tokens.rows("train"), device="cpu", threads=1)
+    scores = predict(work.bundle, tokens.sequences, tokens.rows("train"), device="cpu", threads=1).probability
     assert scores.mean() == pytest.approx(toy.labels[toy.splits == "train"].mean(), abs=0.05)
 
 

@@ -14,7 +14,7 @@ from behavior_tasks.data.keys import KEY_VARIABLE
 from behavior_tasks.model.baselines import make_logistic, predict_baselines, read_examples
 from behavior_tasks.model.predict import predict
 from behavior_tasks.pipeline import Run
-from behavior_tasks.text.encode import TokenSet
+from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.verdict.metrics import expected_calibration_error
 from tests.model.toy import make_toy, make_work, train_here
 from tests.shop import run_until
@@ -107,7 +107,7 @@ def test_the_language_model_learns_the_weighted_share(tmp_path: Path, weight: fl
     work = make_work(tmp_path / "work", toy, epochs=2, patience=9, learning_rate=0.003)
     assert train_here(work) == 0
     tokens = TokenSet.load(toy.encode)
-    found = predict(work.bundle, tokens.tokens, tokens.offsets, tokens.rows("validation"), device="cpu", threads=1)
+    found = predict(work.bundle, tokens.sequences, tokens.rows("validation"), device="cpu", threads=1).probability
     assert low < found.mean() < high
     metrics = json.loads(work.metrics.read_text().splitlines()[-1])
     train = index[index["split"] == "train"]

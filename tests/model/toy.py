@@ -16,14 +16,16 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from behavior_tasks.base.artifacts import Artifact, Manifest, Rows
+from behavior_tasks.base.artifacts import Artifact, Manifest, Rows, hash_file
 from behavior_tasks.base.config import Config, ModelConfig, TrainConfig
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.train_process import train
 from behavior_tasks.model.work_folder import TrainingJob, WorkFolder
+from behavior_tasks.text.tokens import Encoding
 
 WORDS = ["yes", "no", *(f"word{i}" for i in range(30))]
+NUMBERS = ["recency_days", "purchases"]
 MODEL = {"size": "tiny", "max_tokens": 16, "dropout": 0.1}
 TRAIN = {"threads": 1, "device": "cpu", "seed": 3, "batch_size": 16, "learning_rate": 0.01}
 
@@ -64,10 +66,22 @@ def make_toy(folder: Path, *, train_examples: int = 160, seed: int = 0) -> Toy:
             "split": splits,
             "cutoff": pd.Timestamp("2026-01-01"),
             "label": labels.astype(np.int32),
+            "amount": np.where(labels == 1, np.exp(2 + 0.1 * random.standard_normal(len(texts))), np.nan),
             "weight": 1.0,
         }
     )
     index.to_parquet(encode / "index.parquet")
+    numbers = random.standard_normal((len(texts), len(NUMBERS))).astype(np.float32)
+    numbers[::7, 0] = np.nan
+    np.save(encode / "numbers.npy", numbers)
+    Encoding(
+        examples=len(texts),
+        tokens=sum(map(len, ids)),
+        vocabulary=len(WORDS),
+        numbers=tuple(NUMBERS),
+        tokenizer=hash_file(encode / "tokenizer" / "tokenizer.json"),
+        mask=None,
+    ).save(encode)
     (verbalize / "text.json").write_text('{"language": "en"}')
     return Toy(encode=encode, verbalize=verbalize, texts=texts, labels=labels, splits=splits)
 
