@@ -35,6 +35,7 @@ from behavior_tasks.text.tokenizer import (
 )
 from behavior_tasks.text.tokenizer_source import SCRATCH, checkpoint_identity, fetch_tokenizer
 from behavior_tasks.text.tokens import INDEX_COLUMNS, INDEX_FILE, TOKENIZER_FILE, TOKENIZER_FOLDER, Encoding
+from behavior_tasks.text.verbalize import SETTINGS_FILE
 
 __all__ = ["checkpoint_identity", "encode_parts", "encode_stage", "encode_texts"]
 
