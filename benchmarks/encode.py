@@ -43,7 +43,11 @@ def measure(rows: int, cutoffs: int, checkpoints: list[str], folder: Path) -> bo
         made = run_step(
             "make_tokenizer", script=SCRIPT, texts=texts, checkpoint=checkpoint, vocabulary=VOCABULARY, out=tokenizer
         )
-        print(f"{checkpoint}: tokenizer in {made.seconds:.1f} s, {made.peak_mib:,.0f} MiB", file=sys.stderr)
+        print(
+            f"{Path(checkpoint).name}: {made.answer['parts']:,} different parts; "
+            f"tokenizer in {made.seconds:.1f} s, {made.peak_mib:,.0f} MiB",
+            file=sys.stderr,
+        )
         out = folder / f"tokens-{number}"
         ours = run_step("encode_ours", script=SCRIPT, texts=texts, tokenizer=tokenizer, out=out, workers=THREADS)
         theirs = run_step("encode_theirs", script=SCRIPT, texts=texts, tokenizer=tokenizer, threads=THREADS)

@@ -7,6 +7,7 @@ the texts and writing the tokens, the Hugging Face tokenizer without either.
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from behavior_tasks.text.tokenizer import train_tokenizer
 from behavior_tasks.text.tokenizer_source import fetch_tokenizer
 
 TEXTS_AT_ONCE = 20_000
+BRACKETED = re.compile(r"\[[^\[\]]+\]")
 LONGEST = 1024
 
 
@@ -63,13 +65,16 @@ def make_examples(home: str, run_id: str, out: str, cutoffs: int) -> dict[str, A
 
 
 def make_tokenizer(texts: str, checkpoint: str, vocabulary: int, out: str) -> dict[str, Any]:
-    """Train a tokenizer on all the texts, or take a checkpoint's."""
+    """Train a tokenizer on all the texts, or take a checkpoint's; bracketed words are special tokens of both."""
+    files = bucket_files(Path(texts))
+    parts = {part for file in files for lists in read_parts(file) for part in lists.flatten().unique().to_pylist()}
+    special = sorted({word for part in parts for word in BRACKETED.findall(part)})
     clock = Clock()
     if checkpoint == "scratch":
-        train_tokenizer(train_texts(bucket_files(Path(texts))), vocabulary, Path(out))
+        train_tokenizer(train_texts(files, special), vocabulary, Path(out), special)
     else:
-        fetch_tokenizer(checkpoint, Path(out))
-    return clock.told()
+        fetch_tokenizer(checkpoint, Path(out), special)
+    return {**clock.told(), "parts": len(parts)}
 
 
 def encode_ours(texts: str, tokenizer: str, out: str, workers: int) -> dict[str, Any]:

@@ -43,7 +43,6 @@ class Boundaries:
         self._added = _Added(content["added_tokens"])
         self._words: list[str] = ["", ""]
         self._numbers: dict[str, int] = {}
-        self._known: dict[tuple[int, int], bool] = {}
 
     def edges(self, part: str) -> tuple[int, int]:
         """Return the numbers of a part's first and last word, or SAFE or UNSAFE."""
@@ -62,11 +61,8 @@ class Boundaries:
             return False
         if SAFE in (tail, head):
             return True
-        pair = (tail, head)
-        if pair not in self._known:
-            one, other = self._words[tail], self._words[head]
-            self._known[pair] = self._pieces(one + other) == [*self._pieces(one), *self._pieces(other)]
-        return self._known[pair]
+        one, other = self._words[tail], self._words[head]
+        return self._pieces(one + other) == [*self._pieces(one), *self._pieces(other)]
 
     def _split(self, segment: str) -> tuple[str, list[tuple[str, tuple[int, int]]]] | None:
         """Return a segment as it is normalised, and its words; None when the segment is empty."""

@@ -115,7 +115,7 @@ class Joiner:
         """Encode texts, keeping at most `max_tokens` tokens of each: the frame, and between it the text's end.
 
         Args:
-            texts: lists of parts; quickest as Arrow's lists of a dictionary's codes.
+            texts: lists of parts, quickest as Arrow holds them.
         """
         lists = texts if isinstance(texts, pa.Array) else pa.array(texts, type=pa.list_(pa.string()))
         with self._lock:
@@ -148,6 +148,7 @@ class Joiner:
     def _forget(self) -> None:
         self._boundaries = Boundaries(self._tokenizer, [PIECES])
         self._words, self._parts = _Table(self.kind), _Table(self.kind)
+        self._proven, self._refuted = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
 
     def _room(self, max_tokens: int) -> int:
         return max(max_tokens - len(self._before) - len(self._after), 0)
@@ -230,8 +231,12 @@ class Joiner:
         keys[1:] = tails[:-1] << 32 | heads[1:]
         # Nothing stands before the first of a row.
         keys[rows.starts[:-1][np.diff(rows.starts) > 0]] = SAFE << 32 | SAFE
-        bad = [key for key in pc.unique(pa.array(keys)).to_pylist() if not self._boundaries.holds(key >> 32, key & LOW)]
-        if not bad:
+        there = pc.unique(pa.array(keys)).to_numpy()
+        new = there[~np.isin(there, self._proven) & ~np.isin(there, self._refuted)]
+        holds = np.array([self._boundaries.holds(key >> 32, key & LOW) for key in new.tolist()], dtype=bool)
+        self._proven, self._refuted = np.append(self._proven, new[holds]), np.append(self._refuted, new[~holds])
+        bad = there[np.isin(there, self._refuted)]
+        if not len(bad):
             return np.zeros(len(keys), dtype=bool)
         return pc.is_in(pa.array(keys), value_set=pa.array(bad)).to_numpy(zero_copy_only=False)
 

@@ -18,17 +18,16 @@ from numpy.lib import format as npy
 
 from behavior_tasks.base.timeline import Split
 
-READ_ROWS = 20_000
+READ_ROWS = 8_000
 """Rows that are in memory at a time."""
 
 
 def read_parts(file: Path, split: Split | None = None) -> Iterator[pa.ListArray]:
-    """Yield the parts of a bucket's texts, or of one split's, as Arrow's lists of a dictionary's codes."""
-    # Parts repeat, so Parquet keeps a dictionary of them, which Arrow is told not to spell out.
-    opened = pq.ParquetFile(file, read_dictionary=["parts.list.element"])
-    for batch in opened.iter_batches(READ_ROWS, columns=["parts"] if split is None else ["parts", "split"]):
+    """Yield the parts of a bucket's texts, or of one split's, as Arrow's lists of strings."""
+    # Arrow can't leave lists of strings in the dictionary that Parquet has of them, unless there is but one.
+    for batch in pq.ParquetFile(file).iter_batches(READ_ROWS, columns=["parts", "split"] if split else ["parts"]):
         parts = batch.column("parts")
-        yield parts if split is None else parts.filter(pc.equal(batch.column("split"), split))
+        yield parts.filter(pc.equal(batch.column("split"), split)) if split else parts
 
 
 class ArrayFile:
