@@ -71,24 +71,13 @@ def number_places(sequences: Sequences, names: tuple[str, ...]) -> list[int]:
     return [places[name] for name in names]
 
 
-def align_numbers(sequences: Sequences, names: tuple[str, ...]) -> Sequences:
-    """Return the sequences with exactly the numbers that a model reads, in its order.
-
-    Raises:
-        UserError: when one of them is not there.
-    """
-    if names == sequences.number_names:
-        return sequences
-    chosen = sequences.numbers[:, number_places(sequences, names)]
-    return Sequences(tokens=sequences.tokens, offsets=sequences.offsets, numbers=chosen, number_names=names)
-
-
-def make_batch(sequences: Sequences, rows: np.ndarray) -> Batch:
+def make_batch(sequences: Sequences, rows: np.ndarray, places: list[int] | None = None) -> Batch:
     """Put rows side by side.
 
     Args:
         sequences: of n examples.
         rows: row numbers, shape (B,).
+        places: columns of the numbers that are wanted, see `number_places`; None: all.
     """
     # A view that is no memory map any more: numpy makes every slice of a memory map a memory map, which is slow.
     tokens, offsets = np.asarray(sequences.tokens), np.asarray(sequences.offsets)
@@ -98,10 +87,12 @@ def make_batch(sequences: Sequences, rows: np.ndarray) -> Batch:
     padded = np.full((len(rows), int(lengths.max())), PADDING, dtype=np.int64)
     for place, (start, count) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True)):
         padded[place, :count] = tokens[start : start + count]
+    # Of a memory map, no more numbers are read than a batch has.
+    numbers = sequences.numbers[rows] if places is None else sequences.numbers[rows][:, places]
     return Batch(
         tokens_BT=torch.from_numpy(padded),
         lengths_B=torch.from_numpy(lengths.astype(np.int64)),
-        numbers_BF=torch.from_numpy(np.array(sequences.numbers[rows], dtype=np.float32)),
+        numbers_BF=torch.from_numpy(np.array(numbers, dtype=np.float32)),
     )
 
 

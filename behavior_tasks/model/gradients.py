@@ -19,7 +19,7 @@ import torch
 from accelerate import Accelerator
 
 from behavior_tasks.base.config import TrainConfig
-from behavior_tasks.model.batches import draw_positions, make_batch, pieces_within
+from behavior_tasks.model.batches import draw_positions, make_batch, number_places, pieces_within
 from behavior_tasks.model.memory import is_out_of_memory, one_example_does_not_fit
 from behavior_tasks.model.objective import LossWeights, Objective, Sums, Targets, Totals
 from behavior_tasks.model.schedule import seed_of
@@ -77,6 +77,7 @@ class BatchGradients:
         self.data = data
         self.seed = settings.seed
         self.weights = LossWeights(next_token=settings.next_token_weight, amount=settings.amount_weight)
+        self.places = number_places(data.sequences, objective.model.number_names)
         self.accelerator = accelerator
         self.device = accelerator.device
         self.batch_tokens = settings.batch_tokens
@@ -150,7 +151,7 @@ class BatchGradients:
 
     def _one_piece(self, plan: Plan, places: np.ndarray) -> torch.Tensor:
         rows = plan.rows[places]
-        batch = make_batch(self.data.sequences, rows)
+        batch = make_batch(self.data.sequences, rows, self.places)
         place_in_piece = np.full(len(plan.rows), -1)
         place_in_piece[places] = np.arange(len(places))
         asked = place_in_piece[plan.examples]

@@ -22,6 +22,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import epoch_batches
 from behavior_tasks.model.bundle import save_best, write_bundle
 from behavior_tasks.model.checkpoint import DivergedError, Position, load_checkpoint, save_checkpoint
+from behavior_tasks.model.decision import sigmoid
 from behavior_tasks.model.device import DeviceName, PrecisionName, pick_device, pick_precision
 from behavior_tasks.model.gradients import BatchGradients
 from behavior_tasks.model.new_model import build_model, parameter_groups
@@ -50,11 +51,10 @@ class Trainer:
         settings = self.job.train
         self.accelerator = _start(self.job.train.device, self.job.train.precision)
         torch.set_num_threads(settings.threads)
-        data = TrainingData.load(self.job.tokens, settings)
+        self.data = TrainingData.load(self.job.tokens, settings)
         tokenizer = Tokenizer.from_file(str(self.job.tokens / "tokenizer" / "tokenizer.json"))
         vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
-        model = build_model(self.job.model, data, vocabulary=vocabulary, seed=settings.seed)
-        self.data = data.with_numbers(model.number_names)
+        model = build_model(self.job.model, self.data, vocabulary=vocabulary, seed=settings.seed)
         self.model = model.to(self.accelerator.device)
         self._say_which_heads_are_off()
         if settings.gradient_checkpointing:
@@ -238,7 +238,7 @@ class Trainer:
             purchase_loss=purchase,
             next_token_loss=next_token,
             amount_loss=amount if self.model.inputs.amounts else None,
-            validation_loss=float(log_loss(labels, 1 / (1 + np.exp(-logits)), labels=[0, 1])),
+            validation_loss=float(log_loss(labels, sigmoid(logits + self.data.prior_offset), labels=[0, 1])),
             validation_average_precision=float(average_precision_score(labels, logits)),
             examples_per_second=position.examples / position.seconds,
             tokens_per_second=position.tokens / position.seconds,

@@ -14,7 +14,8 @@ import numpy as np
 
 from behavior_tasks.base.config import TrainConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.batches import align_numbers, lengths_of
+from behavior_tasks.model.batches import lengths_of
+from behavior_tasks.model.calibration import prior_offset
 from behavior_tasks.text.tokens import Sequences, TokenSet
 
 SAMPLING = 1
@@ -71,12 +72,8 @@ class TrainingData:
             validation_rows=validation_rows,
             negative_share=settings.negative_share,
             seed=settings.seed,
-            prior_offset=math.log(settings.negative_share) - math.log(settings.positive_weight),
+            prior_offset=prior_offset(settings.positive_weight, settings.negative_share),
         )
-
-    def with_numbers(self, names: tuple[str, ...]) -> Self:
-        """Return the data with exactly the numbers that a model reads, in its order."""
-        return type(self)(**{**vars(self), "sequences": align_numbers(self.sequences, names)})
 
     def epoch_rows(self, epoch: int) -> np.ndarray:
         """Return the train rows that an epoch goes through, ascending: all buyers and fresh non-buyers."""

@@ -48,13 +48,13 @@ class Epoch(Record):
     train_loss: float
     purchase_loss: float
     next_token_loss: float
-    amount_loss: float | None
+    amount_loss: float | None = None
     """None when the amount head is off."""
     validation_loss: float
     validation_average_precision: float
     examples_per_second: float
     tokens_per_second: float
-    micro_batch_tokens: int
+    micro_batch_tokens: int | None = None
     """Most padded tokens computed at once."""
     seconds: float
 
