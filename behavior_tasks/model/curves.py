@@ -18,6 +18,7 @@ LOOKS = {"train": ("#0072B2", "o"), "validation": ("#D55E00", "s")}
 PANELS = (
     ("purchase loss (nats an example)", {"train": "purchase_loss", "validation": "validation_loss"}),
     ("next-token loss (nats a token)", {"train": "next_token_loss"}),
+    ("amount loss (nats a buyer)", {"train": "amount_loss"}),
     ("average precision", {"validation": "validation_average_precision"}),
 )
 """Title → curve → figure of an epoch."""
@@ -26,11 +27,11 @@ DOTS_PER_INCH = 120
 
 
 def plot_training(path: Path, epochs: Sequence[Epoch]) -> None:
-    """Draw purchase loss, next-token loss and average precision by epoch; a line marks the epoch that was kept.
+    """Draw the losses and the average precision by epoch; a line marks the epoch that was kept.
 
     Args:
         path: the PNG to write.
-        epochs: at least one, in order. What stays zero was not trained on and gets no panel.
+        epochs: at least one, in order. What was not trained on is zero or None and gets no panel.
     """
     figures = [epoch.model_dump() for epoch in epochs]
     panels = [(title, curves) for title, curves in PANELS if any(f[key] for f in figures for key in curves.values())]

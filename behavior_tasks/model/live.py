@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from behavior_tasks.base.progress import LOG_EVERY_SECONDS
 from behavior_tasks.base.stage import Report
-from behavior_tasks.model.work_folder import Heartbeat, WorkFolder
+from behavior_tasks.model.work_folder import SAID, Heartbeat, WorkFolder
 
 LAST_REPORT_SECONDS = 15.0
 """How long the stage waits at the end for the last figures to be taken."""
@@ -29,13 +29,44 @@ log = logging.getLogger("behavior")
 def showing(work: WorkFolder, console: Console | None = None) -> Iterator[Callable[[float], None]]:
     """Give a function that shows the newest heartbeat, to be called with the seconds for which it stood still.
 
+    What the process has to say, e.g. that a head is off or memory ran out, goes into this process's log.
+
     Args:
         work: of the running training.
         console: where to draw; None: standard error.
     """
     console = console or Console(stderr=True)
+    said = _Said(work)
     with _bar(work, console) if console.is_terminal else _lines(work) as show:
-        yield show
+
+        def both(silent_seconds: float) -> None:
+            said.pass_on()
+            show(silent_seconds)
+
+        try:
+            yield both
+        finally:
+            said.pass_on()
+
+
+class _Said:
+    """Passes on the process's own log records, once each; what its libraries write stays in `log.txt`."""
+
+    def __init__(self, work: WorkFolder) -> None:
+        self._path = work.log
+        self._read_bytes = 0
+
+    def pass_on(self) -> None:
+        if not self._path.is_file():
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(self._read_bytes)
+            whole, newline, _ = stream.read().rpartition(b"\n")
+        self._read_bytes += len(whole) + len(newline)
+        for line in whole.decode("utf-8", errors="replace").splitlines():
+            match = SAID.match(line)
+            if match:
+                log.log(logging.getLevelNamesMapping()[match[1]], "train: %s", match[2])
 
 
 @contextmanager
@@ -132,14 +163,14 @@ def _scores(beat: Heartbeat, *, short: bool) -> str:
     if beat.validation_average_precision is not None:
         words += f", {'AP' if short else 'validation AP'} {beat.validation_average_precision:.3f}"
     best = beat.best_average_precision
-    if best is not None and best != beat.validation_average_precision:
+    if not short and best is not None and best != beat.validation_average_precision:
         words += f" (best {best:.3f})"
     return words
 
 
 def _rates(beat: Heartbeat, *, short: bool) -> str:
     if short:
-        return f"{beat.examples_per_second:,.0f} ex/s, {beat.tokens_per_second:,.0f} tok/s"
+        return f"{beat.examples_per_second:,.0f} ex/s, {beat.tokens_per_second / 1000:,.1f}k tok/s"
     return f"{beat.examples_per_second:,.0f} examples/s, {beat.tokens_per_second:,.0f} tokens/s"
 
 

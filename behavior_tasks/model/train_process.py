@@ -21,7 +21,7 @@ from filelock import FileLock
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.trainer import Trainer
 from behavior_tasks.model.validation import StopRequestedError
-from behavior_tasks.model.work_folder import EXIT_REFUSED, EXIT_RESUME, Outcome, WorkFolder
+from behavior_tasks.model.work_folder import EXIT_REFUSED, EXIT_RESUME, SAID_FORMAT, Outcome, WorkFolder
 
 LOCK_SECONDS = 60.0
 
@@ -92,7 +92,10 @@ def main() -> None:
     parser.add_argument("work_folder", type=Path)
     parser.add_argument("--follow-stdin", action="store_true", help="stop when standard input ends")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    # In this format the stage knows these words from those of libraries and passes them on.
+    # Of several processes the first speaks for all.
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR
+    logging.basicConfig(level=level, format=SAID_FORMAT)
     sys.exit(train(arguments.work_folder, follow_stdin=arguments.follow_stdin))
 
 

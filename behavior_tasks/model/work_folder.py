@@ -5,6 +5,7 @@ else passes between the two, so either can be killed at any moment and the next 
 """
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,11 @@ EXIT_REFUSED = 2
 """The user has to change something first."""
 EXIT_RESUME = 75
 """Stopped on request; start again to resume (EX_TEMPFAIL of sysexits.h)."""
+
+SAID_FORMAT = "%(levelname)s:%(name)s:%(message)s"
+"""How the process writes log records into `log.txt`, among what its libraries write there."""
+SAID = re.compile(r"^(DEBUG|INFO|WARNING|ERROR):behavior:(.*)$")
+"""Such a record of this project: its level and its message."""
 
 
 class Record(BaseModel):

@@ -143,7 +143,9 @@ def flat_metrics(measured: dict[str, Any]) -> dict[str, float]:
 
 
 def _epochs(trained: Artifact) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (trained.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    """Return the figures of every epoch; a head that is off has none."""
+    lines = (trained.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{name: value for name, value in json.loads(line).items() if value is not None} for line in lines]
 
 
 def _reports(run: Run) -> list[Path]:

@@ -27,10 +27,12 @@ EPOCH = {
     "train_loss": 0.9,
     "purchase_loss": 0.6,
     "next_token_loss": 1.5,
+    "amount_loss": 1.1,
     "validation_loss": 0.65,
     "validation_average_precision": 0.3,
     "examples_per_second": 800.0,
     "tokens_per_second": 45_000.0,
+    "micro_batch_tokens": 16_384,
     "seconds": 4.0,
 }
 
@@ -68,13 +70,36 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds(
     ]
 
 
+def test_what_the_process_says_is_passed_on_once_and_what_its_libraries_write_is_not(
+    work: WorkFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="behavior")
+    with showing(work, Console(file=io.StringIO())) as show, work.log.open("w") as stream:
+        show(0.0)
+        print(
+            "W1125 some library\nWARNING:behavior:The amount head is off.\nWARNING:torch:no\nINFO:beh",
+            file=stream,
+            end="",
+        )
+        stream.flush()
+        show(0.0)
+        print("avior:Out of memory.", file=stream, flush=True)
+        show(0.0)
+        print("ERROR:behavior:the last word", file=stream)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "train: The amount head is off."),
+        ("INFO", "train: Out of memory."),
+        ("ERROR", "train: the last word"),
+    ]
+
+
 def test_on_a_terminal_a_bar_shows_the_same_within_its_width(work: WorkFolder) -> None:
     screen = io.StringIO()
     work.beat(BEAT)
-    with showing(work, Console(file=screen, force_terminal=True, width=110, color_system=None)) as show:
+    with showing(work, Console(file=screen, force_terminal=True, width=80, color_system=None)) as show:
         show(0.0)
     drawn = screen.getvalue()
-    for words in ("epoch 3", "loss 0.512", "AP 0.301 (best 0.322)", "812 ex/s", "45,123 tok/s", "2:05 left", "━"):
+    for words in ("epoch 3", "loss 0.512", "AP 0.301", "812 ex/s", "45.1k tok/s", "2:05 left", "━"):
         assert words in drawn
 
 
