@@ -56,7 +56,7 @@ class Trainer:
         vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
         model = build_model(self.job.model, self.data, vocabulary=vocabulary, seed=settings.seed)
         self.model = model.to(self.accelerator.device)
-        self._say_which_heads_are_off()
+        self._say_what_differs()
         if settings.gradient_checkpointing:
             model.backbone.activation_checkpointing_enable({"use_reentrant": False})
         objective = Objective(model)
@@ -209,7 +209,12 @@ class Trainer:
         )
         self._checkpoint()
 
-    def _say_which_heads_are_off(self) -> None:
+    def _say_what_differs(self) -> None:
+        """Tell the log what a reader of the settings would not expect."""
+        if not self.accelerator.is_main_process:
+            return
+        if self.accelerator.num_processes > 1:
+            log.info("%d processes share each batch.", self.accelerator.num_processes)
         if not self.model.inputs.amounts:
             log.warning("The amount head is off: no train example has an amount above zero.")
         if not self.job.train.next_token_weight:

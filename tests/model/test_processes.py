@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from behavior_tasks.base.home import HOME_VARIABLE
+from behavior_tasks.model.launch import launch_command, launch_environment
 from behavior_tasks.model.work_folder import WorkFolder
 from tests.model.toy import Toy, make_work, train_here, untimed
 
@@ -20,18 +19,16 @@ WAIT_SECONDS = 120.0
 pytestmark = pytest.mark.slow
 
 
-def launch(work: WorkFolder, *, processes: int = 2) -> subprocess.Popen[bytes]:
-    """Start processes as `accelerate launch` does, with no configuration of this machine's user."""
-    config = work.root / "accelerate.yaml"
-    config.write_text(
-        "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nmixed_precision: 'no'\n"
-        f"num_processes: {processes}\nnum_machines: 1\nmachine_rank: 0\nuse_cpu: true\nmain_process_port: 0\n"
-    )
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
-    command += ["--num_cpu_threads_per_process", "1", "-m", "behavior_tasks.model.train_process", str(work.root)]
-    environment = {**os.environ, HOME_VARIABLE: str(work.root)}
+def launch(work: WorkFolder) -> subprocess.Popen[bytes]:
     with (work.root / "said.txt").open("wb") as stream:
-        return subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, start_new_session=True)
+        return subprocess.Popen(
+            launch_command(work, work.read_job().train),
+            stdin=subprocess.PIPE,
+            stdout=stream,
+            stderr=stream,
+            env=launch_environment(),
+            start_new_session=True,
+        )
 
 
 def said(work: WorkFolder) -> str:
@@ -54,9 +51,13 @@ def children(pid: int) -> list[int]:
 def test_two_processes_learn_what_one_learns(toy: Toy, tmp_path: Path) -> None:
     # 160 examples in batches of 31: the last batch has five, and shares are never equal.
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 31, "batch_tokens": 100, "negative_share": 0.8}
-    one, two = (make_work(tmp_path / name, toy, model={"dropout": 0.0}, **settings) for name in ("one", "two"))
+    one, two = (
+        make_work(tmp_path / str(count), toy, model={"dropout": 0.0}, processes=count, **settings) for count in (1, 2)
+    )
     assert train_here(one) == 0
-    assert launch(two).wait(timeout=WAIT_SECONDS) == 0, said(two)
+    with launch(two) as launcher:
+        assert launcher.wait(timeout=WAIT_SECONDS) == 0, said(two)
+    assert "2 processes" in said(two)
     for ours, theirs in zip(untimed(two.metrics), untimed(one.metrics), strict=True):
         assert ours == pytest.approx(theirs, abs=1e-5)
     weights = load_file(one.bundle / "model.safetensors")
@@ -66,22 +67,20 @@ def test_two_processes_learn_what_one_learns(toy: Toy, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the processes in /proc")
 def test_a_stop_of_one_process_stops_both_at_the_same_step(toy: Toy, tmp_path: Path) -> None:
-    work = make_work(tmp_path / "work", toy, epochs=1000, patience=100, batch_size=2)
-    launcher = launch(work)
-    deadline = time.monotonic() + WAIT_SECONDS
-    while work.read_heartbeat() is None:
-        assert launcher.poll() is None, said(work)
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    beat = work.read_heartbeat()
-    assert beat is not None
-    (other,) = [pid for pid in children(launcher.pid) if pid != beat.pid]
-    os.kill(other, signal.SIGTERM)
-    launcher.wait(timeout=WAIT_SECONDS)
+    work = make_work(tmp_path / "work", toy, epochs=1000, patience=100, batch_size=2, processes=2)
+    # Leaving the block closes the processes' standard input, which stops them whatever happens here.
+    with launch(work) as launcher:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (beat := work.read_heartbeat()) is None:
+            assert launcher.poll() is None, said(work)
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        (other,) = [pid for pid in children(launcher.pid) if pid != beat.pid]
+        os.kill(other, signal.SIGTERM)
+        launcher.wait(timeout=WAIT_SECONDS)
+    # Both stopped after the same step, or one would have waited for the other and never have come to its end.
     outcome = work.read_outcome()
     assert outcome is not None, said(work)
     assert outcome.status == "stopped"
-    assert "75" in said(work)
+    assert "exitcode  : 75" in said(work)
     assert work.last.is_file()
-    # Both stopped after the same step, or one would still wait for the other.
-    assert children(launcher.pid) == []
