@@ -7,7 +7,6 @@ is too large for the memory is cut into pieces within a budget of padded tokens;
 Shapes: B examples in a batch, T tokens of the longest of them, F numbers, N target positions.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,13 +26,15 @@ PADDING = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Examples side by side, padded on the right to the longest."""
+    """Examples side by side, padded to the longest."""
 
     tokens_BT: torch.Tensor
     lengths_B: torch.Tensor
     """Real tokens per example, at least 1."""
     numbers_BF: torch.Tensor
     """The engineered features, float32; NaN where one is undefined. F may be 0."""
+    left_padded: bool = False
+    """Whether padding stands before the real tokens instead of after them."""
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
@@ -41,6 +42,7 @@ class Batch:
             tokens_BT=self.tokens_BT.to(device),
             lengths_B=self.lengths_B.to(device),
             numbers_BF=self.numbers_BF.to(device),
+            left_padded=self.left_padded,
         )
 
     @property
@@ -132,21 +134,3 @@ def pieces_within(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
 def scoring_batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
     """Yield positions into `lengths`, shortest first, as batches for when nothing is learned."""
     return pieces_within(lengths, SCORING_BATCH_TOKENS)
-
-
-def draw_positions(lengths: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a random part of the positions that have a next token, of a whole batch at once.
-
-    Args:
-        lengths: tokens of each of the B examples.
-        fraction: share of all positions that is drawn, rounded up to whole positions.
-
-    Returns:
-        The example (0 to B - 1) and the place in it of each drawn position, ascending; shapes (N,).
-    """
-    ends = np.cumsum(lengths - 1)
-    total = int(ends[-1])
-    random = np.random.default_rng(seed)
-    drawn = np.sort(random.choice(total, math.ceil(total * fraction), replace=False, shuffle=False))
-    examples = np.searchsorted(ends, drawn, side="right")
-    return examples, drawn - (ends - (lengths - 1))[examples]

@@ -15,24 +15,26 @@ from typing import Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from sklearn.metrics import average_precision_score, log_loss
-from tokenizers import Tokenizer
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import epoch_batches
 from behavior_tasks.model.bundle import save_best, write_bundle
-from behavior_tasks.model.checkpoint import DivergedError, Position, load_checkpoint, save_checkpoint
+from behavior_tasks.model.checkpoint import DivergedError, Position, load_checkpoint, save_checkpoint, save_tensors
 from behavior_tasks.model.decision import sigmoid
 from behavior_tasks.model.device import DeviceName, PrecisionName, pick_device, pick_precision
 from behavior_tasks.model.gradients import BatchGradients
 from behavior_tasks.model.new_model import build_model, parameter_groups
 from behavior_tasks.model.objective import LossWeights, Objective
 from behavior_tasks.model.schedule import learning_rate
+from behavior_tasks.model.teacher import teach
 from behavior_tasks.model.training_data import TrainingData
 from behavior_tasks.model.validation import StopRequestedError, validation_logits
 from behavior_tasks.model.work_folder import Epoch, Heartbeat, WorkFolder
 
 HEARTBEAT_SECONDS = 1.0
+TEACHER = "probabilities"
 log = logging.getLogger("behavior")
 
 
@@ -51,15 +53,13 @@ class Trainer:
         settings = self.job.train
         self.accelerator = _start(self.job.train.device, self.job.train.precision)
         torch.set_num_threads(settings.threads)
-        self.data = TrainingData.load(self.job.tokens, settings)
-        tokenizer = Tokenizer.from_file(str(self.job.tokens / "tokenizer" / "tokenizer.json"))
-        vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
-        model = build_model(self.job.model, self.data, vocabulary=vocabulary, seed=settings.seed)
+        self.data = self._taught(TrainingData.load(self.job.tokens, settings))
+        model = build_model(self.job.model, self.data)
         self.model = model.to(self.accelerator.device)
         self._say_what_differs()
         if settings.gradient_checkpointing:
             model.backbone.activation_checkpointing_enable({"use_reentrant": False})
-        objective = Objective(model)
+        objective = Objective(model, settings.positive_weight)
         if settings.compile:
             objective.compile(dynamic=True)
         self.gradients = BatchGradients(objective, self.data, settings, self.accelerator)
@@ -114,9 +114,10 @@ class Trainer:
         """Take a step; return whether any of the processes was asked to stop."""
         settings, position = self.job.train, self.position
         result = self.gradients.compute(rows, position.step, stop=self.stop_requested())
-        if not result.finite:
-            what = "loss" if not math.isfinite(result.loss) else "gradient"
-            raise DivergedError(f"a {what} that is not finite at step {position.step + 1}, epoch {position.epoch + 1}")
+        if position.first_loss is None:
+            position.first_loss = result.loss
+        if (found := result.runaway(position.first_loss)) is not None:
+            raise DivergedError(f"{found} at step {position.step + 1}, epoch {position.epoch + 1}")
         rate = learning_rate(position.step, self.steps_per_epoch * settings.epochs, settings.learning_rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * position.rate_factor * group["rate_factor"]
@@ -168,6 +169,29 @@ class Trainer:
         )
         self.accelerator.wait_for_everyone()
 
+    def _taught(self, data: TrainingData) -> TrainingData:
+        """Let the teacher speak, once for all processes and all attempts."""
+        settings, rows = self.job.train, data.train_rows
+        if not settings.distillation:
+            return data
+        if self.accelerator.is_main_process and not self.work.teacher.is_file():
+            found = teach(
+                data.sequences.numbers[rows],
+                data.labels[rows],
+                data.weights[rows],
+                data.tokens.read_index(["shopper"])["shopper"].to_numpy()[rows],
+                seed=settings.seed,
+                threads=settings.threads,
+            )
+            tensors = {} if found is None else {TEACHER: torch.from_numpy(found)}
+            save_tensors(self.work.teacher, tensors)
+        self.accelerator.wait_for_everyone()
+        tensors = load_file(self.work.teacher)
+        if TEACHER not in tensors:
+            log.warning("Nothing is distilled (train.distillation): no numbers, or too few shoppers, to learn boosting from.")
+            return data
+        return data.with_teacher(tensors[TEACHER].numpy())
+
     def _first_checkpoint(self) -> None:
         try:
             self._checkpoint()
@@ -194,9 +218,9 @@ class Trainer:
         if divergences > settings.divergence_retries:
             rates = ", ".join(f"{settings.learning_rate * 0.5**n:.3g}" for n in range(divergences))
             raise UserError(
-                "The training diverged: its numbers are no longer finite (train.learning_rate).",
+                "The training diverged: its loss ran away (train.learning_rate).",
                 found=f"{found}; tried at a learning rate of {rates}",
-                expected="a finite loss",
+                expected="a finite loss that falls",
                 next_step="lower train.learning_rate, e.g. to a tenth",
             )
         self._go_back()

@@ -114,6 +114,7 @@ class WorkFolder:
         self.heartbeat = root / "heartbeat.json"
         self.outcome = root / "outcome.json"
         self.metrics = root / "metrics.jsonl"
+        self.teacher = root / "teacher.safetensors"
         self.last = root / "last.safetensors"
         self.best = root / "best.safetensors"
         self.bundle = root / "bundle"

@@ -132,7 +132,7 @@ def test_a_batch_that_stays_poisoned_ends_the_training_with_the_rates_tried(
 def test_a_far_too_high_learning_rate_is_halved_until_it_works_or_given_up(
     toy: Toy, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # At a rate of one, the spread of the amounts runs out of what a float can hold within a few steps.
+    # At a rate of one the weights grow by one in each step.
     settings: dict[str, Any] = {"epochs": 4, "patience": 4, "learning_rate": 1.0, "weight_decay": 0.0}
     outcome = refusal(make_work(tmp_path / "once", toy, divergence_retries=0, **settings))
     assert str(outcome.found).endswith("epoch 1; tried at a learning rate of 1")
