@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from behavior_tasks.text.encode import encode_parts, encode_texts
-from behavior_tasks.text.join import Encoded, Joiner
-from behavior_tasks.text.tokenizer import load_tokenizer
 from tests.text.tokenizers_here import EN, JOINED, READ_WHOLE, SPECIAL, ZH, cut
 
 Maker = Callable[[Path], Path]
