@@ -143,7 +143,10 @@ class WorkFolder:
 
     def read_heartbeat(self) -> Heartbeat | None:
         """Return how far the training is, or None before its first step."""
-        return Heartbeat.model_validate_json(self.heartbeat.read_bytes()) if self.heartbeat.is_file() else None
+        try:
+            return Heartbeat.model_validate_json(self.heartbeat.read_bytes())
+        except FileNotFoundError:
+            return None
 
     def finish(self, outcome: Outcome) -> None:
         """Say how the process ended."""
