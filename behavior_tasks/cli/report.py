@@ -32,6 +32,12 @@ METRIC_NAMES = {
     "log_loss": "logloss",
     "ece": "ECE",
 }
+CALIBRATION_NAMES = {"platt": "Platt scaling", "isotonic": "isotonic regression", "off": "none"}
+HEAD_NAMES = {
+    "purchase": "purchase",
+    "amount": "amount (no purchase on train states one)",
+    "next_token": "next token (train.next_token_weight = 0)",
+}
 
 
 def stage_line(run: Run, record: StageRecord) -> tuple[str, str, str]:
@@ -51,7 +57,7 @@ def closing_page(run: Run) -> RenderableType:
     if evaluated is not None and gate is not None:
         measured = json.loads((evaluated.path / "metrics.json").read_bytes())
         verdict = json.loads((gate.path / "verdict.json").read_bytes())
-        parts += [_metric_table(measured), _verdict_panel(run, verdict)]
+        parts += [_metric_table(measured), _about_model(measured), _verdict_panel(run, verdict)]
     parts.append(_next_steps(run))
     return Group(*parts)
 
@@ -86,6 +92,18 @@ def _metric_table(measured: dict[str, Any]) -> Table:
     if best:
         table.add_row("best possible", *(figure(best.get(metric)) for metric in METRIC_NAMES), style="dim")
     return table
+
+
+def _about_model(measured: dict[str, Any]) -> Text:
+    """Say how the language model's probabilities were calibrated, how well its amounts fit, and what it can't tell."""
+    model, amount, ece = measured["candidate_model"], measured["amount"], measured["models"]["candidate"]["ece"]
+    method = CALIBRATION_NAMES[model["calibration"]]
+    reason = f" ({model['calibration_reason']})" if model["calibration_reason"] else ""
+    lines = [f"Calibration: {method}{reason}; ECE on test {figure(ece)}"]
+    if amount:
+        lines.append(f"Expected amount: mean absolute error {amount['mae']:,.2f}, Gini {figure(amount['gini'])}")
+    lines += [f"Head off: {HEAD_NAMES[head]}" for head, on in model["heads"].items() if not on]
+    return Text("\n".join(lines) + "\n")
 
 
 def _verdict_panel(run: Run, verdict: dict[str, Any]) -> Panel:

@@ -55,14 +55,12 @@ def lengths_of(offsets: np.ndarray) -> np.ndarray:
     return np.maximum(np.diff(offsets), 1)
 
 
-def align_numbers(sequences: Sequences, names: tuple[str, ...]) -> Sequences:
-    """Return the sequences with exactly the numbers that a model reads, in its order.
+def number_places(sequences: Sequences, names: tuple[str, ...]) -> list[int]:
+    """Return the columns of the sequences' numbers that a model reads, in its order.
 
     Raises:
         UserError: when one of them is not there.
     """
-    if names == sequences.number_names:
-        return sequences
     places = {name: place for place, name in enumerate(sequences.number_names)}
     missing = [name for name in names if name not in places]
     if missing:
@@ -71,7 +69,18 @@ def align_numbers(sequences: Sequences, names: tuple[str, ...]) -> Sequences:
             found=f"no {', '.join(missing)}",
             next_step="train again, or encode with model.numbers=true",
         )
-    chosen = sequences.numbers[:, [places[name] for name in names]]
+    return [places[name] for name in names]
+
+
+def align_numbers(sequences: Sequences, names: tuple[str, ...]) -> Sequences:
+    """Return the sequences with exactly the numbers that a model reads, in its order.
+
+    Raises:
+        UserError: when one of them is not there.
+    """
+    if names == sequences.number_names:
+        return sequences
+    chosen = sequences.numbers[:, number_places(sequences, names)]
     return Sequences(tokens=sequences.tokens, offsets=sequences.offsets, numbers=chosen, number_names=names)
 
 

@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.batches import align_numbers, lengths_of, make_batch, scoring_batches
+from behavior_tasks.model.batches import lengths_of, make_batch, number_places, scoring_batches
 from behavior_tasks.model.decision import Decision, sigmoid
 from behavior_tasks.model.device import DeviceName, pick_device, pinned_threads
 from behavior_tasks.model.network import BehaviorModel, load_model, read_config
-from behavior_tasks.text.encode import encode_texts
+from behavior_tasks.text.encode import encode_parts, encode_texts
 from behavior_tasks.text.tokens import Sequences
 
 
@@ -37,10 +37,34 @@ class Predictions:
 
     @property
     def expected_amount(self) -> np.ndarray | None:
-        """The mean of the zero-inflated lognormal, in the log's currency, shape (n,); None without amount head."""
+        """The mean of the zero-inflated lognormal, p exp(mean + std²/2), in the log's currency, shape (n,).
+
+        None when the model has no amount head.
+        """
         if self.log_mean is None or self.log_std is None:
             return None
         return self.probability * np.exp(self.log_mean + self.log_std**2 / 2)
+
+    def quantile(self, q: float) -> np.ndarray | None:
+        """Return the amount that is not exceeded with probability q, shape (n,); None without amount head.
+
+        The amount is 0 with probability 1 - p, else lognormal. So the quantile is 0 where q <= 1 - p, and
+        exp(mean + std Φ⁻¹((q - (1 - p)) / p)) above, with Φ the standard normal distribution (Wang, Liu and Miao
+        2019, "A deep probabilistic model for customer lifetime value prediction").
+
+        Args:
+            q: at least 0 and below 1.
+        """
+        if not 0 <= q < 1:
+            raise ValueError(f"a quantile of {q}; expected 0 <= q < 1")
+        if self.log_mean is None or self.log_std is None:
+            return None
+        buys = self.probability > 1 - q
+        among_buyers = (q - (1 - self.probability[buys])) / self.probability[buys]
+        normal = torch.special.ndtri(torch.from_numpy(among_buyers)).numpy()
+        amounts = np.zeros(len(self.probability))
+        amounts[buys] = np.exp(self.log_mean[buys] + self.log_std[buys] * normal)
+        return amounts
 
 
 def predict(
@@ -61,8 +85,8 @@ def predict(
         threads: CPU threads, pinned.
 
     Raises:
-        UserError: when the bundle can't be read, the numbers it reads are missing, or `cuda` is asked for and there
-            is none.
+        UserError: when the bundle can't be read, the numbers it reads are missing, its answers are not finite, or
+            `cuda` is asked for and there is none.
     """
     place, decision = pick_device(device), Decision.load(model_folder)
     if rows is None:
@@ -70,7 +94,20 @@ def predict(
     with pinned_threads(threads):
         model = load_model(model_folder).to(place)
         raw = run_model(model, sequences, rows, device=place)
+    _require_finite(raw, model_folder)
     return replace(raw, probability=decision.calibrate(raw.logit))
+
+
+def _require_finite(raw: Predictions, model_folder: Path) -> None:
+    """Refuse answers that are no numbers: damaged weights, or arithmetic that overflowed."""
+    told = {"probabilities": raw.logit, "amounts": raw.log_mean, "spreads of amounts": raw.log_std}
+    for what, values in told.items():
+        if values is not None and not np.isfinite(values).all():
+            raise UserError(
+                f"The model folder {model_folder.name} gives {what} that are not finite numbers.",
+                found=f"{int((~np.isfinite(values)).sum())} of {len(values)}",
+                next_step="train again, e.g. with a lower train.learning_rate",
+            )
 
 
 def score_texts(
@@ -89,23 +126,72 @@ def score_texts(
         numbers: n rows with the features that the model reads as numbers; None when it reads none.
         device: where to compute.
         threads: CPU threads, pinned.
+
+    Raises:
+        UserError: as `predict`, and when a feature is missing or not a number.
     """
     content = read_config(model_folder)
-    tokens, offsets = encode_texts(model_folder / "tokenizer", texts, int(content["max_tokens"]))
-    names = tuple(content["numbers"]["names"]) if content["numbers"] else ()
-    values = np.zeros((len(texts), 0), dtype=np.float32)
-    if names:
-        missing = sorted(set(names) - set(() if numbers is None else numbers.columns))
-        if missing or numbers is None:
-            raise UserError(
-                "The model reads numbers beside the text, and they are not all there.",
-                found=f"no {', '.join(missing)}",
-                expected="a column for each of them; empty where one is undefined",
-                next_step="add the columns, or train with model.numbers=false",
-            )
-        values = numbers[list(names)].to_numpy(dtype=np.float32, na_value=math.nan)
+    encoded = encode_texts(model_folder / "tokenizer", texts, int(content["max_tokens"]))
+    return _score_encoded(model_folder, encoded, numbers, device=device, threads=threads)
+
+
+def score_parts(
+    model_folder: Path,
+    parts: Sequence[Sequence[str]],
+    numbers: pd.DataFrame | None = None,
+    *,
+    device: DeviceName = "auto",
+    threads: int = 2,
+) -> Predictions:
+    """Return what `score_texts` says of the joined parts; faster where parts repeat."""
+    content = read_config(model_folder)
+    encoded = encode_parts(model_folder / "tokenizer", parts, int(content["max_tokens"]))
+    return _score_encoded(model_folder, encoded, numbers, device=device, threads=threads)
+
+
+def number_names(model_folder: Path) -> tuple[str, ...]:
+    """Return the features that a bundle's model reads as numbers beside the text, in its order; may be none."""
+    encoding = read_config(model_folder)["numbers"]
+    return tuple(encoding["names"]) if encoding else ()
+
+
+def _score_encoded(
+    model_folder: Path,
+    encoded: tuple[np.ndarray, np.ndarray],
+    numbers: pd.DataFrame | None,
+    *,
+    device: DeviceName,
+    threads: int,
+) -> Predictions:
+    tokens, offsets = encoded
+    names = number_names(model_folder)
+    values = _number_values(numbers, names, len(offsets) - 1)
     sequences = Sequences(tokens=tokens, offsets=offsets, numbers=values, number_names=names)
     return predict(model_folder, sequences, device=device, threads=threads)
+
+
+def _number_values(numbers: pd.DataFrame | None, names: tuple[str, ...], rows: int) -> np.ndarray:
+    """Return the named columns as float32, shape (rows, F), with NaN for whatever is empty."""
+    table = pd.DataFrame(index=range(rows)) if numbers is None else numbers
+    missing = [name for name in names if name not in table.columns]
+    if missing:
+        raise UserError(
+            "The model reads numbers beside the text, and they are not all there.",
+            found=f"no {', '.join(missing)}",
+            expected="a column for each of them; empty where one is undefined",
+            next_step="add the columns, or train with model.numbers=false",
+        )
+    if len(table) != rows:
+        raise ValueError(f"{rows} texts and {len(table)} rows of numbers")
+    values = np.empty((rows, len(names)), dtype=np.float32)
+    for place, name in enumerate(names):
+        try:
+            values[:, place] = pd.to_numeric(table[name]).to_numpy(dtype=np.float64, na_value=math.nan)
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f'The column "{name}" holds what is not a number.', found=str(error), expected="numbers, or empty"
+            ) from None
+    return values
 
 
 def threshold(model_folder: Path) -> float:
@@ -126,17 +212,20 @@ def run_model(
     Args:
         between_batches: called before every batch; may raise to stop.
     """
-    sequences = align_numbers(sequences, model.number_names)
+    # Chosen batch by batch: of a memory map, no more numbers are read than a batch has.
+    places = number_places(sequences, model.number_names)
     count = 3 if model.inputs.amounts else 1
     answers = np.empty((count, len(rows)), dtype=np.float64)
     was_training = model.training
     model.eval()
     with torch.inference_mode():
-        for places in scoring_batches(lengths_of(sequences.offsets)[rows]):
+        for chosen in scoring_batches(lengths_of(sequences.offsets)[rows]):
             between_batches()
-            outputs = model(make_batch(sequences, rows[places]).to(device))
+            batch = make_batch(sequences, rows[chosen])
+            batch = replace(batch, numbers_BF=batch.numbers_BF[:, places])
+            outputs = model(batch.to(device))
             told = [outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B][:count]
-            answers[:, places] = torch.stack(told).double().cpu().numpy()
+            answers[:, chosen] = torch.stack(told).double().cpu().numpy()
     model.train(was_training)
     return Predictions(
         probability=sigmoid(answers[0]),

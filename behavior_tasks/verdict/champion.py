@@ -1,4 +1,4 @@
-"""The champion's texts: its model folder and today's test examples in; one text an example, in its words, out.
+"""What the champion reads: its model folder and today's test examples in; their texts in its words, and numbers, out.
 
 Text settings travel with a model, so that it reads what it was trained to read. They are applied here to the
 features and events of this run, by the same function that wrote its training texts.
@@ -16,7 +16,7 @@ from behavior_tasks.base.home import make_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, connect, quote, write_parquet
 from behavior_tasks.data.events import BucketEvents, open_events
-from behavior_tasks.text.parts import join_parts
+from behavior_tasks.model.predict import number_names
 from behavior_tasks.text.verbalize import TextSettings, write_texts
 
 
@@ -27,25 +27,26 @@ class _Bucket:
     examples: Path
     texts: Path
     settings: TextSettings
+    numbers: tuple[str, ...]
     memory_mb: int
 
 
-def champion_texts(job: Job, model: Path) -> pd.Series:
-    """Write the test examples' texts with a model's own settings.
+def champion_inputs(job: Job, model: Path) -> pd.DataFrame:
+    """Write the test examples' texts with a model's own settings, and fetch the numbers that it reads beside them.
 
     Args:
         job: the evaluation, whose inputs hold features and events.
         model: the champion's model folder.
 
     Returns:
-        Texts (str), indexed by example.
+        A row an example, indexed by example: `parts` (of its text) and a column for each of the model's numbers.
 
     Raises:
-        UserError: when the settings can't be read or name features that today's table lacks.
+        UserError: when model or settings can't be read or name features that today's table lacks.
     """
-    settings = TextSettings.load(model / "text.json")
+    settings, names = TextSettings.load(model / "text.json"), number_names(model)
     features, events = job.inputs["features"], open_events(job.inputs["clean"])
-    lacking = sorted(set(settings.bins) - set(features.facts["features"]))
+    lacking = sorted((set(settings.bins) | set(names)) - set(features.facts["features"]))
     if settings.unit != features.facts["unit"]:
         raise UserError(
             "The champion answers another question (examples.unit).",
@@ -67,19 +68,21 @@ def champion_texts(job: Job, model: Path) -> pd.Series:
                 examples=Path(folder) / f"examples-{file.name}",
                 texts=Path(folder) / f"texts-{file.name}",
                 settings=settings,
+                numbers=names,
                 memory_mb=job.config.engine.memory_mb,
             )
             for file, bucket in zip(bucket_files(features.path / "examples"), events, strict=True)
         ]
-        texts = run_buckets(_write_bucket, buckets, engine=job.config.engine, what="the champion's texts")
-    return pd.concat(texts)
+        inputs = run_buckets(_write_bucket, buckets, engine=job.config.engine, what="the champion's texts")
+    return pd.concat(inputs)
 
 
-def _write_bucket(bucket: _Bucket) -> pd.Series:
+def _write_bucket(bucket: _Bucket) -> pd.DataFrame:
     with connect(memory_mb=bucket.memory_mb) as connection:
         source = f"read_parquet({quote(bucket.features)})"
         query = f"SELECT * FROM {source} WHERE split = 'test' ORDER BY cutoff, shopper, product_id"
         write_parquet(connection, query, bucket.examples)
     write_texts(bucket.examples, bucket.events, bucket.texts, bucket.settings, memory_mb=bucket.memory_mb)
-    written = pd.read_parquet(bucket.texts, columns=["example", "parts"]).set_index("example")
-    return written["parts"].map(join_parts)
+    texts = pd.read_parquet(bucket.texts, columns=["example", "parts"]).set_index("example")
+    numbers = pd.read_parquet(bucket.examples, columns=["example", *bucket.numbers]).set_index("example")
+    return texts.join(numbers, validate="one_to_one")

@@ -22,12 +22,15 @@ from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect, hash_rows, write_parquet
-from behavior_tasks.model.predict import predict, score_texts, threshold
+from behavior_tasks.model.decision import Decision
+from behavior_tasks.model.network import read_config
+from behavior_tasks.model.predict import predict, score_parts, threshold
 from behavior_tasks.text.tokens import TokenSet
-from behavior_tasks.verdict.champion import champion_texts
-from behavior_tasks.verdict.metrics import BASELINES, Scored, hash_examples, measure
+from behavior_tasks.verdict.champion import champion_inputs
+from behavior_tasks.verdict.metrics import BASELINES, Scored, hash_examples, measure, measure_amounts
 from behavior_tasks.verdict.plots import plot_precision_recall, plot_reliability
 
+HEADS = ("purchase", "amount", "next_token")
 log = logging.getLogger("behavior")
 
 
@@ -67,6 +70,8 @@ def evaluate_stage(job: Job) -> Output:
         "best_possible": _best_possible(job),
         "champion": {"version": champion.version, "problem": champion.problem, "same_model": champion.same_model},
         "validation": {"candidate": _json(measure(validation["label"].to_numpy(), on_validation))},
+        "candidate_model": _describe(model),
+        "amount": _measure_amounts(test),
     }
     content_hash = _write_predictions(job.out / "predictions.parquet", test, scored)
     text = json.dumps(measured, ensure_ascii=False, indent=2, allow_nan=False)
@@ -85,19 +90,22 @@ def score_candidate(job: Job) -> pd.DataFrame:
     """Score validation and test with the model that this run trained.
 
     Returns:
-        example, shopper, split, cutoff, label, candidate (probability); in order of the example's id, so that
-        the number of buckets plays no part.
+        example, shopper, split, cutoff, label, amount, candidate (probability), candidate_amount (expected; NaN when
+        the head is off); in order of the example's id, so that the number of buckets plays no part.
     """
     tokens = TokenSet.load(job.inputs["encode"].path)
     rows = np.concatenate([tokens.rows("validation"), tokens.rows("test")])
-    probabilities = predict(
+    answers = predict(
         job.inputs["train"].path / "model",
         tokens.sequences,
         rows,
         device=job.config.train.device,
         threads=job.config.train.threads,
-    ).probability
-    table = tokens.index.iloc[rows].assign(candidate=probabilities)
+    )
+    expected = answers.expected_amount
+    table = tokens.index.iloc[rows].assign(
+        candidate=answers.probability, candidate_amount=math.nan if expected is None else expected
+    )
     return table.sort_values("example", kind="stable", ignore_index=True)
 
 
@@ -117,10 +125,18 @@ def score_champion(job: Job, test: pd.DataFrame, candidate: Scored) -> Champion:
         return Champion(version=version, same_model=True, scored=candidate)
     model = artifact.path / "model"
     try:
+        # Of an older format it is told so first, before anything else of it is found to be missing.
+        read_config(model)
         # The tokenizers library raises nothing more precise than Exception for a file that is gone or damaged.
         json.loads((model / "tokenizer" / "tokenizer.json").read_bytes())
-        texts = champion_texts(job, model).loc[test["example"]].to_list()
-        answers = score_texts(model, texts, device=job.config.train.device, threads=job.config.train.threads)
+        inputs = champion_inputs(job, model).loc[test["example"]]
+        answers = score_parts(
+            model,
+            [list(parts) for parts in inputs["parts"]],
+            inputs.drop(columns="parts"),
+            device=job.config.train.device,
+            threads=job.config.train.threads,
+        )
         scored = Scored(probabilities=answers.probability, threshold=threshold(model))
     except UserError as error:
         return Champion(version=version, problem=_one_line(error))
@@ -129,6 +145,24 @@ def score_champion(job: Job, test: pd.DataFrame, candidate: Scored) -> Champion:
         log.warning("The champion, version %s, can't be measured; it is kept.", version, exc_info=True)
         return Champion(version=version, problem=f"its files can't be used ({type(error).__name__})")
     return Champion(version=version, scored=scored)
+
+
+def _describe(model: Path) -> dict[str, Any]:
+    """Return which heads the candidate has, and how its probabilities were calibrated."""
+    decision, on = Decision.load(model), read_config(model)["heads"]
+    return {
+        "heads": {head: head in on for head in HEADS},
+        "calibration": decision.calibration,
+        "calibration_reason": decision.reason,
+    }
+
+
+def _measure_amounts(test: pd.DataFrame) -> dict[str, float | None] | None:
+    """Return how well the candidate's expected amounts fit; None without an amount head or without amounts."""
+    expected, amounts = test["candidate_amount"].to_numpy(dtype=float), test["amount"].to_numpy(dtype=float)
+    if np.isnan(expected).all() or np.isnan(amounts).all():
+        return None
+    return _json(measure_amounts(amounts, expected))
 
 
 def _baselines(job: Job, test: pd.DataFrame) -> dict[str, Scored]:
@@ -144,10 +178,16 @@ def _baselines(job: Job, test: pd.DataFrame) -> dict[str, Scored]:
 
 
 def _write_predictions(path: Path, test: pd.DataFrame, scored: Mapping[str, Scored]) -> str:
-    """Write one row per test example with every model's probability; return the hash of the rows."""
+    """Write one row per test example with every model's probability and the candidate's expected amount.
+
+    Returns:
+        The hash of the rows.
+    """
     columns = {name: scored[name].probabilities for name in ("candidate", *BASELINES)}
     champion = scored["champion"].probabilities if "champion" in scored else np.full(len(test), np.nan)
-    frame = test[["example", "shopper", "cutoff", "label"]].assign(**columns, champion=champion)
+    frame = test[["example", "shopper", "cutoff", "label"]].assign(
+        **columns, champion=champion, candidate_amount=test["candidate_amount"]
+    )
     with connect() as connection:
         # Arrow turns NaN into NULL: no probability, rather than one that is not a number.
         connection.register("predictions", pa.Table.from_pandas(frame, preserve_index=False))

@@ -143,6 +143,54 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) ->
     return float(np.average(np.abs(bins.predicted - bins.observed), weights=bins.examples))
 
 
+def measure_amounts(amounts: np.ndarray, expected: np.ndarray) -> dict[str, float]:
+    """Return how well expected amounts fit what was paid: `mae`, `gini`, and the number of `examples` with an amount.
+
+    The mean absolute error is in the log's currency. Both are NaN where no example has an amount.
+
+    Args:
+        amounts: what was paid within the horizon, 0 for whoever bought nothing, NaN where it is not known, (n,).
+        expected: what the model expected, finite, (n,).
+
+    >>> measure_amounts(np.array([0.0, 10.0, math.nan]), np.array([1.0, 7.0, 5.0]))
+    {'mae': 2.0, 'gini': 1.0, 'examples': 2}
+    """
+    known = np.isfinite(amounts)
+    amounts, expected = amounts[known], expected[known]
+    if not len(amounts):
+        return {"mae": math.nan, "gini": math.nan, "examples": 0}
+    mae = float(np.abs(amounts - expected).mean())
+    return {"mae": mae, "gini": normalised_gini(amounts, expected), "examples": len(amounts)}
+
+
+def normalised_gini(amounts: np.ndarray, scores: np.ndarray) -> float:
+    """Return the Gini coefficient of the amounts in the order of the scores, over that of their own order.
+
+    1 is the perfect order, 0 what chance gives (Wang, Liu and Miao 2019); equal scores count as any order of them
+    does on average. NaN where all amounts are equal.
+
+    >>> normalised_gini(np.array([0.0, 1.0, 3.0]), np.array([0.1, 0.2, 0.3]))
+    1.0
+    >>> normalised_gini(np.array([0.0, 1.0, 3.0]), np.array([0.3, 0.2, 0.1]))
+    -1.0
+    >>> normalised_gini(np.array([0.0, 1.0, 3.0]), np.zeros(3))
+    0.0
+    """
+    best = _gain(amounts, amounts)
+    return _gain(amounts, scores) / best if best > 0 else math.nan
+
+
+def _gain(amounts: np.ndarray, scores: np.ndarray) -> float:
+    """Area between the curve of the share of the amounts, highest score first, and the diagonal; 0 without amounts."""
+    total = float(amounts.sum())
+    if not total > 0:
+        return 0.0
+    _, place = np.unique(-scores, return_inverse=True)
+    examples = np.concatenate([[0], np.cumsum(np.bincount(place))]) / len(amounts)
+    paid = np.concatenate([[0], np.cumsum(np.bincount(place, weights=amounts))]) / total
+    return float(np.trapezoid(paid - examples, examples))
+
+
 def f1_difference(
     labels: np.ndarray, first: Scored, second: Scored, shoppers: np.ndarray, resampling: Resampling
 ) -> Difference:

@@ -16,12 +16,13 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from behavior_tasks.base.artifacts import Artifact, Manifest, Rows
+from behavior_tasks.base.artifacts import Artifact, Manifest, Rows, hash_file
 from behavior_tasks.base.config import Config, ModelConfig, TrainConfig
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.train_process import train
 from behavior_tasks.model.work_folder import TrainingJob, WorkFolder
+from behavior_tasks.text.tokens import Encoding
 
 WORDS = ["yes", "no", *(f"word{i}" for i in range(30))]
 NUMBERS = ["recency_days", "purchases"]
@@ -73,7 +74,14 @@ def make_toy(folder: Path, *, train_examples: int = 160, seed: int = 0) -> Toy:
     numbers = random.standard_normal((len(texts), len(NUMBERS))).astype(np.float32)
     numbers[::7, 0] = np.nan
     np.save(encode / "numbers.npy", numbers)
-    (encode / "encoding.json").write_text(json.dumps({"numbers": NUMBERS}))
+    Encoding(
+        examples=len(texts),
+        tokens=sum(map(len, ids)),
+        vocabulary=len(WORDS),
+        numbers=tuple(NUMBERS),
+        tokenizer=hash_file(encode / "tokenizer" / "tokenizer.json"),
+        mask=None,
+    ).save(encode)
     (verbalize / "text.json").write_text('{"language": "en"}')
     return Toy(encode=encode, verbalize=verbalize, texts=texts, labels=labels, splits=splits)
 

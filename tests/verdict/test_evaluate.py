@@ -18,7 +18,7 @@ from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.text.verbalize import TextSettings, verbalize_stage, write_texts
 from behavior_tasks.verdict.evaluate import evaluate_stage
 from behavior_tasks.verdict.gate import judge, read_evidence
-from behavior_tasks.verdict.metrics import Scored, hash_examples, measure
+from behavior_tasks.verdict.metrics import Scored, hash_examples, measure, measure_amounts
 from tests.verdict.world import CONFIG, World, one
 
 
@@ -33,6 +33,11 @@ def read(evaluated: Artifact) -> tuple[dict[str, Any], pd.DataFrame]:
     return measured, pd.read_parquet(evaluated.path / "predictions.parquet")
 
 
+def features_of(world: World) -> pd.DataFrame:
+    """The features of all examples, indexed by example."""
+    return pd.read_parquet(world.artifacts["features"].path / "examples").set_index("example")
+
+
 @pytest.fixture(scope="module")
 def first(world: World) -> Artifact:
     """An evaluation without a champion."""
@@ -43,8 +48,8 @@ def test_the_files_and_rows_are_exactly_these(world: World, first: Artifact) -> 
     plots = {"plots/precision_recall.png", "plots/reliability.png"}
     assert set(first.manifest.files) == {"metrics.json", "predictions.parquet", *plots}
     _, table = read(first)
-    columns = ["example", "shopper", "cutoff", "label", "candidate", "prior", "logistic", "boosting", "champion"]
-    assert list(table.columns) == columns
+    models = ["candidate", "prior", "logistic", "boosting", "champion"]
+    assert list(table.columns) == ["example", "shopper", "cutoff", "label", *models, "candidate_amount"]
     index = TokenSet.load(world.artifacts["encode"].path).index
     test = index[index["split"] == "test"].sort_values("example")
     assert table["example"].tolist() == test["example"].tolist()
@@ -79,6 +84,29 @@ def test_the_metrics_are_those_of_the_predictions_at_each_models_threshold(first
     assert measured["champion"] == {"version": None, "problem": None, "same_model": False}
     assert measured["best_possible"] is None
     assert first.facts["f1"]["candidate"] == measured["models"]["candidate"]["f1"]
+
+
+def test_the_expected_amount_is_kept_and_measured(world: World, first: Artifact) -> None:
+    measured, table = read(first)
+    amounts = features_of(world)["amount"].loc[table["example"]].to_numpy()
+    assert (amounts > 0).sum() == table["label"].sum()
+    tokens = TokenSet.load(world.artifacts["encode"].path)
+    answers = predict(world.model(1).path / "model", tokens.sequences, tokens.rows("test"), device="cpu", threads=1)
+    expected = pd.Series(answers.expected_amount, index=tokens.index["example"].iloc[tokens.rows("test")])
+    np.testing.assert_allclose(table["candidate_amount"], expected.loc[table["example"]], rtol=1e-5)
+    assert measured["amount"] == pytest.approx(measure_amounts(amounts, table["candidate_amount"].to_numpy()))
+    assert measured["candidate_model"] == {
+        "heads": {"purchase": True, "amount": True, "next_token": True},
+        "calibration": "platt",
+        "calibration_reason": None,
+    }
+
+
+def test_without_an_amount_head_there_are_no_amounts(world: World) -> None:
+    measured, table = read(evaluate(world, world.model(1, amounts=False), world.champion(None)))
+    assert table["candidate_amount"].isna().all()
+    assert measured["amount"] is None
+    assert measured["candidate_model"]["heads"]["amount"] is False
 
 
 def test_validation_is_measured_on_validation(world: World, first: Artifact) -> None:
@@ -140,7 +168,8 @@ def test_a_champion_uses_its_own_text_settings_and_tokenizer(world: World, tmp_p
         write_texts(file, events, tmp_path / file.name, settings)
         texts.append(pd.read_parquet(tmp_path / file.name))
     wanted = pd.concat(texts).set_index("example")["parts"].loc[table["example"]].map(join_parts).tolist()
-    expected = score_texts(champion.path / "model", wanted, device="cpu", threads=1)
+    numbers = features_of(world).loc[table["example"]]
+    expected = score_texts(champion.path / "model", wanted, numbers, device="cpu", threads=1).probability
     np.testing.assert_allclose(table["champion"], expected, atol=1e-6)
     # With the candidate's settings the same weights would have answered otherwise.
     assert not np.allclose(
@@ -193,6 +222,29 @@ def test_a_champion_that_wants_features_of_yesterday_is_a_problem(world: World) 
     assert measured["champion"]["problem"] == (
         "the champion reads features that this run does not have (no moon_phase)"
     )
+
+
+def test_a_champion_that_reads_numbers_of_yesterday_is_a_problem(world: World) -> None:
+    champion = world.champion(world.model(5), version="old numbers")
+    place = champion.path / "model" / "config.json"
+    config = json.loads(place.read_text())
+    config["numbers"]["names"][0] = "moon_phase"
+    place.write_text(json.dumps(config))
+    measured, _ = read(evaluate(world, world.model(1), champion))
+    assert measured["champion"]["problem"] == (
+        "the champion reads features that this run does not have (no moon_phase)"
+    )
+
+
+def test_a_champion_of_an_older_format_is_kept_with_the_reason(world: World) -> None:
+    champion = world.champion(world.model(5), version="old format")
+    place = champion.path / "model" / "config.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "format": "behavior-model/1"}))
+    (champion.path / "model" / "text.json").write_text('{"written": "in an older version"}')
+    evaluated = evaluate(world, world.model(1), champion, name="old format")
+    measured, _ = read(evaluated)
+    assert measured["champion"]["problem"] == "the model folder model can't be read (format behavior-model/1)"
+    assert judge(read_evidence(evaluated.path), CONFIG.gate).decision == "keep"
 
 
 def test_a_champion_of_the_other_unit_is_a_problem(world: World) -> None:

@@ -24,8 +24,11 @@ from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_file, connect, write_parquet
 from behavior_tasks.examples.cutoffs import cutoffs_stage
 from behavior_tasks.examples.features import features_stage
-from behavior_tasks.model.network import build_scratch, save_model
+from behavior_tasks.model.decision import Decision
+from behavior_tasks.model.network import Inputs, build_scratch, save_model
+from behavior_tasks.model.numbers import fit_numbers
 from behavior_tasks.text.encode import encode_stage
+from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.text.verbalize import verbalize_stage
 
 CONFIG = Config.model_validate(
@@ -69,17 +72,20 @@ class World:
         settings = config.model_dump(mode="json")
         return self.store.build(stage=stage, code=name, settings=settings, inputs=uris, work=do).artifact
 
-    def model(self, seed: int, *, threshold: float = 0.5, verbalize: Artifact | None = None) -> Artifact:
+    def model(
+        self, seed: int, *, threshold: float = 0.5, verbalize: Artifact | None = None, amounts: bool = True
+    ) -> Artifact:
         """A train artifact whose weights are drawn with a seed."""
         text = verbalize or self.artifacts["verbalize"]
 
         def work(job: Job) -> Output:
-            write_bundle(job.out / "model", self.artifacts["encode"], text, seed=seed, threshold=threshold)
+            made = {"seed": seed, "threshold": threshold, "amounts": amounts}
+            write_bundle(job.out / "model", self.artifacts["encode"], text, **made)
             epoch = {"epoch": 1, "step": 5, "train_loss": 0.7, "validation_average_precision": 0.3}
             (job.out / "metrics.jsonl").write_text(json.dumps(epoch) + "\n")
             return one("examples", "models")
 
-        name = f"{seed} {threshold} {text.uri}"
+        name = f"{seed} {threshold} {text.uri} {amounts}"
         return self.build("train", work, self.artifacts["encode"], self.artifacts["verbalize"], name=name)
 
     def baselines(self) -> Artifact:
@@ -125,17 +131,24 @@ def make_world(root: Path) -> World:
     return World(home=home, store=store, artifacts={artifact.manifest.stage: artifact for artifact in made})
 
 
-def write_bundle(folder: Path, encode: Artifact, verbalize: Artifact, *, seed: int, threshold: float) -> None:
+def write_bundle(
+    folder: Path, encode: Artifact, verbalize: Artifact, *, seed: int, threshold: float, amounts: bool
+) -> None:
     """Write a self-contained model folder with random weights, large enough for answers that differ."""
     folder.mkdir(parents=True)
     shutil.copytree(encode.path / "tokenizer", folder / "tokenizer")
     shutil.copy(verbalize.path / "text.json", folder / "text.json")
     torch.manual_seed(seed)
-    model = build_scratch(size="tiny", vocabulary=encode.facts["vocabulary"], max_tokens=48, dropout=0.0)
+    tokens = TokenSet.load(encode.path)
+    numbers = fit_numbers(tokens.sequences.numbers[tokens.rows("train")], tokens.sequences.number_names)
+    model = build_scratch(
+        CONFIG.model, vocabulary=tokens.encoding.vocabulary, inputs=Inputs(numbers=numbers, amounts=amounts)
+    )
     torch.nn.init.normal_(model.purchase.weight, std=0.5)
-    save_model(model, folder, max_tokens=48)
-    decision = {"threshold": threshold, "chosen_on": "validation", "objective": "f1"}
-    (folder / "decision.json").write_text(json.dumps(decision))
+    torch.nn.init.normal_(model.number_weight.weight, std=0.2)
+    save_model(model, folder, max_tokens=CONFIG.model.max_tokens)
+    calibration = {"calibration": "platt", "prior_offset": -0.1, "slope": 0.9, "intercept": 0.2}
+    Decision.model_validate({"threshold": threshold, **calibration}).save(folder)
 
 
 def one(unit_in: str, unit_out: str) -> Output:
