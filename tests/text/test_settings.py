@@ -45,9 +45,7 @@ def write_events(folder: Path, buckets: list[str]) -> None:
     for number, query in enumerate(buckets):
         connection = connect()
         given = {row[0] for row in connection.execute(f"DESCRIBE {query}").fetchall()}
-        columns = [
-            f"CAST({c.name if c.name in given else 'NULL'} AS {c.type}) AS {c.name}" for c in SHOPPER_COLUMNS
-        ]
+        columns = [f"CAST({c.name if c.name in given else 'NULL'} AS {c.type}) AS {c.name}" for c in SHOPPER_COLUMNS]
         write_parquet(connection, f"SELECT {', '.join(columns)} FROM ({query})", bucket_file(folder, number))
 
 

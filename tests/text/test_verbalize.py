@@ -220,7 +220,11 @@ def test_the_stage_writes_one_text_an_example(tmp_path: Path) -> None:
         rows, content = write_texts(source, open_events(made["clean"])[number], tmp_path / "again.parquet", fitted)
         assert (rows, content) == (len(pd.read_parquet(file)), hash_rows(connect(), file))
     assert not any(re.search(r"\bs\d\d\b", text) for text in texts["text"])
-    assert texts["text"].str.fullmatch(r"(?:Earlier, .+\. )?User A .+ ago\. Profile: .+ Features: ([a-z0-9-]+-(q\d|none) ?)+\.").all()
+    assert (
+        texts["text"]
+        .str.fullmatch(r"(?:Earlier, .+\. )?User A .+ ago\. Profile: .+ Features: ([a-z0-9-]+-(q\d|none) ?)+\.")
+        .all()
+    )
     fitted = TextSettings.load(made["verbalize"].path / "text.json")
     assert set(fitted.categories) == {"shoes", "toys", "Home & Garden"}
     assert "searches" not in fitted.bins
@@ -333,7 +337,11 @@ def test_the_stage_asks_about_every_candidate(tmp_path: Path) -> None:
     features = run("features", features_stage, config, [examples, log], tmp_path)
     made = run("verbalize", verbalize_stage, config, [features, log], tmp_path)
     texts = texts_in(made)
-    assert texts["text"].str.contains(r" Purchases (?:product [A-Z]+|product top-\d|another product)(?: \([^)]+\))? next\?$").all()
+    assert (
+        texts["text"]
+        .str.contains(r" Purchases (?:product [A-Z]+|product top-\d|another product)(?: \([^)]+\))? next\?$")
+        .all()
+    )
     assert texts["text"].str.contains(" this-recency-q").all()
     told = texts.drop(columns=["parts", "text"])
     assert told.equals(table(examples.path / "examples")[list(told.columns)])

@@ -26,9 +26,17 @@ def own(folder: Path, text: str) -> Templates:
     ("old", "new", "named"),
     [
         ("product: product {name}", "product: product", "sentence.product: holds no placeholder, expected {name}"),
-        ("browse: browsed {what}", "browse: browsed {waht}", "sentence.actions.browse: unknown placeholder {waht}; did"),
+        (
+            "browse: browsed {what}",
+            "browse: browsed {waht}",
+            "sentence.actions.browse: unknown placeholder {waht}; did",
+        ),
         ("    click: clicked {what}\n", "", "sentence: actions: missing click"),
-        ("    click: clicked", "    clik: clicked", "sentence: actions: unknown clik; did you mean click?; missing click"),
+        (
+            "    click: clicked",
+            "    clik: clicked",
+            "sentence: actions: unknown clik; did you mean click?; missing click",
+        ),
         ("once: once", "ones: once", "sentence.ones: unknown field; did you mean once?"),
         ("once: once", "ones: once", "sentence.once: is missing"),
         ("blank:", "blnk:", "blnk: unknown field; did you mean blank?"),
@@ -36,7 +44,11 @@ def own(folder: Path, text: str) -> Templates:
         ("  recency_days: recency\n", "", "feature_words: missing recency_days"),
         ("tenure_days: tenure", "tenure_days: recency", "two features share a word"),
         ("{below: 48, words: 1 day}", "{below: 12, words: 1 day}", "sentence.gaps: needs rising bands"),
-        ("{below: 48, words: 1 day}", "{belwo: 48, words: 1 day}", "sentence.gaps.2.belwo: unknown field; did you mean b"),
+        (
+            "{below: 48, words: 1 day}",
+            "{belwo: 48, words: 1 day}",
+            "sentence.gaps.2.belwo: unknown field; did you mean b",
+        ),
         ("{unit: 730, words", "{below: 9999, unit: 730, words", "rising"),
         ("unit: 24, ", "", "needs {count} exactly when there is a `unit`"),
         ("[Monday, ", "[", "sentence.days"),
