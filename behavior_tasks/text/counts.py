@@ -1,8 +1,8 @@
 """Counts: what the train period of a log holds how often, merged exactly from its buckets.
 
 In come the clean events by bucket and an instant; out come the number of events of each category, product and price,
-of shoppers' days by what they came to, and of shoppers by search word, before that instant. Each bucket is counted by itself, into a file, so
-that the log never lies in memory at once.
+of shoppers' days by what they came to, and of shoppers by search word, before that instant. Each bucket is counted by
+itself, into a file, so that the log never lies in memory at once.
 """
 
 from collections.abc import Sequence
@@ -126,7 +126,7 @@ def _count_bucket(bucket: _Bucket) -> None:
             UNION ALL
             SELECT 'price', NULL, NULL, price, count(*) FROM train WHERE price IS NOT NULL GROUP BY price
             UNION ALL
-            -- What a shopper pays in a day is about what a phrase tells; in hundredths, so that no order of sums counts.
+            -- What a shopper pays in a day is about what a phrase tells; in hundredths, so no order of sums counts.
             SELECT 'amount', NULL, NULL, CAST(cents AS DOUBLE) / 100, count(*) FROM (
                 SELECT sum(CAST(round(amount * 100) AS BIGINT)) AS cents FROM train
                 WHERE action = 'purchase' AND amount IS NOT NULL GROUP BY shopper, timestamp::DATE

@@ -119,13 +119,14 @@ def read_events(connection: duckdb.DuckDBPyConnection) -> Events:
     names = {}
     for table, (column, none) in kinds.items():
         connection.execute(f"""
-            CREATE TABLE {table} AS SELECT {column}, CAST(row_number() OVER (ORDER BY {column}) - 1 AS INTEGER) AS number
+            CREATE TABLE {table} AS
+            SELECT {column}, CAST(row_number() OVER (ORDER BY {column}) - 1 AS INTEGER) AS number
             FROM (SELECT DISTINCT {column} FROM events WHERE {column} <> {none})
         """)
         rows = connection.execute(f"SELECT {column} FROM {table} ORDER BY number").fetchall()
         names[table] = [name for (name,) in rows]
     found = connection.sql(f"""
-        SELECT s.who, epoch_us(e.timestamp) AS us, CAST({ACTION_RANK_SQL.replace("action", "e.action")} AS TINYINT) AS rank,
+        SELECT s.who, epoch_us(e.timestamp) AS us, CAST({ACTION_RANK_SQL} AS TINYINT) AS rank,
                coalesce(p.number, -1) AS product, coalesce(c.number, -1) AS category, coalesce(q.number, -1) AS query,
                coalesce(CAST(round(e.amount * {UNITS}) AS BIGINT), -1) AS amount,
                coalesce(CAST(round(e.price * {UNITS}) AS BIGINT), -1) AS price

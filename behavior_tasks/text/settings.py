@@ -130,7 +130,7 @@ def _filled(template: str, values: dict[str, Sequence[object]]) -> list[str]:
     """Return a template with each value of its placeholder; what has endlessly many values is left empty."""
     names = PLACEHOLDER.findall(template)
     known = [name for name in names if name in values]
-    empty = {name: "" for name in names}
+    empty = dict.fromkeys(names, "")
     if not known:
         return [template.format(**empty)]
     return [template.format(**{**empty, known[0]: value}) for value in values[known[0]]]
