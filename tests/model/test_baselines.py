@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import average_precision_score, log_loss
 
 from behavior_tasks.base.artifacts import Output
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.baselines import baselines_stage, signed_log
 from behavior_tasks.model.threshold import best_f1_threshold
 from tests.model.toy import make_artifact, make_job
@@ -140,6 +141,41 @@ def test_a_handful_of_shoppers_is_enough_to_answer(tmp_path: Path) -> None:
     few.loc[few["example"] == "s1@0", "label"] = 1
     predictions, _ = run(tmp_path, few)
     assert predictions[["prior", "logistic", "boosting"]].apply(np.isfinite).all().all()
+
+
+@pytest.mark.parametrize(
+    ("split", "label", "problem"),
+    [
+        ("train", 0, "Nobody on the train split buys"),
+        ("train", 1, "Everybody on the train split buys"),
+        ("train", None, "The train split is empty"),
+        ("validation", None, "The validation split is empty"),
+        ("test", None, "The test split is empty"),
+        (None, None, "The train split is empty"),
+    ],
+)
+def test_what_can_not_be_learned_from_is_said_so(
+    split: str | None, label: int | None, problem: str, examples: pd.DataFrame, tmp_path: Path
+) -> None:
+    changed = examples.copy()
+    if label is not None:
+        changed.loc[changed["split"] == split, "label"] = label
+    else:
+        changed = changed[(changed["split"] != split) & (split is not None)].copy()
+    with pytest.raises(UserError, match=problem) as caught:
+        run(tmp_path, changed)
+    assert "behavior doctor" in str(caught.value)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_labels_of_one_kind_after_train_are_no_hindrance(label: int, tmp_path: Path) -> None:
+    few = make_examples(seed=1)
+    few = few[few["shopper"].isin([f"s{i}" for i in range(40)])].copy()
+    few.loc[few["split"] != "train", "label"] = label
+    predictions, output = run(tmp_path, few)
+    assert predictions[["prior", "logistic", "boosting"]].apply(np.isfinite).all().all()
+    assert output.facts is not None
+    assert output.facts["thresholds"]["prior"] == (predictions["prior"].iloc[0] if label else 1.0)
 
 
 def test_the_signed_logarithm_keeps_order_and_undefined_values() -> None:
