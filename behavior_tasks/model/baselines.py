@@ -8,6 +8,7 @@ language model is to learn from boosting too, boosting's out-of-fold predictions
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, quote, write_parquet
+from behavior_tasks.base.timeline import Split
+from behavior_tasks.model.labels import check_labels
 from behavior_tasks.model.threshold import best_f1_threshold
 
 NAMES = ("prior", "logistic", "boosting")
@@ -57,11 +60,16 @@ def baselines_stage(job: Job) -> Output:
 
     Writes `predictions.parquet`: example, split, prior, logistic, boosting; rows in the order of the features. With
     `train.distillation` also `teacher.parquet`: example and boosting of every train example, out of fold.
+
+    Raises:
+        UserError: when a split is empty, or train's examples all ended the same way.
     """
     features = job.inputs["features"]
     names: list[str] = features.facts["features"]
     categorical: list[str] = features.facts["categorical"]
     examples = read_examples(features.path / "examples", names)
+    for split in get_args(Split):
+        check_labels(examples.loc[examples["split"] == split, "label"].to_numpy(), split)
     # One thread: with more, the sums inside depend on the number of cores.
     with threadpool_limits(limits=1):
         predictions = predict_baselines(examples, names, categorical, seed=job.config.train.seed)
@@ -97,7 +105,7 @@ def read_examples(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     tables = [
         connection.execute(f"SELECT {columns} FROM read_parquet({quote(file)})").df() for file in bucket_files(folder)
     ]
-    return pd.concat([table for table in tables if len(table)], ignore_index=True)
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def predict_baselines(
