@@ -35,6 +35,8 @@ class Trace:
     """The part that each of them begins in, shape (T,), int64; FRAME where it belongs to none."""
     cut: int
     """Tokens at the beginning that are not read, as the text is too long."""
+    begin: int
+    """Characters of the text before the first one that is read."""
 
     @property
     def read_parts(self) -> list[int]:
@@ -75,6 +77,7 @@ def trace_tokens(tokenizer_folder: Path, parts: Sequence[str], max_tokens: int) 
         ),
         part_of=np.concatenate([framed[0], inner, framed[1]]),
         cut=cut,
+        begin=spans[0][0] if cut and spans else len(text) if cut else 0,
     )
 
 
