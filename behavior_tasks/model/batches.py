@@ -7,7 +7,6 @@ is too large for the memory is cut into pieces within a budget of padded tokens;
 Shapes: B examples in a batch, T tokens of the longest of them, F numbers, N target positions.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,13 +26,15 @@ PADDING = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Examples side by side, padded on the right to the longest."""
+    """Examples side by side, padded to the longest."""
 
     tokens_BT: torch.Tensor
     lengths_B: torch.Tensor
     """Real tokens per example, at least 1."""
     numbers_BF: torch.Tensor
     """The engineered features, float32; NaN where one is undefined. F may be 0."""
+    left_padded: bool = False
+    """Whether padding stands before the real tokens instead of after them."""
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
@@ -41,6 +42,7 @@ class Batch:
             tokens_BT=self.tokens_BT.to(device),
             lengths_B=self.lengths_B.to(device),
             numbers_BF=self.numbers_BF.to(device),
+            left_padded=self.left_padded,
         )
 
     @property
@@ -71,24 +73,13 @@ def number_places(sequences: Sequences, names: tuple[str, ...]) -> list[int]:
     return [places[name] for name in names]
 
 
-def align_numbers(sequences: Sequences, names: tuple[str, ...]) -> Sequences:
-    """Return the sequences with exactly the numbers that a model reads, in its order.
-
-    Raises:
-        UserError: when one of them is not there.
-    """
-    if names == sequences.number_names:
-        return sequences
-    chosen = sequences.numbers[:, number_places(sequences, names)]
-    return Sequences(tokens=sequences.tokens, offsets=sequences.offsets, numbers=chosen, number_names=names)
-
-
-def make_batch(sequences: Sequences, rows: np.ndarray) -> Batch:
+def make_batch(sequences: Sequences, rows: np.ndarray, places: list[int] | None = None) -> Batch:
     """Put rows side by side.
 
     Args:
         sequences: of n examples.
         rows: row numbers, shape (B,).
+        places: columns of the numbers that are wanted, see `number_places`; None: all.
     """
     # A view that is no memory map any more: numpy makes every slice of a memory map a memory map, which is slow.
     tokens, offsets = np.asarray(sequences.tokens), np.asarray(sequences.offsets)
@@ -98,10 +89,12 @@ def make_batch(sequences: Sequences, rows: np.ndarray) -> Batch:
     padded = np.full((len(rows), int(lengths.max())), PADDING, dtype=np.int64)
     for place, (start, count) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True)):
         padded[place, :count] = tokens[start : start + count]
+    # Of a memory map, no more numbers are read than a batch has.
+    numbers = sequences.numbers[rows] if places is None else sequences.numbers[rows][:, places]
     return Batch(
         tokens_BT=torch.from_numpy(padded),
         lengths_B=torch.from_numpy(lengths.astype(np.int64)),
-        numbers_BF=torch.from_numpy(np.array(sequences.numbers[rows], dtype=np.float32)),
+        numbers_BF=torch.from_numpy(np.array(numbers, dtype=np.float32)),
     )
 
 
@@ -141,21 +134,3 @@ def pieces_within(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
 def scoring_batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
     """Yield positions into `lengths`, shortest first, as batches for when nothing is learned."""
     return pieces_within(lengths, SCORING_BATCH_TOKENS)
-
-
-def draw_positions(lengths: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a random part of the positions that have a next token, of a whole batch at once.
-
-    Args:
-        lengths: tokens of each of the B examples.
-        fraction: share of all positions that is drawn, rounded up to whole positions.
-
-    Returns:
-        The example (0 to B - 1) and the place in it of each drawn position, ascending; shapes (N,).
-    """
-    ends = np.cumsum(lengths - 1)
-    total = int(ends[-1])
-    random = np.random.default_rng(seed)
-    drawn = np.sort(random.choice(total, math.ceil(total * fraction), replace=False, shuffle=False))
-    examples = np.searchsorted(ends, drawn, side="right")
-    return examples, drawn - (ends - (lengths - 1))[examples]

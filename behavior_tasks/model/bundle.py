@@ -1,16 +1,14 @@
 """The model bundle: the best epoch's weights in; a folder out that scores by itself, wherever it is copied."""
 
-import json
 import shutil
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from behavior_tasks.base.artifacts import write_durably
+from behavior_tasks.model.calibration import fit_decision
 from behavior_tasks.model.checkpoint import MODEL_PREFIX, save_tensors
 from behavior_tasks.model.network import BehaviorModel, save_model
-from behavior_tasks.model.threshold import best_f1_threshold
 from behavior_tasks.model.training_data import TrainingData
 from behavior_tasks.model.work_folder import TrainingJob, WorkFolder
 
@@ -34,13 +32,13 @@ def write_bundle(work: WorkFolder, job: TrainingJob, model: BehaviorModel, data:
     save_model(model, partial, max_tokens=job.model.max_tokens)
     shutil.copytree(job.tokens / "tokenizer", partial / "tokenizer")
     shutil.copyfile(job.text_settings, partial / "text.json")
-    labels = data.labels[data.validation_rows]
-    decision = {
-        "threshold": best_f1_threshold(labels, 1 / (1 + np.exp(-logits))),
-        "chosen_on": "validation",
-        "objective": "f1",
-        "prior_offset": data.prior_offset,
-    }
-    write_durably(partial / "decision.json", json.dumps(decision, indent=2).encode())
+    rows = data.validation_rows
+    fit_decision(
+        data.labels[rows],
+        logits,
+        data.weights[rows],
+        calibration=job.model.calibration,
+        prior_offset=data.prior_offset,
+    ).save(partial)
     shutil.rmtree(work.bundle, ignore_errors=True)
     partial.rename(work.bundle)

@@ -50,12 +50,14 @@ class Position(BaseModel):
     finished: bool = False
     batch_tokens: int | None = None
     """Most padded tokens at once, when what was asked for did not fit into memory."""
+    first_loss: float | None = None
+    """Of the very first step."""
     divergences: int = 0
     """How often the training went back because its numbers were no longer finite; each halves the learning rate."""
 
     def next_epoch(self) -> Self:
         """Return the position at the start of the next epoch."""
-        kept = {"epochs", "best_epoch", "finished", "step", "batch_tokens", "divergences"}
+        kept = {"epochs", "best_epoch", "finished", "step", "batch_tokens", "first_loss", "divergences"}
         return type(self)(epoch=self.epoch + 1, **self.model_dump(include=kept))
 
     @property
@@ -70,7 +72,7 @@ class Position(BaseModel):
 
 
 class DivergedError(Exception):
-    """The training's numbers are no longer finite; the message says which, and where."""
+    """The training's loss, gradients or weights ran away; the message says which, and where."""
 
 
 def save_checkpoint(

@@ -19,16 +19,15 @@ import torch
 from accelerate import Accelerator
 
 from behavior_tasks.base.config import TrainConfig
-from behavior_tasks.model.batches import draw_positions, make_batch, pieces_within
+from behavior_tasks.model.batches import make_batch, number_places, pieces_within
 from behavior_tasks.model.memory import is_out_of_memory, one_example_does_not_fit
 from behavior_tasks.model.objective import LossWeights, Objective, Sums, Targets, Totals
 from behavior_tasks.model.schedule import seed_of
 from behavior_tasks.model.training_data import TrainingData
 
 MAX_GRADIENT_NORM = 1.0
-NEXT_TOKEN_FRACTION = 0.25
-"""Share of the positions whose next token is predicted in a step, drawn anew each step. The mean over a random
-part is an unbiased estimate of the mean over all, and the vocabulary's logits are a third of a small model's cost."""
+RUNAWAY = 100.0
+"""Times the first loss from which no training comes back by itself."""
 log = logging.getLogger("behavior")
 
 
@@ -49,10 +48,19 @@ class BatchResult:
     stop: bool
     """Whether any of the processes was asked to stop."""
 
-    @property
-    def finite(self) -> bool:
-        """Whether the step may be taken."""
-        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+    def runaway(self, first_loss: float) -> str | None:
+        """Say why the step must not be taken, or None when it may.
+
+        Args:
+            first_loss: of the training's first step.
+        """
+        if not math.isfinite(self.loss):
+            return "a loss that is not finite"
+        if not math.isfinite(self.gradient_norm):
+            return "a gradient that is not finite"
+        if self.loss > RUNAWAY * max(first_loss, 1.0):
+            return f"a loss of {self.loss:.3g}, which began at {first_loss:.3g},"
+        return None
 
 
 class Plan(NamedTuple):
@@ -77,6 +85,7 @@ class BatchGradients:
         self.data = data
         self.seed = settings.seed
         self.weights = LossWeights(next_token=settings.next_token_weight, amount=settings.amount_weight)
+        self.places = number_places(data.sequences, objective.model.number_names)
         self.accelerator = accelerator
         self.device = accelerator.device
         self.batch_tokens = settings.batch_tokens
@@ -119,7 +128,7 @@ class BatchGradients:
     def _plan(self, rows: np.ndarray, step: int) -> Plan:
         examples = places = np.zeros(0, dtype=np.int64)
         if self.weights.next_token:
-            examples, places = draw_positions(self.data.lengths[rows], NEXT_TOKEN_FRACTION, seed_of(self.seed, step))
+            examples, places = self.objective.model.draw_targets(self.data.lengths[rows], seed_of(self.seed, step))
         buyers = 0.0
         if self.objective.model.inputs.amounts:
             buyers = float(self.data.weights[rows[self.data.amounts[rows] > 0]].sum(dtype=np.float64))
@@ -150,13 +159,13 @@ class BatchGradients:
 
     def _one_piece(self, plan: Plan, places: np.ndarray) -> torch.Tensor:
         rows = plan.rows[places]
-        batch = make_batch(self.data.sequences, rows)
+        batch = make_batch(self.data.sequences, rows, self.places)
         place_in_piece = np.full(len(plan.rows), -1)
         place_in_piece[places] = np.arange(len(places))
         asked = place_in_piece[plan.examples]
         positions = (asked * batch.tokens_BT.shape[1] + plan.places)[asked >= 0]
         targets = Targets(
-            labels_B=torch.from_numpy(self.data.labels[rows]),
+            purchase_B=torch.from_numpy(self.data.targets[rows]),
             weights_B=torch.from_numpy(self.data.weights[rows]),
             purchase_weights_B=torch.from_numpy(self.data.purchase_weights[rows]),
             amounts_B=torch.from_numpy(self.data.amounts[rows]),

@@ -12,9 +12,19 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 
-def purchase_loss(logits_B: torch.Tensor, labels_B: torch.Tensor, weights_B: torch.Tensor) -> torch.Tensor:
-    """Return the weighted cross-entropy of "buys within the horizon", summed over the examples."""
-    return binary_cross_entropy_with_logits(logits_B, labels_B, weight=weights_B, reduction="sum")
+def purchase_loss(
+    logits_B: torch.Tensor, targets_B: torch.Tensor, weights_B: torch.Tensor, positive_weight: float = 1.0
+) -> torch.Tensor:
+    """Return the weighted cross-entropy of "buys within the horizon", summed over the examples.
+
+    Args:
+        logits_B: what the network says.
+        targets_B: 0 or 1, or a probability between.
+        weights_B: weight of each example.
+        positive_weight: how much more it counts that somebody buys than that somebody does not.
+    """
+    counts = logits_B.new_tensor(positive_weight)
+    return binary_cross_entropy_with_logits(logits_B, targets_B, weight=weights_B, pos_weight=counts, reduction="sum")
 
 
 def amount_loss(

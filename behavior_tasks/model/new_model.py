@@ -13,28 +13,34 @@ from behavior_tasks.model.network import BehaviorModel, Inputs, build_scratch
 from behavior_tasks.model.numbers import fit_numbers
 from behavior_tasks.model.pretrained import build_pretrained
 from behavior_tasks.model.training_data import TrainingData
+from behavior_tasks.text.tokenizer import frame_of, load_tokenizer
+from behavior_tasks.text.tokens import TOKENIZER_FOLDER
 
 TOKEN_WEIGHT_RATE_FACTOR = 5.0
 """The token weights start at zero and each sees few examples, so they move faster than the backbone."""
 
 
-def build_model(settings: ModelConfig, data: TrainingData, *, vocabulary: int, seed: int) -> BehaviorModel:
+def build_model(settings: ModelConfig, data: TrainingData) -> BehaviorModel:
     """Return a model that reads the data, with what can be known beforehand in its biases.
 
     Args:
         settings: which network.
         data: numbers, shares and amounts are fitted on its train split.
-        vocabulary: number of token ids.
-        seed: decides the weights.
+
+    Raises:
+        UserError: the checkpoint or the tokenizer can't be used.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(data.settings.seed)
     sequences, log_amounts = data.sequences, data.log_amounts
+    before, after = frame_of(load_tokenizer(data.tokens.folder / TOKENIZER_FOLDER))
     inputs = Inputs(
         numbers=fit_numbers(sequences.numbers[data.train_rows], sequences.number_names) if settings.numbers else None,
         amounts=len(log_amounts) > 0,
+        mask=data.tokens.encoding.mask,
+        frame=(len(before), len(after)),
     )
     build = build_scratch if settings.checkpoint == "scratch" else build_pretrained
-    model = build(settings, vocabulary=vocabulary, inputs=inputs)
+    model = build(settings, vocabulary=data.tokens.encoding.vocabulary, inputs=inputs)
     # The first predictions are then the share of buyers, not one half, which saves the first steps.
     buyers = min(max(data.learned_share, 1e-4), 1 - 1e-4)
     nn.init.constant_(model.purchase.bias, math.log(buyers / (1 - buyers)))

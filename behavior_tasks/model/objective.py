@@ -21,16 +21,16 @@ from behavior_tasks.model.network import BehaviorModel
 class Targets:
     """What happened after each example's cutoff, and what is asked of its text."""
 
-    labels_B: torch.Tensor
-    """1.0 where something was bought within the horizon, else 0.0."""
+    purchase_B: torch.Tensor
+    """1.0 where something was bought within the horizon, else 0.0; or a teacher's probability."""
     weights_B: torch.Tensor
     """What each example stands for."""
     purchase_weights_B: torch.Tensor
-    """The same, times what a buyer counts (train.positive_weight)."""
+    """The same, on the scale of the purchase loss."""
     amounts_B: torch.Tensor
     """What was bought for; NaN where nothing was."""
     positions_N: torch.Tensor
-    """Flat positions into B x T whose next token is predicted, ascending; none: no next-token loss."""
+    """Flat positions into B x T that the language head is asked about, ascending; may be none."""
 
     def to(self, device: torch.device) -> "Targets":
         """Return the targets on another device."""
@@ -76,18 +76,20 @@ class LossWeights:
 class Objective(nn.Module):
     """The network and its losses."""
 
-    def __init__(self, model: BehaviorModel) -> None:
+    def __init__(self, model: BehaviorModel, positive_weight: float) -> None:
         super().__init__()
         self.model = model
+        self.positive_weight = positive_weight
 
     def forward(self, batch: Batch, targets: Targets) -> Sums:
         """Return the losses of a piece. They are computed in float32 whatever the network computes in."""
         outputs = self.model(batch)
-        purchase = purchase_loss(outputs.purchase_B.float(), targets.labels_B, targets.purchase_weights_B)
+        logits_B, weights_B = outputs.purchase_B.float(), targets.purchase_weights_B
+        purchase = purchase_loss(logits_B, targets.purchase_B, weights_B, self.positive_weight)
         next_token = amount = purchase.new_zeros(())
         count = targets.positions_N.shape[0]
         if count:
-            mean = self.model.next_token_loss(outputs.hidden_BTD, batch.tokens_BT, targets.positions_N)
+            mean = self.model.next_token_loss(batch, outputs.hidden_BTD, targets.positions_N)
             next_token = mean.float() * count
         if outputs.amount_mean_B is not None and outputs.amount_log_std_B is not None:
             mean_B, log_std_B = outputs.amount_mean_B.float(), outputs.amount_log_std_B.float()

@@ -16,17 +16,18 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from sklearn.metrics import average_precision_score, log_loss
-from tokenizers import Tokenizer
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import epoch_batches
 from behavior_tasks.model.bundle import save_best, write_bundle
 from behavior_tasks.model.checkpoint import DivergedError, Position, load_checkpoint, save_checkpoint
+from behavior_tasks.model.decision import sigmoid
 from behavior_tasks.model.device import DeviceName, PrecisionName, pick_device, pick_precision
 from behavior_tasks.model.gradients import BatchGradients
 from behavior_tasks.model.new_model import build_model, parameter_groups
 from behavior_tasks.model.objective import LossWeights, Objective
 from behavior_tasks.model.schedule import learning_rate
+from behavior_tasks.model.teacher import read_teacher
 from behavior_tasks.model.training_data import TrainingData
 from behavior_tasks.model.validation import StopRequestedError, validation_logits
 from behavior_tasks.model.work_folder import Epoch, Heartbeat, WorkFolder
@@ -50,16 +51,13 @@ class Trainer:
         settings = self.job.train
         self.accelerator = _start(self.job.train.device, self.job.train.precision)
         torch.set_num_threads(settings.threads)
-        data = TrainingData.load(self.job.tokens, settings)
-        tokenizer = Tokenizer.from_file(str(self.job.tokens / "tokenizer" / "tokenizer.json"))
-        vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
-        model = build_model(self.job.model, data, vocabulary=vocabulary, seed=settings.seed)
-        self.data = data.with_numbers(model.number_names)
+        self.data = self._taught(TrainingData.load(self.job.tokens, settings))
+        model = build_model(self.job.model, self.data)
         self.model = model.to(self.accelerator.device)
-        self._say_which_heads_are_off()
+        self._say_what_differs()
         if settings.gradient_checkpointing:
             model.backbone.activation_checkpointing_enable({"use_reentrant": False})
-        objective = Objective(model)
+        objective = Objective(model, settings.positive_weight)
         if settings.compile:
             objective.compile(dynamic=True)
         self.gradients = BatchGradients(objective, self.data, settings, self.accelerator)
@@ -114,9 +112,10 @@ class Trainer:
         """Take a step; return whether any of the processes was asked to stop."""
         settings, position = self.job.train, self.position
         result = self.gradients.compute(rows, position.step, stop=self.stop_requested())
-        if not result.finite:
-            what = "loss" if not math.isfinite(result.loss) else "gradient"
-            raise DivergedError(f"a {what} that is not finite at step {position.step + 1}, epoch {position.epoch + 1}")
+        if position.first_loss is None:
+            position.first_loss = result.loss
+        if (found := result.runaway(position.first_loss)) is not None:
+            raise DivergedError(f"{found} at step {position.step + 1}, epoch {position.epoch + 1}")
         rate = learning_rate(position.step, self.steps_per_epoch * settings.epochs, settings.learning_rate)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * position.rate_factor * group["rate_factor"]
@@ -168,6 +167,13 @@ class Trainer:
         )
         self.accelerator.wait_for_everyone()
 
+    def _taught(self, data: TrainingData) -> TrainingData:
+        """Return the data with the teacher's probabilities in its targets, when there is a teacher."""
+        if self.job.teacher is None or not self.job.train.distillation:
+            return data
+        examples = data.tokens.read_index(["example"])["example"].iloc[data.train_rows]
+        return data.with_teacher(read_teacher(self.job.teacher, examples))
+
     def _first_checkpoint(self) -> None:
         try:
             self._checkpoint()
@@ -194,9 +200,9 @@ class Trainer:
         if divergences > settings.divergence_retries:
             rates = ", ".join(f"{settings.learning_rate * 0.5**n:.3g}" for n in range(divergences))
             raise UserError(
-                "The training diverged: its numbers are no longer finite (train.learning_rate).",
+                "The training diverged: its loss ran away (train.learning_rate).",
                 found=f"{found}; tried at a learning rate of {rates}",
-                expected="a finite loss",
+                expected="a finite loss that falls",
                 next_step="lower train.learning_rate, e.g. to a tenth",
             )
         self._go_back()
@@ -209,7 +215,12 @@ class Trainer:
         )
         self._checkpoint()
 
-    def _say_which_heads_are_off(self) -> None:
+    def _say_what_differs(self) -> None:
+        """Tell the log what a reader of the settings would not expect."""
+        if not self.accelerator.is_main_process:
+            return
+        if self.accelerator.num_processes > 1:
+            log.info("%d processes share each batch.", self.accelerator.num_processes)
         if not self.model.inputs.amounts:
             log.warning("The amount head is off: no train example has an amount above zero.")
         if not self.job.train.next_token_weight:
@@ -238,7 +249,7 @@ class Trainer:
             purchase_loss=purchase,
             next_token_loss=next_token,
             amount_loss=amount if self.model.inputs.amounts else None,
-            validation_loss=float(log_loss(labels, 1 / (1 + np.exp(-logits)), labels=[0, 1])),
+            validation_loss=float(log_loss(labels, sigmoid(logits + self.data.prior_offset), labels=[0, 1])),
             validation_average_precision=float(average_precision_score(labels, logits)),
             examples_per_second=position.examples / position.seconds,
             tokens_per_second=position.tokens / position.seconds,

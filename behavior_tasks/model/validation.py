@@ -30,7 +30,7 @@ def validation_logits(
     stop_requested: Callable[[], bool],
     beat: Callable[[], None],
 ) -> np.ndarray:
-    """Return the logits of the log's own purchase probability, in the order of `data.validation_rows`, float64.
+    """Return what the network says, uncorrected, in the order of `data.validation_rows`, float64.
 
     Args:
         stop_requested: asked once a round.
@@ -49,14 +49,12 @@ def validation_logits(
         mine = order[start : start + width][accelerator.process_index :: accelerator.num_processes]
         if len(mine):
             answer = run_model(model, data.sequences, rows[mine], device=accelerator.device, between_batches=beat)
-            chance = answer.probability
-            with np.errstate(divide="ignore"):
-                logits[mine] = torch.from_numpy(np.log(chance) - np.log1p(-chance))
+            logits[mine] = torch.from_numpy(answer.logit)
     if accelerator.num_processes > 1:
         together = logits.to(accelerator.device)
         torch.distributed.all_reduce(together)
         logits = together.cpu()
-    return logits.numpy() + data.prior_offset
+    return logits.numpy()
 
 
 def agree(accelerator: Accelerator, said: bool) -> bool:

@@ -40,6 +40,8 @@ class TrainingJob(Record):
     """Folder of the encode artifact."""
     text_settings: Path
     """`text.json` of the verbalize artifact; travels with the model."""
+    teacher: Path | None = None
+    """`teacher.parquet` of the baselines artifact; None: labels only."""
     model: ModelConfig
     train: TrainConfig
 
@@ -54,13 +56,13 @@ class Epoch(Record):
     train_loss: float
     purchase_loss: float
     next_token_loss: float
-    amount_loss: float | None
+    amount_loss: float | None = None
     """None when the amount head is off."""
     validation_loss: float
     validation_average_precision: float
     examples_per_second: float
     tokens_per_second: float
-    micro_batch_tokens: int
+    micro_batch_tokens: int | None = None
     """Most padded tokens computed at once."""
     seconds: float
 

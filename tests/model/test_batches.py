@@ -2,7 +2,6 @@ import numpy as np
 
 from behavior_tasks.model.batches import (
     SCORING_BATCH_TOKENS,
-    draw_positions,
     epoch_batches,
     make_batch,
     pieces_within,
@@ -27,27 +26,6 @@ def test_an_empty_text_reads_as_one_padding_token() -> None:
     batch = make_batch(SEQUENCES, np.array([1]))
     assert batch.tokens_BT.tolist() == [[0]]
     assert batch.lengths_B.tolist() == [1]
-
-
-def test_next_tokens_are_asked_for_only_where_there_is_one() -> None:
-    examples, places = draw_positions(np.array([2, 3, 1]), fraction=1.0, seed=0)
-    assert list(zip(examples.tolist(), places.tolist(), strict=True)) == [(0, 0), (1, 0), (1, 1)]
-    none, _ = draw_positions(np.array([1, 1]), fraction=0.5, seed=0)
-    assert len(none) == 0
-
-
-def test_a_random_part_of_the_next_tokens_is_drawn_evenly_and_anew_for_every_seed() -> None:
-    lengths = np.array([1, 5, 40])
-    counts = {(1, place): 0 for place in range(4)} | {(2, place): 0 for place in range(39)}
-    for seed in range(400):
-        examples, places = draw_positions(lengths, fraction=0.25, seed=seed)
-        drawn = list(zip(examples.tolist(), places.tolist(), strict=True))
-        assert drawn == sorted(set(drawn))
-        assert len(drawn) == 11
-        for position in drawn:
-            counts[position] += 1
-    # 400 draws of 11 out of 43: about 102 of each, with a standard deviation below 9.
-    assert all(65 < count < 140 for count in counts.values())
 
 
 def test_an_epoch_holds_every_row_once_in_an_order_of_its_own() -> None:
