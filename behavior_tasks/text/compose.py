@@ -10,7 +10,7 @@ from behavior_tasks.base.schema import ACTIONS
 from behavior_tasks.examples.feature_sql import SESSION_GAP, UNITS
 from behavior_tasks.text.bands import band_table
 from behavior_tasks.text.history import LISTED_PRODUCTS, NONE, PAID, Older, Phrases, number_by_appearance
-from behavior_tasks.text.names import amount_keys, amount_word, clean_query, letters, power_of_two
+from behavior_tasks.text.names import amount_keys, amount_word, letters, power_of_two, query_words
 from behavior_tasks.text.parts import PartTable, Ragged, side_by_side, spaced
 from behavior_tasks.text.settings import HOURS_A_DAY, TextSettings
 
@@ -32,6 +32,7 @@ class Composer:
         self._has_name = np.array([name is not None for name in names] + [False])
         told = dict(zip(settings.categories, settings.category_words(), strict=True))
         self._category_words = [told.get(category) or self.words.other for category in categories]
+        self._query_words = frozenset(settings.query_words)
         places = {category: place for place, category in enumerate(categories)}
         self.popular = np.array([places[name] for name in settings.categories if name in places], dtype=np.int64)
 
@@ -159,7 +160,8 @@ class Composer:
 
     def _query(self, query: str) -> str:
         templates = self.settings.templates
-        words = clean_query(query, templates.masked, templates.blank)
+        joint = templates.blank or self.words.list_joint
+        words = query_words(query, self._query_words, templates.masked, joint)
         return self._write(self.words.query.format(query=words)) if words else ""
 
     def _money(self, units: np.ndarray, template: str, edges: list[float]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Counts: what the train period of a log holds how often, merged exactly from its buckets.
 
 In come the clean events by bucket and an instant; out come the number of events of each category, product and price,
-and of shoppers' days by what they came to, before that instant. Each bucket is counted by itself, into a file, so
-that the log never lies in memory at once.
+of shoppers' days by what they came to, and of shoppers by search word, before that instant. Each bucket is counted by
+itself, into a file, so that the log never lies in memory at once.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from behavior_tasks.base.config import EngineConfig
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.tables import bucket_file, bucket_files, connect, parquet_sql, write_parquet
 from behavior_tasks.data.events import BucketEvents
+from behavior_tasks.data.search_words import MASK
 from behavior_tasks.examples.feature_sql import UNKNOWN
 
 
@@ -27,7 +28,7 @@ class _Bucket:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """The counts of all buckets; `kind` is category, product, price or amount."""
+    """The counts of all buckets; `kind` is category, product, price, amount or search."""
 
     folder: Path
     memory_mb: int
@@ -50,6 +51,14 @@ class Counts:
             ) GROUP BY word
         """
         return dict(self._rows(query, [list(products)]))
+
+    def common_words(self, number: int, *, of_shoppers: int) -> list[str]:
+        """Return the search words that the most shoppers use, at least so many, most first, ties by name."""
+        rows = self._rows(f"""
+            SELECT word FROM {self._source} WHERE kind = 'search' GROUP BY word HAVING sum(n) >= {of_shoppers}
+            ORDER BY sum(n) DESC, word LIMIT {number}
+        """)
+        return [word for (word,) in rows]
 
     def quantiles(self, kind: str, number: int) -> list[float]:
         """Return the rising inner edges of `number` quantiles of a kind's values; equal ones are one.
@@ -102,7 +111,7 @@ def _count_bucket(bucket: _Bucket) -> None:
         before = f"timestamp < TIMESTAMP '{bucket.until}'"
         query = f"""
             WITH train AS MATERIALIZED (
-                SELECT shopper, timestamp, action, product_id, product_name, category, price, amount
+                SELECT shopper, timestamp, action, product_id, product_name, category, price, amount, query
                 FROM events WHERE {before}
             )
             SELECT 'category' AS kind, category AS word, NULL::VARCHAR AS name, NULL::DOUBLE AS number, count(*) AS n
@@ -111,9 +120,13 @@ def _count_bucket(bucket: _Bucket) -> None:
             SELECT 'product', product_id, product_name, NULL, count(*)
             FROM train WHERE product_id <> '' GROUP BY product_id, product_name
             UNION ALL
+            SELECT 'search', word, NULL, NULL, count(DISTINCT shopper)
+            FROM (SELECT shopper, unnest(string_split(query, ' ')) AS word FROM train WHERE query <> '')
+            WHERE word <> '{MASK}' GROUP BY word
+            UNION ALL
             SELECT 'price', NULL, NULL, price, count(*) FROM train WHERE price IS NOT NULL GROUP BY price
             UNION ALL
-            -- What a shopper pays in a day is about what a phrase tells; in hundredths, so that no order of sums counts.
+            -- What a shopper pays in a day is about what a phrase tells; in hundredths, so no order of sums counts.
             SELECT 'amount', NULL, NULL, CAST(cents AS DOUBLE) / 100, count(*) FROM (
                 SELECT sum(CAST(round(amount * 100) AS BIGINT)) AS cents FROM train
                 WHERE action = 'purchase' AND amount IS NOT NULL GROUP BY shopper, timestamp::DATE

@@ -115,31 +115,28 @@ def read_events(connection: duckdb.DuckDBPyConnection) -> Events:
     What comes after the query in the order of events is in no text but as a sum, so events that differ only in that may
     change places. Words take long to sort by and to copy, so all go by number.
     """
-    kinds = {"goods": ("product_id", "''"), "kinds": ("category", f"'{UNKNOWN}'")}
-    columns = {row[0] for row in connection.execute("DESCRIBE events").fetchall()}
-    if with_queries := "query" in columns:
-        kinds["asked"] = ("query", "''")
+    kinds = {"goods": ("product_id", "''"), "kinds": ("category", f"'{UNKNOWN}'"), "asked": ("query", "''")}
     names = {}
     for table, (column, none) in kinds.items():
         connection.execute(f"""
-            CREATE TABLE {table} AS SELECT {column}, CAST(row_number() OVER (ORDER BY {column}) - 1 AS INTEGER) AS number
+            CREATE TABLE {table} AS
+            SELECT {column}, CAST(row_number() OVER (ORDER BY {column}) - 1 AS INTEGER) AS number
             FROM (SELECT DISTINCT {column} FROM events WHERE {column} <> {none})
         """)
         rows = connection.execute(f"SELECT {column} FROM {table} ORDER BY number").fetchall()
         names[table] = [name for (name,) in rows]
-    asked = "coalesce(q.number, -1)" if with_queries else "CAST(-1 AS INTEGER)"
     found = connection.sql(f"""
-        SELECT s.who, epoch_us(e.timestamp) AS us, CAST({ACTION_RANK_SQL.replace("action", "e.action")} AS TINYINT) AS rank,
-               coalesce(p.number, -1) AS product, coalesce(c.number, -1) AS category, {asked} AS query,
+        SELECT s.who, epoch_us(e.timestamp) AS us, CAST({ACTION_RANK_SQL} AS TINYINT) AS rank,
+               coalesce(p.number, -1) AS product, coalesce(c.number, -1) AS category, coalesce(q.number, -1) AS query,
                coalesce(CAST(round(e.amount * {UNITS}) AS BIGINT), -1) AS amount,
                coalesce(CAST(round(e.price * {UNITS}) AS BIGINT), -1) AS price
         FROM events AS e JOIN people AS s ON s.shopper = e.shopper
         LEFT JOIN goods AS p ON p.product_id = e.product_id LEFT JOIN kinds AS c ON c.category = e.category
-        {"LEFT JOIN asked AS q ON q.query = e.query" if with_queries else ""}
+        LEFT JOIN asked AS q ON q.query = e.query
         ORDER BY s.who, us, rank, product, category, query
     """).to_arrow_table()
     arrays = {name: found[name].to_numpy() for name in found.column_names}
-    return Events(**arrays, products=names["goods"], categories=names["kinds"], queries=names.get("asked", []))
+    return Events(**arrays, products=names["goods"], categories=names["kinds"], queries=names["asked"])
 
 
 def find_moments(events: Events, who: np.ndarray, until: np.ndarray, *, lookback_days: int) -> Moments:

@@ -1,22 +1,21 @@
 """Names: a shop's own words, letters, amounts and search words, each as one short piece of text.
 
 In come raw words and numbers; out come words that can collide with nothing in a text: lower case, no blanks, no
-punctuation but hyphens. The one thing to know: what looks like an address or a number of a person is masked.
+punctuation but hyphens. The one thing to know: of search words only those that many shoppers use are told.
 """
 
 import re
+from collections.abc import Collection
 
 import numpy as np
 
+from behavior_tasks.data.search_words import MASK
+
 LONGEST_NAME = 24
-LONGEST_QUERY = 40
 QUERY_WORDS = 5
 POWERS = 11
 """Powers of two that counts are told in: 1, 2, 4, … 1024 or more."""
 _BREAKS = re.compile(r"[\W_]+")
-_ADDRESS = re.compile(r"\S+@\S+|\b(?:https?://|www\.)\S+", re.IGNORECASE)
-_NUMBER = re.compile(r"\+?\d(?:[\s().\-/]{0,2}\d){3,}")
-"""Four digits and more, however they are grouped: telephone, card, order and postal numbers, dates."""
 
 
 def slug(name: str) -> str:
@@ -28,21 +27,21 @@ def slug(name: str) -> str:
     return _BREAKS.sub("-", name.lower()).strip("-")[:LONGEST_NAME].rstrip("-")
 
 
-def clean_query(query: str, masked: str, blank: str = " ") -> str:
-    """Return search words without what could tell a person; empty when nothing is left.
+def query_words(query: str, known: Collection[str], masked: str, joint: str) -> str:
+    """Return the words of a search that a text may hold; empty when none of them is known.
 
-    >>> clean_query("Red  MUG, 0.5 l", "hidden"), clean_query("jo.do@mail.org +44 20 7946-0958", "hidden")
-    ('red mug 0-5 l', 'hidden')
+    Args:
+        query: search words of clean events, parted by blanks.
+        known: words that enough shoppers use; a name or an address is hardly among them.
+        masked: what stands for what was masked.
+        joint: what stands between words.
+
+    >>> query_words("red mug * for joan *", {"red", "mug", "for"}, "hidden", " ")
+    'red mug hidden for'
     """
-    whole = _NUMBER.sub(f" {masked} ", _ADDRESS.sub(f" {masked} ", query[:200]))
-    words: list[str] = []
-    for word in map(slug, whole.split()):
-        if word and not (word == masked and masked in words):
-            words.append(word)
-    kept = words[:QUERY_WORDS]
-    while len(blank.join(kept)) > LONGEST_QUERY:
-        kept.pop()
-    return (blank or "-").join(kept)
+    words = (masked if word == MASK else word for word in query.split(" ") if word in known or word == MASK)
+    kept = list(dict.fromkeys(words))[:QUERY_WORDS]
+    return joint.join(kept) if kept != [masked] else ""
 
 
 def letters(number: int) -> str:

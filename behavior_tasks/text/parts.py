@@ -1,8 +1,9 @@
 """The parts of a text: what `verbalize` writes of an example, and how the text is got from it.
 
-A text is exactly its parts, one after the other, with nothing in between. They are words and groups of words that come
-again in other texts, so that they are stored once and turned into tokens once. The one thing to know: wherever two parts
-meet, a tokenizer parts words too, as a blank, a bracketed word, or a change between letters and punctuation is there.
+A text is exactly its parts, one after the other, with nothing in between. They are words and groups of words that
+come again in other texts, so that they are stored once and turned into tokens once. The one thing to know: where two
+parts meet, a tokenizer parts words too, as a blank, a bracketed word, or a change between letters and punctuation is
+there.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -104,7 +105,7 @@ class PartTable:
         rows = self._stripped(rows)
         counts, codes = rows.counts, rows.codes
         while True:
-            begins, ends = np.array([_edges(text) for text in self.texts], dtype=np.int8).reshape(-1, 2).T
+            begins, ends = np.array([part_edges(text) for text in self.texts], dtype=np.int8).reshape(-1, 2).T
             left, right = codes[:-1], codes[1:]
             glued = np.zeros(len(codes), dtype=bool)
             glued[1:] = (begins[right] == ends[left]) & (begins[right] != BLANK)
@@ -150,7 +151,7 @@ def spaced(text: str, blank: str) -> str:
     return blank + text
 
 
-def _edges(text: str) -> tuple[int, int]:
+def part_edges(text: str) -> tuple[int, int]:
     """What a part begins and ends with; a bracketed word is never one with its neighbours."""
     begin = BLANK if text[0] in " [" else LETTER if text[0].isalnum() or text[0] == "_" else PUNCTUATION
     end = BRACKET if text[-1] == "]" else LETTER if text[-1].isalnum() or text[-1] == "_" else PUNCTUATION

@@ -24,6 +24,9 @@ from behavior_tasks.text.words import BRACKETED, PLACEHOLDER, Style, StyleName, 
 
 POPULAR_CATEGORIES = 40
 """Categories with a name of their own in the text; the others are called the same."""
+POPULAR_WORDS = 1000
+MIN_SHOPPERS = 5
+"""A search word that fewer shoppers used on train may tell who they are, and is in no text."""
 HOURS_A_DAY = 24
 
 
@@ -50,6 +53,8 @@ class TextSettings(BaseModel):
     """Those with a word of their own, most frequent first."""
     products: dict[str, str] = {}
     """Product → its word in the text, of the products that have one."""
+    query_words: list[str] = []
+    """Search words that a text may hold."""
     unit: Unit = "shopper"
     """What a text asks about; shopper asks nothing."""
 
@@ -125,7 +130,7 @@ def _filled(template: str, values: dict[str, Sequence[object]]) -> list[str]:
     """Return a template with each value of its placeholder; what has endlessly many values is left empty."""
     names = PLACEHOLDER.findall(template)
     known = [name for name in names if name in values]
-    empty = {name: "" for name in names}
+    empty = dict.fromkeys(names, "")
     if not known:
         return [template.format(**empty)]
     return [template.format(**{**empty, known[0]: value}) for value in values[known[0]]]
@@ -168,6 +173,7 @@ def fit_settings(
         price_edges=counts.quantiles("price", config.quantiles),
         categories=counts.most("category", POPULAR_CATEGORIES),
         products=_name_products(counts, config.named_products, templates),
+        query_words=counts.common_words(POPULAR_WORDS, of_shoppers=MIN_SHOPPERS),
         unit=unit,
     )
 

@@ -25,7 +25,7 @@ from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.examples.feature_sql import UNKNOWN
 from behavior_tasks.text.compose import HOUR, Composer
 from behavior_tasks.text.counts import count_events
-from behavior_tasks.text.history import NONE, Events, Histories, Moments, find_moments, read_events
+from behavior_tasks.text.history import NONE, Events, Histories, find_moments, read_events
 from behavior_tasks.text.names import slug
 from behavior_tasks.text.parts import PartTable, Ragged, side_by_side
 from behavior_tasks.text.settings import TextSettings, fit_settings
