@@ -14,11 +14,13 @@ from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import bucket_file, connect, write_parquet
 from behavior_tasks.text.encode import checkpoint_identity, encode_parts, encode_stage, encode_texts
 from behavior_tasks.text.settings import TextSettings
-from behavior_tasks.text.tokenizer import train_tokenizer
+from behavior_tasks.text.tokenizer import load_tokenizer, train_tokenizer
 from behavior_tasks.text.tokenizer_source import fetch_tokenizer
 from behavior_tasks.text.tokens import INDEX_COLUMNS, TokenSet
 from behavior_tasks.text.words import load_templates
-from tests.examples.little import Artifact, ArtifactStore, Output, Rows, little_config, run
+from tests.examples.little import Artifact, ArtifactStore, Output, Rows, little_config, run, shop
+from tests.text.test_tokenizer_source import bert
+from tests.text.test_verbalize import staged, texts_in
 
 END = " Profile: female, 25-34, two purchases. Features: recency-q2 bought-recency-none events-q4."
 TRAIN = [
@@ -275,3 +277,33 @@ def test_other_files_in_a_local_checkpoint_are_another_input(tmp_path: Path) -> 
     (folder / "model.safetensors").write_bytes(b"other weights")
     assert identity(str(folder)) != before
     assert identity("scratch") == identity("gpt2") == {}
+
+
+@pytest.mark.parametrize(
+    ("style", "language", "checkpoint"),
+    [
+        ("compact", "en", "scratch"),
+        ("compact", "zh", "bert"),
+        ("sentence", "en", "bert"),
+        ("sentence", "zh", "scratch"),
+    ],
+)
+def test_real_texts_have_the_tokens_of_whole_texts(
+    tmp_path: Path, style: str, language: str, checkpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = str(bert(tmp_path / "bert")) if checkpoint == "bert" else checkpoint
+    config = little_config(text__style=style, text__language=language, model__checkpoint=name, model__max_tokens=96)
+    made = staged(tmp_path, shop(shoppers=8), config)
+    with caplog.at_level("INFO", logger="behavior"):
+        encode = run("encode", encode_stage, config, [made["verbalize"], made["features"]], tmp_path)
+    stored, folder = TokenSet.load(encode.path), encode.path / "tokenizer"
+    whole = texts_in(made["verbalize"]).loc[stored.index["example"], "text"]
+    tokens, offsets = encode_texts(folder, whole.tolist(), 96)
+    assert stored.sequences.tokens.tolist() == tokens.tolist()
+    assert stored.sequences.offsets.tolist() == offsets.tolist()
+    settings = TextSettings.load(made["verbalize"].path / "text.json")
+    special = [load_tokenizer(folder).token_to_id(word) for word in settings.special_tokens()]
+    assert None not in special
+    assert (style == "compact") == bool(set(special) & set(tokens.tolist()))
+    if style == "compact" or checkpoint == "bert":
+        assert "can't be put together" not in caplog.text
