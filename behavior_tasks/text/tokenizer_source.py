@@ -38,9 +38,9 @@ def fetch_tokenizer(checkpoint: str, folder: Path, special_tokens: Sequence[str]
     local = _local_folder(checkpoint)
     only_local = local is not None or not _must_download(checkpoint)
     source = str(local or checkpoint)
-    if local is not None and (local / TOKENIZER_FILE).is_file():
-        load_tokenizer(local)
     try:
+        if local is not None and (local / TOKENIZER_FILE).is_file():
+            _check_tokenizer(local)
         _check_model_type(checkpoint, source, only_local)
         with bare_errors_as_value_errors():
             tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=only_local)
@@ -126,6 +126,14 @@ def _unreachable(checkpoint: str, found: str) -> UserError:
         expected="a folder with the checkpoint, or a machine that reaches the hub",
         next_step=_other_choices(),
     )
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Raise as ValueError what `load_tokenizer` says; transformers would raise anything."""
+    try:
+        load_tokenizer(folder)
+    except UserError as error:
+        raise ValueError(f"{error.problem} {error.found}") from None
 
 
 def _check_model_type(checkpoint: str, source: str, only_local: bool) -> None:

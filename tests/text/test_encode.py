@@ -1,5 +1,6 @@
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from behavior_tasks.base.config import Config, load_config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
-from behavior_tasks.base.tables import bucket_file, connect, write_parquet
-from behavior_tasks.text.encode import checkpoint_identity, encode_parts, encode_stage, encode_texts
+from behavior_tasks.base.tables import bucket_file, bucket_files, connect, write_parquet
+from behavior_tasks.text.encode import checkpoint_identity, encode_parts, encode_stage, encode_texts, train_texts
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.tokenizer import load_tokenizer, train_tokenizer
 from behavior_tasks.text.tokenizer_source import fetch_tokenizer
@@ -143,7 +144,7 @@ def test_words_are_single_tokens_and_numbers_stay_whole(tmp_path: Path) -> None:
     tokens, _ = encode_texts(made.path / "tokenizer", [TRAIN[0]], 1024)
     words = [decode(made, [token]) for token in tokens]
     for whole in (
-        "User A",
+        "User",
         " products B",
         ", C",
         ", 2 days",
@@ -153,7 +154,7 @@ def test_words_are_single_tokens_and_numbers_stay_whole(tmp_path: Path) -> None:
         " bought-recency-none",
     ):
         assert whole in words
-    assert len(words) == 27
+    assert len(words) == 28
 
 
 def test_the_same_function_and_tokens_for_training_and_scoring(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_long_text_keeps_its_end(tmp_path: Path) -> None:
 
 def test_no_text_gives_no_token(tmp_path: Path) -> None:
     made = encoded(tmp_path)
-    tokens, offsets = encode_texts(made.path / "tokenizer", ["", "User A", ""], 16)
+    tokens, offsets = encode_texts(made.path / "tokenizer", ["", "User", ""], 16)
     assert offsets.tolist() == [0, 0, 1, 1]
     assert len(tokens) == 1
 
@@ -307,3 +308,21 @@ def test_real_texts_have_the_tokens_of_whole_texts(
     assert (style == "compact") == bool(set(special) & set(tokens.tolist()))
     if style == "compact" or checkpoint == "bert":
         assert "can't be put together" not in caplog.text
+
+
+def test_a_tokenizer_learns_from_parts_what_it_would_from_whole_texts(tmp_path: Path) -> None:
+    made = encoded(tmp_path / "run", little_config(model__vocabulary=400))
+    train_tokenizer(TRAIN, 400, tmp_path / "whole")
+    files = [made.path / "tokenizer/tokenizer.json", tmp_path / "whole/tokenizer.json"]
+    one, other = (json.loads(file.read_bytes())["model"] for file in files)
+    assert one == other
+
+
+def test_of_very_many_words_each_comes_in_its_proportion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = bucket_files(texts(tmp_path).path / "texts")
+    all_words = Counter(train_texts(files))
+    monkeypatch.setattr("behavior_tasks.text.encode.MOST_COUNTED", all_words.total() // 9)
+    fewer = Counter(train_texts(files))
+    assert set(fewer) == set(all_words)
+    assert {word: max(1, round(times / 9)) for word, times in all_words.items()} == pytest.approx(fewer, abs=1)
+    assert "".join(all_words).count("千") == 0
