@@ -16,7 +16,7 @@ from behavior_tasks.examples.feature_sql import SESSION_GAP, UNITS, UNKNOWN
 
 LISTED_PRODUCTS = 3
 """A phrase names up to this many products; of more it says how many."""
-PICKED_PRODUCTS = 2
+PICKED_PRODUCTS = 1
 """Of many products, a phrase still names so many of those that have a name."""
 PAID = (ACTIONS.index("purchase"), ACTIONS.index("return"))
 """Actions of which the amount is told; of the others the price."""

@@ -202,12 +202,12 @@ def test_the_last_of_several_searches_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_of_many_products_two_with_names_are_told(tmp_path: Path) -> None:
+def test_of_many_products_one_with_a_name_is_told(tmp_path: Path) -> None:
     products = {"p6": "mug", "p3": "cup", "p8": "jar"}
     log = [event("s", f"2026-02-28 09:0{n}", "purchase", f"p{n % 10}", amount=1.0) for n in (1, 3, 2, 6, 3, 8)]
     how = told("sentence", "en", products=products, bins={})
-    assert "purchased 5 products with cup, mug for 6, 1 day ago" in text(tmp_path / "a", how, log)
-    assert "购买了5件商品，其中有cup、mug，花费6，距今1天" in text(
+    assert "purchased 5 products with cup for 6, 1 day ago" in text(tmp_path / "a", how, log)
+    assert "购买了5件商品，其中有cup，花费6，距今1天" in text(
         tmp_path / "b", told("sentence", "zh", products=products), log
     )
     without = how.model_copy(update={"products": {}})
