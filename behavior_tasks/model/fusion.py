@@ -1,53 +1,46 @@
-"""Fusion: the encoded numbers of an example and its text's last hidden state in, what they add to each head out.
+"""Fusion: the encoded numbers of an example and its text's last hidden state in, what they add to a head out.
 
 Two ways run side by side ("wide and deep", Cheng et al. 2016; with the text's state, as nuFormer joins both): one
 weight a place, which a few thousand shoppers are enough for, and a small network that reads numbers and text in each
-other's company. Both begin at nothing or nearly so, and a training therefore at the share of buyers.
+other's company. The one thing to know: the wide weights and those of the text begin at zero and the others' answer
+close to it, so a training begins at the share of buyers and the text then adds to what the numbers tell.
 
-Shapes: B examples, F features, Z places of the encoding, D width of the hidden state, H answers.
+Shapes: B examples, Z places of the encoding, D width of the hidden state, E width of the small network, H answers.
 """
 
 import torch
 from torch import nn
-
-from behavior_tasks.model.numbers import EncodedNumbers, NumberEncoding
 
 WIDTH = 64
 OUT_STD = 0.01
 
 
 class NumberFusion(nn.Module):
-    """Adds H answers from numbers_BF and last_BD.
+    """Adds H answers from places_BZ and last_BD.
 
     Args:
-        encoding: of the F features.
+        places: Z.
         width: D.
         answers: H.
         dropout: within the small network, and on the state that enters it.
     """
 
-    def __init__(self, encoding: NumberEncoding, *, width: int, answers: int, dropout: float) -> None:
+    def __init__(self, *, places: int, width: int, answers: int, dropout: float) -> None:
         super().__init__()
-        self.encode = EncodedNumbers(encoding)
-        places = self.encode.places
         self.wide = nn.Linear(places, answers, bias=False)
         nn.init.zeros_(self.wide.weight)
         self.dropout = nn.Dropout(dropout)
-        self.deep = nn.Sequential(
-            nn.Linear(places + width, WIDTH),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(WIDTH, WIDTH),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-        )
+        self.first = nn.Linear(places + width, WIDTH)
+        nn.init.zeros_(self.first.weight[:, places:])
+        self.second = nn.Linear(WIDTH, WIDTH)
         self.out = nn.Linear(WIDTH, answers)
         nn.init.normal_(self.out.weight, std=OUT_STD)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, numbers_BF: torch.Tensor, last_BD: torch.Tensor) -> torch.Tensor:
+    def forward(self, places_BZ: torch.Tensor, last_BD: torch.Tensor) -> torch.Tensor:
         """Return added_BH."""
-        places_BZ = self.encode(numbers_BF)
-        deep_BE = self.deep(torch.cat([places_BZ, self.dropout(last_BD)], dim=1))
-        added_BH: torch.Tensor = self.wide(places_BZ) + self.out(deep_BE)
+        inner_BE = self.first(torch.cat([places_BZ, self.dropout(last_BD)], dim=1))
+        inner_BE = self.dropout(torch.relu(inner_BE))
+        inner_BE = self.dropout(torch.relu(self.second(inner_BE)))
+        added_BH: torch.Tensor = self.wide(places_BZ) + self.out(inner_BE)
         return added_BH

@@ -24,21 +24,19 @@ from accelerate import Accelerator
 from filelock import FileLock
 from safetensors.torch import load_file
 from sklearn.metrics import average_precision_score, log_loss
-from tokenizers import Tokenizer
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import (
-    Batch,
     align_numbers,
     epoch_batches,
     lengths_of,
     make_batch,
-    next_token_positions,
 )
 from behavior_tasks.model.checkpoint import Position, load_checkpoint, save_checkpoint, save_tensors
 from behavior_tasks.model.device import pick_device
+from behavior_tasks.model.groups import parameter_groups
 from behavior_tasks.model.losses import amount_loss
 from behavior_tasks.model.network import BehaviorModel, Inputs, build_scratch, save_model
 from behavior_tasks.model.numbers import fit_numbers
@@ -54,16 +52,12 @@ from behavior_tasks.model.work_folder import (
     TrainingJob,
     WorkFolder,
 )
+from behavior_tasks.text.tokenizer import frame_of, load_tokenizer
 from behavior_tasks.text.tokens import TokenSet
 
 WARMUP_FRACTION = 0.1
 FINAL_RATE_FRACTION = 0.05
 MAX_GRADIENT_NORM = 1.0
-NEXT_TOKEN_FRACTION = 0.25
-"""Share of the positions whose next token is predicted in a step, drawn anew each step. The mean over a random
-part is an unbiased estimate of the mean over all, and the vocabulary's logits are a third of a small model's cost."""
-TOKEN_WEIGHT_RATE_FACTOR = 5.0
-"""The token weights start at zero and each sees few examples, so they move faster than the backbone."""
 HEARTBEAT_SECONDS = 1.0
 LOCK_SECONDS = 60.0
 
@@ -121,7 +115,7 @@ class Trainer:
         self.validation_rows = self.data.rows("validation")
         model = self._build_model()
         self.sequences = align_numbers(self.data.sequences, model.number_names)
-        self.optimiser = torch.optim.AdamW(_parameter_groups(model, settings.weight_decay), fused=True)
+        self.optimiser = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), fused=True)
         # The accelerator's wrapper steps the same optimiser and the same parameters.
         self.model, self.stepper = self.accelerator.prepare(model, self.optimiser)
         self.steps_per_epoch = math.ceil(len(self.train_rows) / settings.batch_size)
@@ -142,8 +136,7 @@ class Trainer:
 
     def _build_model(self) -> BehaviorModel:
         settings = self.job.model
-        tokenizer = Tokenizer.from_file(str(self.job.tokens / "tokenizer" / "tokenizer.json"))
-        vocabulary = tokenizer.get_vocab_size(with_added_tokens=True)
+        before, after = frame_of(load_tokenizer(self.job.tokens / "tokenizer"))
         torch.manual_seed(self.job.train.seed)
         sequences = self.data.sequences
         inputs = Inputs(
@@ -151,9 +144,11 @@ class Trainer:
             if settings.numbers
             else None,
             amounts=bool(np.any(self.amounts[self.train_rows] > 0)),
+            mask=self.data.encoding.mask,
+            frame=(len(before), len(after)),
         )
         build = build_scratch if settings.checkpoint == "scratch" else build_pretrained
-        model = build(settings, vocabulary=vocabulary, inputs=inputs)
+        model = build(settings, vocabulary=self.data.encoding.vocabulary, inputs=inputs)
         # The first predictions are then the share of buyers, not one half, which saves the first steps.
         share = np.average(self.labels[self.train_rows], weights=self.weights[self.train_rows])
         buyers = float(np.clip(share, 1e-4, 1 - 1e-4))
@@ -199,7 +194,10 @@ class Trainer:
         outputs = self.model(batch)
         # The mean over the batch of weighted losses estimates the loss over all negatives without bias.
         purchase = binary_cross_entropy_with_logits(outputs.purchase_B, labels_B, weight=weights_B)
-        targets_N = _draw_targets(batch) if settings.next_token_weight else batch.lengths_B[:0]
+        targets_N = batch.lengths_B[:0]
+        if settings.next_token_weight:
+            drawn = self.model.draw_targets(self.lengths[rows], _step_seed(settings.seed, position.step))
+            targets_N = torch.from_numpy(drawn[0] * batch.tokens_BT.shape[1] + drawn[1]).to(self.device)
         loss = purchase
         if len(targets_N):
             next_token = self.model.next_token_loss(batch, outputs.hidden_BTD, targets_N)
@@ -305,36 +303,8 @@ def write_bundle(work: WorkFolder, job: TrainingJob, model: BehaviorModel, posit
     partial.rename(work.bundle)
 
 
-def _parameter_groups(model: BehaviorModel, weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices and token weights; not biases, layer norms (vectors) or embeddings."""
-    decayed: list[torch.nn.Parameter] = []
-    free: list[torch.nn.Parameter] = []
-    wide: list[torch.nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if name.startswith("token_weight."):
-            wide.append(parameter)
-        elif parameter.ndim < 2 or name.startswith(("backbone.wte.", "backbone.wpe.")):
-            free.append(parameter)
-        else:
-            decayed.append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay, "rate_factor": 1.0},
-        {"params": free, "weight_decay": 0.0, "rate_factor": 1.0},
-        {"params": wide, "weight_decay": weight_decay, "rate_factor": TOKEN_WEIGHT_RATE_FACTOR},
-    ]
-
-
 def _step_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _draw_targets(batch: Batch) -> torch.Tensor:
-    """Return the flat positions whose next token this step predicts: a random part of all, ascending."""
-    positions_N = next_token_positions(batch)
-    count = math.ceil(len(positions_N) * NEXT_TOKEN_FRACTION)
-    # Drawn on the CPU: the same targets on every device.
-    drawn = torch.randperm(len(positions_N))[:count].sort().values
-    return positions_N[drawn.to(positions_N.device)]
 
 
 def _mean_loss(position: Position, next_token_weight: float) -> float:

@@ -30,7 +30,7 @@ def batch_of(step: int) -> Batch:
 
 
 def optimiser_of(model: BehaviorModel) -> torch.optim.Optimizer:
-    return torch.optim.AdamW([dict(group) for group in parameter_groups(model, 0.01)], lr=0.01)
+    return torch.optim.AdamW(parameter_groups(model, 0.01), lr=0.01)
 
 
 def train(model: BehaviorModel, optimiser: torch.optim.Optimizer, steps: range) -> None:
@@ -44,7 +44,7 @@ def train(model: BehaviorModel, optimiser: torch.optim.Optimizer, steps: range) 
         labels_B = (batch.tokens_BT[:, 0] < 25).float()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(outputs.purchase_B, labels_B)
         loss = loss + model.next_token_loss(batch, outputs.hidden_BTD, torch.tensor([1, 5, 12]))
-        loss = loss + outputs.amount_mean_B.square().mean()
+        loss = loss + (outputs.amount_mean_B - 1).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

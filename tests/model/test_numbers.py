@@ -27,7 +27,7 @@ def encode(encoding: NumberEncoding, numbers: list[list[float]]) -> list[list[fl
 
 def test_a_number_is_told_by_its_bins_by_being_undefined_and_standardised() -> None:
     log2 = math.log(2)
-    expected = {
+    expected: dict[tuple[float, float], list[float]] = {
         # Three bins, of which the first two are of `days`; two undefined; two standardised.
         (0.0, 0.0): [0, 0, 0.5, 0, 0, -0.5, -1],
         (2.0, 1.0): [1, 0.5, 1, 0, 0, 0, (log2 - 0.5) / 0.5],
@@ -83,24 +83,18 @@ def test_the_encoding_travels_as_json() -> None:
 
 def test_fused_numbers_add_wide_and_deep() -> None:
     torch.manual_seed(0)
-    fusion = NumberFusion(ENCODING, width=3, answers=2, dropout=0.5)
-    numbers_BF, last_BD = torch.tensor([[2.0, 1.0], [math.nan, -3.0]]), torch.randn(2, 3)
+    fusion = NumberFusion(places=7, width=3, answers=2, dropout=0.5)
+    places_BZ, last_BD = torch.randn(4, 7), torch.randn(4, 3)
     with torch.no_grad():
-        # Nothing, or nearly so, before the first step.
-        assert fusion(numbers_BF, last_BD).abs().max() < 0.05
-        assert fusion.wide.weight.abs().max() == 0
-        fusion.wide.weight.normal_()
+        # Nothing, or nearly so, before the first step, and the text tells nothing at all yet.
+        assert fusion(places_BZ, last_BD).abs().max() < 0.2
         fusion.eval()
-        places_BZ = EncodedNumbers(ENCODING)(numbers_BF)
-        first, second = fusion.deep[0], fusion.deep[3]
-        inner = torch.relu(torch.cat([places_BZ, last_BD], 1) @ first.weight.T + first.bias)
-        inner = torch.relu(inner @ second.weight.T + second.bias)
+        assert torch.equal(fusion(places_BZ, last_BD), fusion(places_BZ, 9 * last_BD))
+        for parameter in fusion.parameters():
+            parameter.normal_()
+        inner = torch.relu(torch.cat([places_BZ, last_BD], 1) @ fusion.first.weight.T + fusion.first.bias)
+        inner = torch.relu(inner @ fusion.second.weight.T + fusion.second.bias)
         expected = places_BZ @ fusion.wide.weight.T + inner @ fusion.out.weight.T + fusion.out.bias
-        torch.testing.assert_close(fusion(numbers_BF, last_BD), expected)
-        # Both the numbers and the text's state count.
-        assert not torch.allclose(fusion(numbers_BF, last_BD), fusion(numbers_BF, last_BD + 1))
-    assert first.weight.shape == (64, ENCODING_PLACES + 3)
-    assert second.weight.shape == (64, 64)
-
-
-ENCODING_PLACES = 3 + 2 + 2
+        torch.testing.assert_close(fusion(places_BZ, last_BD), expected)
+    assert fusion.first.weight.shape == (64, 7 + 3)
+    assert fusion.second.weight.shape == (64, 64)
