@@ -16,6 +16,7 @@ from behavior_tasks.base.artifacts import Output, Rows, write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
 from behavior_tasks.base.stage import Job
+from behavior_tasks.model.baselines import TEACHER_FILE
 from behavior_tasks.model.curves import plot_training
 from behavior_tasks.model.launch import check_hardware, launch_command, launch_environment
 from behavior_tasks.model.live import reporting, showing
@@ -58,8 +59,13 @@ def train_stage(job: Job) -> Output:
 
 def _train_in(work: WorkFolder, job: Job) -> Output:
     texts = job.inputs["verbalize"].path / "text.json"
+    teacher = job.inputs["baselines"].path / TEACHER_FILE if job.config.train.distillation else None
     training = TrainingJob(
-        tokens=job.inputs["encode"].path, text_settings=texts, model=job.config.model, train=job.config.train
+        tokens=job.inputs["encode"].path,
+        text_settings=texts,
+        teacher=teacher,
+        model=job.config.model,
+        train=job.config.train,
     )
     write_durably(work.job, training.model_dump_json(indent=2).encode())
     outcome = _run_process(work, job)

@@ -15,26 +15,23 @@ from typing import Literal
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 from sklearn.metrics import average_precision_score, log_loss
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import epoch_batches
 from behavior_tasks.model.bundle import save_best, write_bundle
-from behavior_tasks.model.checkpoint import DivergedError, Position, load_checkpoint, save_checkpoint, save_tensors
+from behavior_tasks.model.checkpoint import DivergedError, Position, load_checkpoint, save_checkpoint
 from behavior_tasks.model.decision import sigmoid
 from behavior_tasks.model.device import DeviceName, PrecisionName, pick_device, pick_precision
 from behavior_tasks.model.gradients import BatchGradients
 from behavior_tasks.model.new_model import build_model, parameter_groups
 from behavior_tasks.model.objective import LossWeights, Objective
 from behavior_tasks.model.schedule import learning_rate
-from behavior_tasks.model.teacher import teach
 from behavior_tasks.model.training_data import TrainingData
 from behavior_tasks.model.validation import StopRequestedError, validation_logits
 from behavior_tasks.model.work_folder import Epoch, Heartbeat, WorkFolder
 
 HEARTBEAT_SECONDS = 1.0
-TEACHER = "probabilities"
 log = logging.getLogger("behavior")
 
 
@@ -53,7 +50,7 @@ class Trainer:
         settings = self.job.train
         self.accelerator = _start(self.job.train.device, self.job.train.precision)
         torch.set_num_threads(settings.threads)
-        self.data = self._taught(TrainingData.load(self.job.tokens, settings))
+        self.data = TrainingData.load(self.job.tokens, settings, self.job.teacher)
         model = build_model(self.job.model, self.data)
         self.model = model.to(self.accelerator.device)
         self._say_what_differs()
@@ -168,29 +165,6 @@ class Trainer:
             self.work.last, self.model, self.optimiser, self.position, write=self.accelerator.is_main_process
         )
         self.accelerator.wait_for_everyone()
-
-    def _taught(self, data: TrainingData) -> TrainingData:
-        """Let the teacher speak, once for all processes and all attempts."""
-        settings, rows = self.job.train, data.train_rows
-        if not settings.distillation:
-            return data
-        if self.accelerator.is_main_process and not self.work.teacher.is_file():
-            found = teach(
-                data.sequences.numbers[rows],
-                data.labels[rows],
-                data.weights[rows],
-                data.tokens.read_index(["shopper"])["shopper"].to_numpy()[rows],
-                seed=settings.seed,
-                threads=settings.threads,
-            )
-            tensors = {} if found is None else {TEACHER: torch.from_numpy(found)}
-            save_tensors(self.work.teacher, tensors)
-        self.accelerator.wait_for_everyone()
-        tensors = load_file(self.work.teacher)
-        if TEACHER not in tensors:
-            log.warning("Nothing is distilled (train.distillation): no numbers, or too few shoppers, to learn boosting from.")
-            return data
-        return data.with_teacher(tensors[TEACHER].numpy())
 
     def _first_checkpoint(self) -> None:
         try:

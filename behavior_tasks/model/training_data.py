@@ -16,6 +16,7 @@ from behavior_tasks.base.config import TrainConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import lengths_of
 from behavior_tasks.model.calibration import prior_offset
+from behavior_tasks.model.teacher import soften
 from behavior_tasks.text.tokens import Sequences, TokenSet
 
 SAMPLING = 1
@@ -44,8 +45,13 @@ class TrainingData:
     settings: TrainConfig
 
     @classmethod
-    def load(cls, folder: Path, settings: TrainConfig) -> Self:
+    def load(cls, folder: Path, settings: TrainConfig, teacher: Path | None = None) -> Self:
         """Open the artifact of `encode`; the tokens stay on disk.
+
+        Args:
+            folder: the artifact.
+            settings: weights, sampling and how much is learned from the teacher.
+            teacher: boosting's out-of-fold probabilities; None: none.
 
         Raises:
             UserError: a split is empty, or train or validation knows only buyers or only non-buyers.
@@ -73,7 +79,15 @@ class TrainingData:
             tokens=data,
             settings=settings,
         )
-        return without_scale.with_targets(labels)
+        share = settings.distillation
+        if teacher is None or not share:
+            return without_scale.with_targets(labels)
+        examples = data.read_index(["example"])["example"].iloc[train_rows]
+        targets = labels.copy()
+        targets[train_rows] = soften(
+            labels[train_rows], examples, teacher, share, negative_share=settings.negative_share
+        )
+        return without_scale.with_targets(targets)
 
     def with_targets(self, targets: np.ndarray) -> Self:
         """Return the data with other targets of the purchase head, float32, one an example of the artifact."""
@@ -81,19 +95,6 @@ class TrainingData:
         rows = self.train_rows
         scale = np.average(self.weights[rows].astype(np.float64) * data._counts, weights=data._drawn)
         return replace(data, purchase_weights=(self.weights / scale).astype(np.float32))
-
-    def with_teacher(self, probabilities: np.ndarray) -> Self:
-        """Return the data with a teacher's probabilities mixed into the targets (train.distillation).
-
-        Args:
-            probabilities: of the train rows, as rare as in the log.
-        """
-        share, rows = self.settings.distillation, self.train_rows
-        # Non-buyers are drawn by their label, which makes buyers more frequent; the teacher is told so.
-        among_drawn = probabilities / (probabilities + self.settings.negative_share * (1 - probabilities))
-        targets = self.labels.astype(np.float64)
-        targets[rows] = (1 - share) * targets[rows] + share * among_drawn
-        return self.with_targets(targets)
 
     @property
     def prior_offset(self) -> float:

@@ -40,6 +40,8 @@ class TrainingJob(Record):
     """Folder of the encode artifact."""
     text_settings: Path
     """`text.json` of the verbalize artifact; travels with the model."""
+    teacher: Path | None = None
+    """`teacher.parquet` of the baselines artifact; None: learn from labels only."""
     model: ModelConfig
     train: TrainConfig
 
@@ -114,7 +116,6 @@ class WorkFolder:
         self.heartbeat = root / "heartbeat.json"
         self.outcome = root / "outcome.json"
         self.metrics = root / "metrics.jsonl"
-        self.teacher = root / "teacher.safetensors"
         self.last = root / "last.safetensors"
         self.best = root / "best.safetensors"
         self.bundle = root / "bundle"

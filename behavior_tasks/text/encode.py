@@ -7,22 +7,33 @@ text in it, the features as numbers, an index of the examples in the same order,
 
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import lru_cache
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tokenizers import Tokenizer
 
 from behavior_tasks.base.artifacts import Artifact, Output, Rows, hash_file
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, parquet_sql, write_parquet
+from behavior_tasks.base.timeline import Split
+from behavior_tasks.text.join import Joiner, encode_whole
 from behavior_tasks.text.token_files import ArrayFile, map_array
-from behavior_tasks.text.tokenizer import frame_of, load_tokenizer, mask_of, token_kind, train_tokenizer, vocabulary_of
+from behavior_tasks.text.tokenizer import (
+    load_tokenizer,
+    mask_of,
+    token_kind,
+    train_tokenizer,
+    untrained_tokenizer,
+    vocabulary_of,
+)
 from behavior_tasks.text.tokenizer_source import SCRATCH, checkpoint_identity, fetch_tokenizer
 from behavior_tasks.text.tokens import INDEX_COLUMNS, INDEX_FILE, TOKENIZER_FILE, TOKENIZER_FOLDER, Encoding
 
@@ -31,7 +42,10 @@ __all__ = ["checkpoint_identity", "encode_parts", "encode_stage", "encode_texts"
 READ_ROWS = 20_000
 MANY_CUT = 0.5
 """A share of shortened texts above which the log says so."""
-ARRAYS = ("tokens", "lengths", "numbers")
+PARTS_PATH = "parts.list.element"
+"""Where Parquet keeps the parts themselves."""
+MOST_COUNTED = 4_000_000
+"""Parts up to which a tokenizer is trained on all of them, one by one."""
 log = logging.getLogger("behavior")
 
 
@@ -54,10 +68,11 @@ def encode_stage(job: Job) -> Output:
     """
     model, files = job.config.model, bucket_files(job.inputs["verbalize"].path / "texts")
     features, tokenizer = job.inputs["features"], job.out / TOKENIZER_FOLDER
+    special: list[str] = []
     if model.checkpoint == SCRATCH:
-        train_tokenizer(_train_texts(files), model.vocabulary, tokenizer)
+        train_tokenizer(_train_texts(files, special), model.vocabulary, tokenizer, special)
     else:
-        fetch_tokenizer(model.checkpoint, tokenizer)
+        fetch_tokenizer(model.checkpoint, tokenizer, special)
     names = _number_names(features) if model.numbers else ()
     buckets = [
         _Bucket(
@@ -71,7 +86,8 @@ def encode_stage(job: Job) -> Output:
         for texts, examples in zip(files, bucket_files(features.path / "examples"), strict=True)
     ]
     rows = sum(pq.read_metadata(file).num_rows for file in files)
-    run_buckets(_encode_bucket, buckets, engine=job.config.engine, what="tokens", rows=rows)
+    done = run_buckets(_encode_bucket, buckets, engine=job.config.engine, what="tokens", rows=rows)
+    _say_whole(done, rows)
     encoding, lengths = _join_buckets(buckets, job.out)
     connection = connect(memory_mb=job.config.engine.memory_mb)
     write_parquet(connection, _index_sql(files), job.out / INDEX_FILE)
@@ -104,25 +120,21 @@ def encode_texts(tokenizer_folder: Path, texts: Sequence[str], max_tokens: int) 
     Raises:
         UserError: when the tokenizer can't be read.
     """
-    return _encode_whole(load_tokenizer(tokenizer_folder), texts, max_tokens)
+    return encode_whole(load_tokenizer(tokenizer_folder), texts, max_tokens)
 
 
 def encode_parts(
-    tokenizer_folder: Path, parts: Sequence[Sequence[str]], max_tokens: int
+    tokenizer_folder: Path, parts: pa.ListArray | Sequence[Sequence[str]], max_tokens: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Encode texts that are given in parts: what `encode_texts` gives for the joined parts, faster."""
-    return _encode_whole(load_tokenizer(tokenizer_folder), ["".join(text) for text in parts], max_tokens)
+    """Encode texts that are given in parts: exactly what `encode_texts` gives for the joined parts, much faster."""
+    encoded = _joiner(tokenizer_folder).encode(parts, max_tokens)
+    return encoded.tokens, encoded.offsets
 
 
-def _encode_whole(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-    before, after = frame_of(tokenizer)
-    room = max(max_tokens - len(before) - len(after), 0)
-    found = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    kept = [[*before, *(ids[-room:] if room else ()), *after] for ids in (encoding.ids for encoding in found)]
-    offsets = np.zeros(len(kept) + 1, dtype=np.int64)
-    np.cumsum([len(ids) for ids in kept], out=offsets[1:])
-    kind = token_kind(tokenizer)
-    return np.fromiter(chain.from_iterable(kept), dtype=kind, count=int(offsets[-1])), offsets
+def _say_whole(done: Sequence[tuple[int, str | None]], rows: int) -> None:
+    whole, reasons = sum(n for n, _ in done), [reason for _, reason in done if reason]
+    if whole:
+        log.warning("%d of %d texts are tokenised whole, which takes longer: %s", whole, rows, reasons[0])
 
 
 def _number_names(features: Artifact) -> tuple[str, ...]:
@@ -130,19 +142,22 @@ def _number_names(features: Artifact) -> tuple[str, ...]:
     return tuple(name for name in features.facts["features"] if name not in categorical)
 
 
-def _encode_bucket(bucket: _Bucket) -> None:
-    """Write the arrays of one bucket."""
+def _encode_bucket(bucket: _Bucket) -> tuple[int, str | None]:
+    """Write the arrays of one bucket; return how many texts had to be read whole, and why."""
     bucket.out.mkdir(parents=True)
-    kind = token_kind(load_tokenizer(bucket.tokenizer))
+    joiner, kind = _joiner(bucket.tokenizer), token_kind(load_tokenizer(bucket.tokenizer))
     with (
         ArrayFile(bucket.out / "tokens.npy", kind) as tokens_file,
         ArrayFile(bucket.out / "lengths.npy", np.dtype(np.int64)) as lengths_file,
     ):
+        whole, reason = 0, None
         for parts in _read_parts(bucket.texts):
-            tokens, offsets = encode_parts(bucket.tokenizer, parts, bucket.max_tokens)
-            tokens_file.append(tokens)
-            lengths_file.append(np.diff(offsets))
+            encoded = joiner.encode(parts, bucket.max_tokens)
+            tokens_file.append(encoded.tokens)
+            lengths_file.append(np.diff(encoded.offsets))
+            whole, reason = whole + encoded.whole, reason or encoded.reason
     _write_numbers(bucket)
+    return whole, reason
 
 
 def _write_numbers(bucket: _Bucket) -> None:
@@ -185,22 +200,35 @@ def _join_buckets(buckets: Sequence[_Bucket], out: Path) -> tuple[Encoding, np.n
 
 
 def _index_sql(files: Sequence[Path]) -> str:
-    there = pq.read_schema(files[0]).names
-    columns = [name if name in there else f"CAST(NULL AS DOUBLE) AS {name}" for name in INDEX_COLUMNS]
-    return f"SELECT {', '.join(columns)} FROM {parquet_sql(files)}"
+    return f"SELECT {', '.join(INDEX_COLUMNS)} FROM {parquet_sql(files)}"
 
 
-def _read_parts(file: Path, condition: pa.compute.Expression | None = None) -> Iterator[list[list[str]]]:
-    column = "parts" if "parts" in pq.read_schema(file).names else "text"
-    for batch in pq.ParquetFile(file).iter_batches(READ_ROWS, columns=[column]):
-        values = batch.column(column).to_pylist()
-        yield values if column == "parts" else [[text] for text in values]
+def _read_parts(file: Path, split: Split | None = None) -> Iterator[pa.ListArray]:
+    """Yield the parts of a bucket's texts, as lists of the codes of a dictionary."""
+    # Parts repeat, so Parquet keeps a dictionary of them, which Arrow is told not to spell out.
+    opened = pq.ParquetFile(file, read_dictionary=[PARTS_PATH])
+    for batch in opened.iter_batches(READ_ROWS, columns=["parts"] if split is None else ["parts", "split"]):
+        parts = batch.column("parts")
+        yield parts if split is None else parts.filter(pc.equal(batch.column("split"), split))
 
 
-def _train_texts(files: Sequence[Path]) -> Iterator[str]:
+def _train_texts(files: Sequence[Path], special_tokens: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the parts of the train texts, as often as they come, or where they are very many a fraction as often."""
+    joiner, counts = Joiner(untrained_tokenizer(special_tokens)), Counter[str]()
     for file in files:
-        column = "parts" if "parts" in pq.read_schema(file).names else "text"
-        for batch in pq.ParquetFile(file).iter_batches(READ_ROWS, columns=[column, "split"]):
-            for value, split in zip(batch.column(column).to_pylist(), batch.column("split").to_pylist(), strict=True):
-                if split == "train":
-                    yield "".join(value)
+        for parts in _read_parts(file, "train"):
+            counts.update(joiner.count(parts))
+    rate = max(1.0, counts.total() / MOST_COUNTED)
+    for part, times in sorted(counts.items()):
+        yield from repeat(part, max(1, round(times / rate)))
+
+
+def _joiner(folder: Path) -> Joiner:
+    """Return the joiner of a tokenizer, which remembers the parts that this process has seen."""
+    stat = (folder / TOKENIZER_FILE).stat() if (folder / TOKENIZER_FILE).is_file() else None
+    return _open_joiner(folder, stat and (stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=2)
+def _open_joiner(folder: Path, version: tuple[int, int] | None) -> Joiner:
+    return Joiner(load_tokenizer(folder))

@@ -5,6 +5,7 @@ across (PIECES) decides both which words become one token and where texts may be
 """
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,22 +16,21 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.text.tokens import TOKENIZER_FILE
 
 PAD, END, MASK = "<pad>", "<end>", "<mask>"
-PIECES = r",? ?\d+ [a-z]+| ?[^\s,.:;]+ [A-Z]{1,3}(?![^\s,.:;])|,? ?[^\s,:;]*[^\s,.:;]|[,.:;]|\s+"
+_SIGNS = "，。：；、（）？！"
+PIECES = (
+    r",? ?\d+ [a-z]+"
+    rf"| ?[^\s,.:;{_SIGNS}]+ [A-Z]{{1,3}}(?![^\s,.:;{_SIGNS}])"
+    rf"|[^\s,.:;{_SIGNS}后]*后"
+    rf"|,? ?[^\s,:;{_SIGNS}]*[^\s,.:;{_SIGNS}]"
+    rf"|[,.:;{_SIGNS}]|\s+"
+)
 """What a token can't reach across: a word with the blank and the comma before it. A number stays whole and keeps
-its unit ("2 days"), a product's letter the word before it ("product B"): 30 % fewer tokens than single words."""
+its unit ("2 days"), a product's letter the word before it ("product B"): 30 % fewer tokens than single words. Chinese
+has no blanks; there it is what stands between two signs, and a gap ends with its 后 ("2天后" | "购买了商品D")."""
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int, folder: Path, special_tokens: Sequence[str] = ()) -> None:
-    """Train a byte-level BPE (Sennrich et al., 2016; Radford et al., 2019) and save it with `save_pretrained`.
-
-    It counts pieces, so the order of the texts plays no part. The vocabulary is smaller than asked for when the
-    texts have no more to merge.
-
-    Args:
-        special_tokens: words that stay whole whatever stands around them; they count as part of the vocabulary.
-    """
-    from transformers import PreTrainedTokenizerFast
-
+def untrained_tokenizer(special_tokens: Sequence[str] = ()) -> Tokenizer:
+    """Return the tokenizer that `train_tokenizer` trains, which splits texts as it will."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -39,13 +39,32 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, folder: Path, special
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([PAD, END, MASK, *special_tokens])
+    return tokenizer
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, folder: Path, special_tokens: Sequence[str] = ()) -> None:
+    """Train a byte-level BPE (Sennrich et al., 2016; Radford et al., 2019) and save it with `save_pretrained`.
+
+    It counts words, so the order of the texts plays no part, nor whether a text comes whole or in parts that end
+    where words do. The vocabulary is smaller than asked for when the texts have no more to merge.
+
+    Args:
+        special_tokens: words that are one token whatever stands around them; part of the vocabulary, and above its
+            size if there are very many.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer, special = untrained_tokenizer(special_tokens), [PAD, END, MASK, *special_tokens]
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=[PAD, END, MASK, *special_tokens],
+        special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    # The trainer would spend its merges on the special tokens too.
+    outside = re.compile("|".join(map(re.escape, sorted(special, key=len, reverse=True))))
+    tokenizer.train_from_iterator((piece for text in texts for piece in outside.split(text) if piece), trainer)
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,

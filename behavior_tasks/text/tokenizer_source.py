@@ -6,10 +6,12 @@ an error that names the choices.
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
+from tokenizers import AddedToken
 
 from behavior_tasks.base.artifacts import hash_file, hash_of
 from behavior_tasks.base.errors import UserError
@@ -23,8 +25,8 @@ HUB_SECONDS = 5.0
 """How long the hub may take to answer at all; its own client would try for minutes."""
 
 
-def fetch_tokenizer(checkpoint: str, folder: Path) -> None:
-    """Save the tokenizer of a local folder or a hub id.
+def fetch_tokenizer(checkpoint: str, folder: Path, special_tokens: Sequence[str] = ()) -> None:
+    """Save the tokenizer of a local folder or a hub id, with special tokens added to it.
 
     Raises:
         UserError: naming the choice, when the checkpoint is not there, can't be reached, or is of another kind.
@@ -47,6 +49,7 @@ def fetch_tokenizer(checkpoint: str, folder: Path) -> None:
     if tokenizer.pad_token is None:
         # GPT-2 has no padding of its own; padded places are masked, so any token that it knows will do.
         tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.add_tokens([AddedToken(word, normalized=False, special=True) for word in special_tokens])
     tokenizer.save_pretrained(folder)
 
 
