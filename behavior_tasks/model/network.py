@@ -39,6 +39,7 @@ from behavior_tasks.model.backbones import (
 from behavior_tasks.model.batches import Batch
 from behavior_tasks.model.fusion import NumberFusion
 from behavior_tasks.model.language import MaskedHead, draw_targets, hide
+from behavior_tasks.model.lora import merged_state
 from behavior_tasks.model.numbers import NumberEncoding
 
 FORMAT = "behavior-model/2"
@@ -197,7 +198,7 @@ def build_scratch(config: ModelConfig, *, vocabulary: int, inputs: Inputs) -> Be
 
 
 def save_model(model: BehaviorModel, folder: Path, *, max_tokens: int) -> None:
-    """Write `config.json` and `model.safetensors` into a folder."""
+    """Write `config.json` and `model.safetensors` into a folder; adapters are merged into the weights beside them."""
     inputs = model.inputs
     content = {
         "format": FORMAT,
@@ -210,7 +211,8 @@ def save_model(model: BehaviorModel, folder: Path, *, max_tokens: int) -> None:
         "backbone": backbone_values(model.backbone),
     }
     (folder / "config.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
+    weights = {name: tensor.contiguous() for name, tensor in merged_state(model).items()}
+    save_file(weights, folder / "model.safetensors")
 
 
 def load_model(folder: Path) -> BehaviorModel:

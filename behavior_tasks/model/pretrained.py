@@ -15,6 +15,7 @@ from behavior_tasks.base.config import ModelConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.backbones import Architecture, backbone_config, token_embedding
 from behavior_tasks.model.checkpoint_files import CheckpointFiles, open_checkpoint
+from behavior_tasks.model.lora import add_adapters
 from behavior_tasks.model.network import BehaviorModel, Inputs
 
 OTHER_CHOICE = "take a whole copy of the checkpoint, or set model.checkpoint=scratch"
@@ -24,8 +25,8 @@ def build_pretrained(config: ModelConfig, *, vocabulary: int, inputs: Inputs) ->
     """Return a model that starts from a checkpoint; only the heads and the rows of added tokens are new.
 
     Args:
-        config: the checkpoint's name (a local folder or hub id), the longest text, dropout. `config.architecture`
-            plays no part: the checkpoint says what it is.
+        config: the checkpoint's name (a local folder or hub id), the longest text, dropout, the rank of adapters.
+            `config.architecture` plays no part: the checkpoint says what it is.
         vocabulary: number of token ids of the tokenizer that wrote the tokens.
         inputs: what it reads beside the text.
 
@@ -37,13 +38,18 @@ def build_pretrained(config: ModelConfig, *, vocabulary: int, inputs: Inputs) ->
     _check_positions(files, config.max_tokens)
     _check_vocabulary(files, vocabulary)
     backbone, language = _load(files, config.dropout)
-    if vocabulary > token_embedding(backbone).num_embeddings:
-        _add_rows(backbone, vocabulary)
+    added = vocabulary - token_embedding(backbone).num_embeddings
+    if added > 0:
+        _add_rows(backbone, added)
     model = BehaviorModel(backbone, inputs)
     if language and not model.architecture.causal and "next_token" in model.heads:
         known = language.pop("bias")
         model.language.load_state_dict(language, strict=False)
         model.language.bias.data[: len(known)] = known
+    if config.lora_rank:
+        add_adapters(backbone, config.lora_rank)
+        # The rows of added tokens know nothing yet, so they can't be frozen with the rest.
+        token_embedding(backbone).weight.requires_grad_(added > 0)
     return model
 
 
@@ -115,13 +121,12 @@ def _is_layer(architecture: Architecture, name: str) -> bool:
     return inner.startswith(marks) and not inner.endswith((".attn.bias", ".attn.masked_bias"))
 
 
-def _add_rows(backbone: PreTrainedModel, vocabulary: int) -> None:
+def _add_rows(backbone: PreTrainedModel, added: int) -> None:
     """Give the tokens that were added to the tokenizer rows of the embedding that begin at the mean of the others."""
     old_VD = token_embedding(backbone).weight.data
-    new_ND = old_VD.mean(dim=0, keepdim=True).expand(vocabulary - len(old_VD), -1)
-    larger = nn.Embedding(vocabulary, old_VD.shape[1], _weight=torch.cat([old_VD, new_ND]))
-    backbone.set_input_embeddings(larger)
-    backbone.config.vocab_size = vocabulary
+    new_VD = torch.cat([old_VD, old_VD.mean(dim=0, keepdim=True).expand(added, -1)])
+    backbone.set_input_embeddings(nn.Embedding(*new_VD.shape, _weight=new_VD))
+    backbone.config.vocab_size = len(new_VD)
 
 
 def _unreadable(files: CheckpointFiles, found: str) -> UserError:

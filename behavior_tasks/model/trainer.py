@@ -27,6 +27,10 @@ from behavior_tasks.model.gradients import BatchGradients
 from behavior_tasks.model.new_model import build_model, parameter_groups
 from behavior_tasks.model.objective import LossWeights, Objective
 from behavior_tasks.model.schedule import learning_rate
+<<<<<<< HEAD
+=======
+from behavior_tasks.model.teacher import read_teacher
+>>>>>>> part3
 from behavior_tasks.model.training_data import TrainingData
 from behavior_tasks.model.validation import StopRequestedError, validation_logits
 from behavior_tasks.model.work_folder import Epoch, Heartbeat, WorkFolder
@@ -166,6 +170,16 @@ class Trainer:
         )
         self.accelerator.wait_for_everyone()
 
+<<<<<<< HEAD
+=======
+    def _taught(self, data: TrainingData) -> TrainingData:
+        """Return the data with the teacher's probabilities in its targets, when there is a teacher."""
+        if self.job.teacher is None or not self.job.train.distillation:
+            return data
+        examples = data.tokens.read_index(["example"])["example"].iloc[data.train_rows]
+        return data.with_teacher(read_teacher(self.job.teacher, examples))
+
+>>>>>>> part3
     def _first_checkpoint(self) -> None:
         try:
             self._checkpoint()

@@ -41,7 +41,11 @@ class TrainingJob(Record):
     text_settings: Path
     """`text.json` of the verbalize artifact; travels with the model."""
     teacher: Path | None = None
+<<<<<<< HEAD
     """`teacher.parquet` of the baselines artifact; None: learn from labels only."""
+=======
+    """`teacher.parquet` of the baselines artifact; None: labels only."""
+>>>>>>> part3
     model: ModelConfig
     train: TrainConfig
 
@@ -143,7 +147,10 @@ class WorkFolder:
 
     def read_heartbeat(self) -> Heartbeat | None:
         """Return how far the training is, or None before its first step."""
-        return Heartbeat.model_validate_json(self.heartbeat.read_bytes()) if self.heartbeat.is_file() else None
+        try:
+            return Heartbeat.model_validate_json(self.heartbeat.read_bytes())
+        except FileNotFoundError:
+            return None
 
     def finish(self, outcome: Outcome) -> None:
         """Say how the process ended."""
