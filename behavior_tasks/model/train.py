@@ -58,19 +58,10 @@ def train_stage(job: Job) -> Output:
 
 
 def _train_in(work: WorkFolder, job: Job) -> Output:
-<<<<<<< HEAD
-    texts = job.inputs["verbalize"].path / "text.json"
-    teacher = job.inputs["baselines"].path / TEACHER_FILE if job.config.train.distillation else None
-    training = TrainingJob(
-        tokens=job.inputs["encode"].path,
-        text_settings=texts,
-        teacher=teacher,
-=======
     training = TrainingJob(
         tokens=job.inputs["encode"].path,
         text_settings=job.inputs["verbalize"].path / "text.json",
         teacher=job.inputs["baselines"].path / TEACHER_FILE if job.config.train.distillation else None,
->>>>>>> part3
         model=job.config.model,
         train=job.config.train,
     )

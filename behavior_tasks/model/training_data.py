@@ -13,10 +13,9 @@ from typing import Self
 import numpy as np
 
 from behavior_tasks.base.config import TrainConfig
-from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import lengths_of
 from behavior_tasks.model.calibration import prior_offset
-from behavior_tasks.model.teacher import soften
+from behavior_tasks.model.labels import check_labels
 from behavior_tasks.text.tokens import Sequences, TokenSet
 
 SAMPLING = 1
@@ -45,13 +44,8 @@ class TrainingData:
     settings: TrainConfig
 
     @classmethod
-    def load(cls, folder: Path, settings: TrainConfig, teacher: Path | None = None) -> Self:
+    def load(cls, folder: Path, settings: TrainConfig) -> Self:
         """Open the artifact of `encode`; the tokens stay on disk.
-
-        Args:
-            folder: the artifact.
-            settings: weights, sampling and how much is learned from the teacher.
-            teacher: boosting's out-of-fold probabilities; None: none.
 
         Raises:
             UserError: a split is empty, or train or validation knows only buyers or only non-buyers.
@@ -60,8 +54,8 @@ class TrainingData:
         index = data.read_index(["label", "amount", "weight"])
         labels = index["label"].to_numpy(dtype=np.float32)
         train_rows, validation_rows = data.rows("train"), data.rows("validation")
-        for name, rows in (("train", train_rows), ("validation", validation_rows)):
-            _check_labels(name, labels[rows])
+        check_labels(labels[train_rows], "train", both=True)
+        check_labels(labels[validation_rows], "validation", both=True)
         # Weights of mean one leave the size of a step as it is; a constant weight stays exactly one.
         weights = index["weight"].to_numpy(dtype=np.float64)
         weights = weights / weights[train_rows].mean()
@@ -79,15 +73,7 @@ class TrainingData:
             tokens=data,
             settings=settings,
         )
-        share = settings.distillation
-        if teacher is None or not share:
-            return without_scale.with_targets(labels)
-        examples = data.read_index(["example"])["example"].iloc[train_rows]
-        targets = labels.copy()
-        targets[train_rows] = soften(
-            labels[train_rows], examples, teacher, share, negative_share=settings.negative_share
-        )
-        return without_scale.with_targets(targets)
+        return without_scale.with_targets(labels)
 
     def with_targets(self, targets: np.ndarray) -> Self:
         """Return the data with other targets of the purchase head, float32, one an example of the artifact."""
@@ -95,6 +81,19 @@ class TrainingData:
         rows = self.train_rows
         scale = np.average(self.weights[rows].astype(np.float64) * data._counts, weights=data._drawn)
         return replace(data, purchase_weights=(self.weights / scale).astype(np.float32))
+
+    def with_teacher(self, probabilities: np.ndarray) -> Self:
+        """Return the data with a teacher's probabilities mixed into the targets (train.distillation).
+
+        Args:
+            probabilities: of the train rows, as rare as in the log.
+        """
+        share, rows = self.settings.distillation, self.train_rows
+        # Non-buyers are drawn by their label, which makes buyers more frequent; the teacher is told so.
+        among_drawn = probabilities / (probabilities + self.settings.negative_share * (1 - probabilities))
+        targets = self.labels.astype(np.float64)
+        targets[rows] = (1 - share) * targets[rows] + share * among_drawn
+        return self.with_targets(targets)
 
     @property
     def prior_offset(self) -> float:
@@ -140,22 +139,3 @@ class TrainingData:
         """ln(amount) of the train examples that have one; none when the log tells no amounts."""
         paid = self.amounts[self.train_rows]
         return np.log(paid[paid > 0])
-
-
-def _check_labels(split: str, labels: np.ndarray) -> None:
-    positives = int((labels == 1).sum())
-    if 0 < positives < len(labels):
-        return
-    if not len(labels):
-        problem, found = f"The {split} split is empty, so no model can be trained.", "0 examples"
-    else:
-        who = "everybody" if positives else "nobody"
-        problem = f"On {split}, {who} buys within the horizon, so there is nothing to tell apart."
-        found = f"{positives} of {len(labels)} examples are positive"
-    raise UserError(
-        problem,
-        found=found,
-        expected=f"buyers and non-buyers on {split}",
-        next_step="change examples.horizon_days or examples.train_cutoffs, or give a longer log; "
-        "`behavior doctor` says what a log can carry",
-    )

@@ -41,11 +41,7 @@ class TrainingJob(Record):
     text_settings: Path
     """`text.json` of the verbalize artifact; travels with the model."""
     teacher: Path | None = None
-<<<<<<< HEAD
-    """`teacher.parquet` of the baselines artifact; None: learn from labels only."""
-=======
     """`teacher.parquet` of the baselines artifact; None: labels only."""
->>>>>>> part3
     model: ModelConfig
     train: TrainConfig
 

@@ -146,10 +146,10 @@ def test_a_far_too_high_learning_rate_is_halved_until_it_works_or_given_up(
 @pytest.mark.parametrize(
     ("split", "label", "words"),
     [
-        ("train", 1, "On train, everybody buys"),
-        ("train", 0, "On train, nobody buys"),
-        ("validation", 1, "On validation, everybody buys"),
-        ("validation", 0, "On validation, nobody buys"),
+        ("train", 1, "Everybody on the train split buys"),
+        ("train", 0, "Nobody on the train split buys"),
+        ("validation", 1, "Everybody on the validation split buys"),
+        ("validation", 0, "Nobody on the validation split buys"),
         ("validation", None, "The validation split is empty"),
         ("train", None, "The train split is empty"),
     ],
