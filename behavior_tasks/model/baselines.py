@@ -8,6 +8,7 @@ language model is to learn from boosting too, boosting's out-of-fold predictions
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, quote, write_parquet
+from behavior_tasks.base.timeline import Split
+from behavior_tasks.model.labels import check_labels
 from behavior_tasks.model.threshold import best_f1_threshold
 
 NAMES = ("prior", "logistic", "boosting")
@@ -33,6 +36,8 @@ HELD_OUT = 0.15
 MAX_ROUNDS = 400
 TEACHER_FILE = "teacher.parquet"
 TEACHER_FOLDS = 4
+TEACHER_ROUNDS = 90
+"""A teacher need not be the best booster: more rounds or a search for their number changed the pupil by nothing."""
 FALLBACK_ROUNDS = 60
 """Boosting rounds where train has too few shoppers of one kind to hold some out."""
 BOOSTING = {"learning_rate": 0.05, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0}
@@ -55,11 +60,16 @@ def baselines_stage(job: Job) -> Output:
 
     Writes `predictions.parquet`: example, split, prior, logistic, boosting; rows in the order of the features. With
     `train.distillation` also `teacher.parquet`: example and boosting of every train example, out of fold.
+
+    Raises:
+        UserError: when a split is empty, or train's examples all ended the same way.
     """
     features = job.inputs["features"]
     names: list[str] = features.facts["features"]
     categorical: list[str] = features.facts["categorical"]
     examples = read_examples(features.path / "examples", names)
+    for split in get_args(Split):
+        check_labels(examples.loc[examples["split"] == split, "label"].to_numpy(), split, both=split == "train")
     # One thread: with more, the sums inside depend on the number of cores.
     with threadpool_limits(limits=1):
         predictions = predict_baselines(examples, names, categorical, seed=job.config.train.seed)
@@ -95,7 +105,7 @@ def read_examples(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     tables = [
         connection.execute(f"SELECT {columns} FROM read_parquet({quote(file)})").df() for file in bucket_files(folder)
     ]
-    return pd.concat([table for table in tables if len(table)], ignore_index=True)
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def predict_baselines(
@@ -154,7 +164,7 @@ def teach(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[st
         ):
             part = TrainLabels(labels=train.labels[kept], weights=train.weights[kept], shoppers=train.shoppers[kept])
             if len(np.unique(part.labels)) == 2:
-                boosting = fit_boosting(table.iloc[kept], part, numeric, categorical, seed=seed)
+                boosting = fit_boosting(table.iloc[kept], part, numeric, categorical, seed=seed, rounds=TEACHER_ROUNDS)
                 answer[held] = boosting.predict_proba(table.iloc[held])[:, 1]
     return pd.DataFrame({"example": examples.loc[in_train, "example"].to_numpy(), "boosting": answer})
 
@@ -211,6 +221,7 @@ def fit_boosting(
     categorical: Sequence[str],
     *,
     seed: int,
+    rounds: int | None = None,
 ) -> Pipeline:
     """Return gradient boosting fitted on all of train, with the number of rounds found on held-out shoppers.
 
@@ -228,7 +239,7 @@ def fit_boosting(
     columns = ColumnTransformer([("words", words, known_words), ("numbers", "passthrough", known_numbers)])
     values = np.asarray(columns.fit_transform(fitted), dtype=np.float64)
     is_word = np.arange(values.shape[1]) < len(known_words)
-    rounds = _count_rounds(values, train, is_word, seed=seed)
+    rounds = rounds or _count_rounds(values, train, is_word, seed=seed)
     model = HistGradientBoostingClassifier(
         max_iter=rounds, early_stopping=False, categorical_features=is_word, random_state=seed, **BOOSTING
     ).fit(values, train.labels, sample_weight=train.weights)

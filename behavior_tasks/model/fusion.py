@@ -5,42 +5,46 @@ weight a place, which a few thousand shoppers are enough for, and a small networ
 other's company. The one thing to know: the wide weights and those of the text begin at zero and the others' answer
 close to it, so a training begins at the share of buyers and the text then adds to what the numbers tell.
 
-Shapes: B examples, Z places of the encoding, D width of the hidden state, E width of the small network, H answers.
+Shapes: B examples, F numbers, Z places of their encoding, D width of the hidden state, H answers.
 """
 
 import torch
 from torch import nn
+
+from behavior_tasks.model.numbers import EncodedNumbers, NumberEncoding
 
 WIDTH = 64
 OUT_STD = 0.01
 
 
 class NumberFusion(nn.Module):
-    """Adds H answers from places_BZ and last_BD.
+    """Adds H answers from numbers_BF and last_BD.
 
     Args:
-        places: Z.
+        encoding: of the F numbers.
         width: D.
         answers: H.
         dropout: within the small network, and on the state that enters it.
     """
 
-    def __init__(self, *, places: int, width: int, answers: int, dropout: float) -> None:
+    def __init__(self, encoding: NumberEncoding, *, width: int, answers: int, dropout: float) -> None:
         super().__init__()
+        self.encode = EncodedNumbers(encoding)
+        places = self.encode.places
         self.wide = nn.Linear(places, answers, bias=False)
         nn.init.zeros_(self.wide.weight)
         self.dropout = nn.Dropout(dropout)
-        self.first = nn.Linear(places + width, WIDTH)
-        nn.init.zeros_(self.first.weight[:, places:])
-        self.second = nn.Linear(WIDTH, WIDTH)
+        first = nn.Linear(places + width, WIDTH)
+        nn.init.zeros_(first.weight[:, places:])
+        second = nn.Linear(WIDTH, WIDTH)
+        self.deep = nn.Sequential(first, nn.ReLU(), nn.Dropout(dropout), second, nn.ReLU(), nn.Dropout(dropout))
         self.out = nn.Linear(WIDTH, answers)
         nn.init.normal_(self.out.weight, std=OUT_STD)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, places_BZ: torch.Tensor, last_BD: torch.Tensor) -> torch.Tensor:
+    def forward(self, numbers_BF: torch.Tensor, last_BD: torch.Tensor) -> torch.Tensor:
         """Return added_BH."""
-        inner_BE = self.first(torch.cat([places_BZ, self.dropout(last_BD)], dim=1))
-        inner_BE = self.dropout(torch.relu(inner_BE))
-        inner_BE = self.dropout(torch.relu(self.second(inner_BE)))
-        added_BH: torch.Tensor = self.wide(places_BZ) + self.out(inner_BE)
+        places_BZ = self.encode(numbers_BF)
+        deep_BE = self.deep(torch.cat([places_BZ, self.dropout(last_BD)], dim=1))
+        added_BH: torch.Tensor = self.wide(places_BZ) + self.out(deep_BE)
         return added_BH

@@ -4,8 +4,9 @@ It is built from a size (`build_scratch`), from a checkpoint (`pretrained`), or 
 (`load_model`). The one thing to know: purchase and amount are read at a text's last real token. GPT-2 has seen the
 whole text only there; BERT has seen it everywhere, and one rule for both keeps them comparable.
 
-Tensor names carry their shape: B examples, T tokens, D width of the hidden state, V vocabulary, F numbers, Z places of
-their encoding, N positions chosen from B x T, R examples that are read again, e.g. tokens_BT, hidden_BTD.
+Tensor names carry their shape: B examples, T tokens, D width of the hidden state, V vocabulary, F numbers, H answers of
+the heads (purchase, the amount's mean and log deviation), N positions chosen from B x T, R examples that are read
+again, e.g. tokens_BT, hidden_BTD.
 """
 
 import json
@@ -40,7 +41,7 @@ from behavior_tasks.model.batches import Batch
 from behavior_tasks.model.fusion import NumberFusion
 from behavior_tasks.model.language import MaskedHead, draw_targets, hide
 from behavior_tasks.model.lora import merged_state
-from behavior_tasks.model.numbers import EncodedNumbers, NumberEncoding
+from behavior_tasks.model.numbers import NumberEncoding
 
 FORMAT = "behavior-model/2"
 LOG_STD_RANGE = (math.log(0.05), math.log(2.0))
@@ -98,11 +99,9 @@ class BehaviorModel(nn.Module):
         if "next_token" in self.heads and not self.architecture.causal:
             self.language = MaskedHead(backbone.config)
         if inputs.numbers is not None and self.number_names:
-            self.encode_numbers = EncodedNumbers(inputs.numbers)
-            places, dropout = self.encode_numbers.places, getattr(backbone.config, self.architecture.dropouts[0])
-            self.purchase_numbers = NumberFusion(places=places, width=width, answers=1, dropout=dropout)
-            if inputs.amounts:
-                self.amount_numbers = NumberFusion(places=places, width=width, answers=2, dropout=dropout)
+            dropout = getattr(backbone.config, self.architecture.dropouts[0])
+            answers = 3 if inputs.amounts else 1
+            self.fusion = NumberFusion(inputs.numbers, width=width, answers=answers, dropout=dropout)
 
     @property
     def number_names(self) -> tuple[str, ...]:
@@ -124,31 +123,17 @@ class BehaviorModel(nn.Module):
         last_BD = hidden_BTD[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
         real_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B.unsqueeze(1)
         words_B = (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
-        purchase_B, amount_mean_B, amount_log_std_B = self.read(last_BD, batch.numbers_BF)
+        answers_BH = self.purchase(last_BD)
+        if self.inputs.amounts:
+            answers_BH = torch.cat([answers_BH, self.amount(last_BD)], dim=1)
+        if self.number_names:
+            answers_BH = answers_BH + self.fusion(batch.numbers_BF, last_BD)
         return Outputs(
             hidden_BTD=right_to_left(hidden_BTD, lengths_B) if batch.left_padded else hidden_BTD,
-            purchase_B=purchase_B + words_B,
-            amount_mean_B=amount_mean_B,
-            amount_log_std_B=amount_log_std_B,
+            purchase_B=answers_BH[:, 0] + words_B,
+            amount_mean_B=answers_BH[:, 1] if self.inputs.amounts else None,
+            amount_log_std_B=answers_BH[:, 2].clamp(*LOG_STD_RANGE) if self.inputs.amounts else None,
         )
-
-    def read(
-        self, last_BD: torch.Tensor, numbers_BF: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Return what last hidden states and numbers tell: purchase_B, amount_mean_B, amount_log_std_B (as `Outputs`).
-
-        With states of zero it is what the numbers tell by themselves.
-        """
-        purchase_B1 = self.purchase(last_BD)
-        places_BZ = self.encode_numbers(numbers_BF) if self.number_names else None
-        if places_BZ is not None:
-            purchase_B1 = purchase_B1 + self.purchase_numbers(places_BZ, last_BD)
-        if not self.inputs.amounts:
-            return purchase_B1[:, 0], None, None
-        amount_B2 = self.amount(last_BD)
-        if places_BZ is not None:
-            amount_B2 = amount_B2 + self.amount_numbers(places_BZ, last_BD)
-        return purchase_B1[:, 0], amount_B2[:, 0], amount_B2[:, 1].clamp(*LOG_STD_RANGE)
 
     def draw_targets(self, lengths: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw the positions that a step asks the language head about; none when it is off.

@@ -34,7 +34,7 @@ def first_losses(architecture: str) -> Losses:
     torch.manual_seed(7)
     inputs = Inputs(numbers=fit_numbers(numbers, ["a", "b", "c"]), amounts=True, mask=MASK)
     model = build_scratch(config, vocabulary=VOCABULARY, inputs=inputs).train()
-    optimiser = torch.optim.AdamW(parameter_groups(model, 0.01), lr=3e-3)
+    optimiser = torch.optim.AdamW([dict(group) for group in parameter_groups(model, 0.01)], lr=3e-3)
     told: Losses = {"purchase": [], "amount": [], "next_token": []}
     for step in range(STEPS):
         lengths = random.integers(3, WIDTH + 1, ROWS)

@@ -30,7 +30,7 @@ def batch_of(step: int) -> Batch:
 
 
 def optimiser_of(model: BehaviorModel) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameter_groups(model, 0.01), lr=0.01)
+    return torch.optim.AdamW([dict(group) for group in parameter_groups(model, 0.01)], lr=0.01)
 
 
 def train(model: BehaviorModel, optimiser: torch.optim.Optimizer, steps: range) -> None:

@@ -83,18 +83,20 @@ def test_the_encoding_travels_as_json() -> None:
 
 def test_fused_numbers_add_wide_and_deep() -> None:
     torch.manual_seed(0)
-    fusion = NumberFusion(places=7, width=3, answers=2, dropout=0.5)
-    places_BZ, last_BD = torch.randn(4, 7), torch.randn(4, 3)
+    fusion = NumberFusion(ENCODING, width=3, answers=2, dropout=0.5)
+    numbers_BF, last_BD = torch.tensor([[2.0, 1.0], [math.nan, -3.0]]), torch.randn(2, 3)
     with torch.no_grad():
         # Nothing, or nearly so, before the first step, and the text tells nothing at all yet.
-        assert fusion(places_BZ, last_BD).abs().max() < 0.2
+        assert fusion(numbers_BF, last_BD).abs().max() < 0.1
         fusion.eval()
-        assert torch.equal(fusion(places_BZ, last_BD), fusion(places_BZ, 9 * last_BD))
+        assert torch.equal(fusion(numbers_BF, last_BD), fusion(numbers_BF, 9 * last_BD))
         for parameter in fusion.parameters():
             parameter.normal_()
-        inner = torch.relu(torch.cat([places_BZ, last_BD], 1) @ fusion.first.weight.T + fusion.first.bias)
-        inner = torch.relu(inner @ fusion.second.weight.T + fusion.second.bias)
+        weights = dict(fusion.named_parameters())
+        places_BZ = EncodedNumbers(ENCODING)(numbers_BF)
+        inner = torch.relu(torch.cat([places_BZ, last_BD], 1) @ weights["deep.0.weight"].T + weights["deep.0.bias"])
+        inner = torch.relu(inner @ weights["deep.3.weight"].T + weights["deep.3.bias"])
         expected = places_BZ @ fusion.wide.weight.T + inner @ fusion.out.weight.T + fusion.out.bias
-        torch.testing.assert_close(fusion(places_BZ, last_BD), expected)
-    assert fusion.first.weight.shape == (64, 7 + 3)
-    assert fusion.second.weight.shape == (64, 64)
+        torch.testing.assert_close(fusion(numbers_BF, last_BD), expected)
+    assert weights["deep.0.weight"].shape == (64, 7 + 3)
+    assert weights["deep.3.weight"].shape == (64, 64)
