@@ -108,6 +108,13 @@ class TrainConfig(Section):
         description="How far the purchase is learned from gradient boosting's out-of-fold probability instead of from "
         "the label alone; 0: labels only.",
     )
+    number_epochs: int = Field(
+        6,
+        ge=0,
+        le=100,
+        description="Passes in which the numbers are learned by themselves before the text joins them, in seconds; "
+        "0: together from the start.",
+    )
     positive_weight: float = Field(
         1.0, gt=0, le=1000, description="Weight of a buyer's loss; probabilities are corrected for it afterwards."
     )

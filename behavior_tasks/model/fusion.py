@@ -1,10 +1,11 @@
-"""Fusion: the encoded numbers of an example and its text's last hidden state in, what they add to each head out.
+"""Fusion: the encoded numbers of an example and its text's last hidden state in, what they add to a head out.
 
 Two ways run side by side ("wide and deep", Cheng et al. 2016; with the text's state, as nuFormer joins both): one
 weight a place, which a few thousand shoppers are enough for, and a small network that reads numbers and text in each
-other's company. Both begin at nothing or nearly so, and a training therefore at the share of buyers.
+other's company. The one thing to know: the wide weights and those of the text begin at zero and the others' answer
+close to it, so a training begins at the share of buyers and the text then adds to what the numbers tell.
 
-Shapes: B examples, F features, Z places of the encoding, D width of the hidden state, H answers.
+Shapes: B examples, F numbers, Z places of their encoding, D width of the hidden state, H answers.
 """
 
 import torch
@@ -20,7 +21,7 @@ class NumberFusion(nn.Module):
     """Adds H answers from numbers_BF and last_BD.
 
     Args:
-        encoding: of the F features.
+        encoding: of the F numbers.
         width: D.
         answers: H.
         dropout: within the small network, and on the state that enters it.
@@ -33,14 +34,10 @@ class NumberFusion(nn.Module):
         self.wide = nn.Linear(places, answers, bias=False)
         nn.init.zeros_(self.wide.weight)
         self.dropout = nn.Dropout(dropout)
-        self.deep = nn.Sequential(
-            nn.Linear(places + width, WIDTH),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(WIDTH, WIDTH),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-        )
+        first = nn.Linear(places + width, WIDTH)
+        nn.init.zeros_(first.weight[:, places:])
+        second = nn.Linear(WIDTH, WIDTH)
+        self.deep = nn.Sequential(first, nn.ReLU(), nn.Dropout(dropout), second, nn.ReLU(), nn.Dropout(dropout))
         self.out = nn.Linear(WIDTH, answers)
         nn.init.normal_(self.out.weight, std=OUT_STD)
         nn.init.zeros_(self.out.bias)

@@ -10,12 +10,13 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.timeline import Split
 
 
-def check_labels(labels: np.ndarray, split: Split) -> None:
-    """Refuse a split without examples, and a train split whose examples all ended the same way.
+def check_labels(labels: np.ndarray, split: Split, *, both: bool) -> None:
+    """Refuse a split without examples, and one whose examples all ended the same way where that is no use.
 
     Args:
         labels: 0 or 1 of the split's examples, shape (n,).
         split: its name.
+        both: whether it needs buyers and non-buyers.
 
     Raises:
         UserError: naming what is missing.
@@ -24,10 +25,10 @@ def check_labels(labels: np.ndarray, split: Split) -> None:
     others = len(labels) - buyers
     if not len(labels):
         problem, expected = f"The {split} split is empty.", "examples with buyers and non-buyers"
-    elif split == "train" and not buyers:
-        problem, expected = "Nobody on the train split buys: there is nothing to learn.", "some buyers"
-    elif split == "train" and not others:
-        problem, expected = "Everybody on the train split buys: there is nothing to learn.", "some non-buyers"
+    elif both and not buyers:
+        problem, expected = f"Nobody on the {split} split buys: there is nothing to tell apart.", "some buyers"
+    elif both and not others:
+        problem, expected = f"Everybody on the {split} split buys: there is nothing to tell apart.", "some non-buyers"
     else:
         return
     raise UserError(

@@ -5,7 +5,8 @@ It is built from a size (`build_scratch`), from a checkpoint (`pretrained`), or 
 whole text only there; BERT has seen it everywhere, and one rule for both keeps them comparable.
 
 Tensor names carry their shape: B examples, T tokens, D width of the hidden state, V vocabulary, F numbers, H answers of
-the heads (purchase, amount's mean, its log deviation), N positions chosen from B x T, e.g. tokens_BT, hidden_BTD.
+the heads (purchase, the amount's mean and log deviation), N positions chosen from B x T, R examples that are read
+again, e.g. tokens_BT, hidden_BTD.
 """
 
 import json
@@ -43,7 +44,6 @@ from behavior_tasks.model.lora import merged_state
 from behavior_tasks.model.numbers import NumberEncoding
 
 FORMAT = "behavior-model/2"
-INIT_STD = 0.02
 LOG_STD_RANGE = (math.log(0.05), math.log(2.0))
 """Of ln(amount). The mean of a lognormal is e^(std²/2) times its median: at most 7.4 times."""
 
@@ -81,7 +81,8 @@ class BehaviorModel(nn.Module):
     The purchase logit is the head's reading of the last hidden state plus one weight for each token of the text
     ("wide and deep", Cheng et al. 2016): a few thousand shoppers are enough to learn what a word like `recency-q1`
     is worth by itself, and the backbone learns what the order and the company of words add. Numbers add to purchase
-    and amount through `fusion`. The language head's matrix is the token embedding.
+    and amount through `fusion`. The language head's matrix is the token embedding. All that reads the text begins at
+    zero: a training begins at the biases, and a text then adds to what the numbers tell.
     """
 
     def __init__(self, backbone: PreTrainedModel, inputs: Inputs) -> None:
@@ -121,18 +122,17 @@ class BehaviorModel(nn.Module):
         hidden_BTD = hidden_states(self.backbone, tokens_BT, lengths_B)
         last_BD = hidden_BTD[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
         real_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B.unsqueeze(1)
+        words_B = (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
         answers_BH = self.purchase(last_BD)
         if self.inputs.amounts:
             answers_BH = torch.cat([answers_BH, self.amount(last_BD)], dim=1)
         if self.number_names:
             answers_BH = answers_BH + self.fusion(batch.numbers_BF, last_BD)
-        words_B = (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
-        has_amounts = self.inputs.amounts
         return Outputs(
             hidden_BTD=right_to_left(hidden_BTD, lengths_B) if batch.left_padded else hidden_BTD,
             purchase_B=answers_BH[:, 0] + words_B,
-            amount_mean_B=answers_BH[:, 1] if has_amounts else None,
-            amount_log_std_B=answers_BH[:, 2].clamp(*LOG_STD_RANGE) if has_amounts else None,
+            amount_mean_B=answers_BH[:, 1] if self.inputs.amounts else None,
+            amount_log_std_B=answers_BH[:, 2].clamp(*LOG_STD_RANGE) if self.inputs.amounts else None,
         )
 
     def draw_targets(self, lengths: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -258,7 +258,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _head(width: int, answers: int) -> nn.Linear:
     head = nn.Linear(width, answers)
-    nn.init.normal_(head.weight, std=INIT_STD)
+    nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
     return head
 

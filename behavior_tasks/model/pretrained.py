@@ -125,7 +125,7 @@ def _add_rows(backbone: PreTrainedModel, added: int) -> None:
     """Give the tokens that were added to the tokenizer rows of the embedding that begin at the mean of the others."""
     old_VD = token_embedding(backbone).weight.data
     new_VD = torch.cat([old_VD, old_VD.mean(dim=0, keepdim=True).expand(added, -1)])
-    backbone.set_input_embeddings(nn.Embedding(*new_VD.shape, _weight=new_VD))
+    backbone.set_input_embeddings(nn.Embedding.from_pretrained(new_VD, freeze=False))
     backbone.config.vocab_size = len(new_VD)
 
 

@@ -27,7 +27,7 @@ def encode(encoding: NumberEncoding, numbers: list[list[float]]) -> list[list[fl
 
 def test_a_number_is_told_by_its_bins_by_being_undefined_and_standardised() -> None:
     log2 = math.log(2)
-    expected = {
+    expected: dict[tuple[float, float], list[float]] = {
         # Three bins, of which the first two are of `days`; two undefined; two standardised.
         (0.0, 0.0): [0, 0, 0.5, 0, 0, -0.5, -1],
         (2.0, 1.0): [1, 0.5, 1, 0, 0, 0, (log2 - 0.5) / 0.5],
@@ -86,21 +86,17 @@ def test_fused_numbers_add_wide_and_deep() -> None:
     fusion = NumberFusion(ENCODING, width=3, answers=2, dropout=0.5)
     numbers_BF, last_BD = torch.tensor([[2.0, 1.0], [math.nan, -3.0]]), torch.randn(2, 3)
     with torch.no_grad():
-        # Nothing, or nearly so, before the first step.
-        assert fusion(numbers_BF, last_BD).abs().max() < 0.05
-        assert fusion.wide.weight.abs().max() == 0
-        fusion.wide.weight.normal_()
+        # Nothing, or nearly so, before the first step, and the text tells nothing at all yet.
+        assert fusion(numbers_BF, last_BD).abs().max() < 0.1
         fusion.eval()
+        assert torch.equal(fusion(numbers_BF, last_BD), fusion(numbers_BF, 9 * last_BD))
+        for parameter in fusion.parameters():
+            parameter.normal_()
+        weights = dict(fusion.named_parameters())
         places_BZ = EncodedNumbers(ENCODING)(numbers_BF)
-        first, second = fusion.deep[0], fusion.deep[3]
-        inner = torch.relu(torch.cat([places_BZ, last_BD], 1) @ first.weight.T + first.bias)
-        inner = torch.relu(inner @ second.weight.T + second.bias)
+        inner = torch.relu(torch.cat([places_BZ, last_BD], 1) @ weights["deep.0.weight"].T + weights["deep.0.bias"])
+        inner = torch.relu(inner @ weights["deep.3.weight"].T + weights["deep.3.bias"])
         expected = places_BZ @ fusion.wide.weight.T + inner @ fusion.out.weight.T + fusion.out.bias
         torch.testing.assert_close(fusion(numbers_BF, last_BD), expected)
-        # Both the numbers and the text's state count.
-        assert not torch.allclose(fusion(numbers_BF, last_BD), fusion(numbers_BF, last_BD + 1))
-    assert first.weight.shape == (64, ENCODING_PLACES + 3)
-    assert second.weight.shape == (64, 64)
-
-
-ENCODING_PLACES = 3 + 2 + 2
+    assert weights["deep.0.weight"].shape == (64, 7 + 3)
+    assert weights["deep.3.weight"].shape == (64, 64)
