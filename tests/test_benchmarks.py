@@ -81,3 +81,10 @@ def test_the_data_benchmark_fills_its_tables_and_the_plan_is_computed_from_it(tm
     hours = [float(page.split("clean events, once | ")[1].split(" core")[0].replace(",", "")) for page in (once, ten)]
     assert hours[1] == pytest.approx(10 * hours[0], rel=0.05)
     assert "1 billion events" in once
+
+
+@pytest.mark.slow
+def test_the_encoding_benchmark_finds_the_same_tokens_in_both_ways(tmp_path: Path) -> None:
+    lines = table_lines(run("encode.py", "--rows", 0.02, "--cutoffs", 1, "--folder", tmp_path))
+    assert [line[4] for line in lines] == ["ours", "Hugging Face"]
+    assert lines[0][3] == lines[1][3]

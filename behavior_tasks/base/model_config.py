@@ -11,7 +11,8 @@ from pydantic import Field, field_validator
 
 from behavior_tasks.base.section import Section
 
-PART_ORDER = ("older", "events", "profile", "features")
+PartName = Literal["older", "events", "profile", "features"]
+PART_ORDER: tuple[PartName, ...] = ("older", "events", "profile", "features")
 """The parts of a text in their default order."""
 
 
@@ -27,7 +28,7 @@ class TextConfig(Section):
         None,
         description="Your own YAML file of words instead of the language's; copy text/templates/en.yaml and edit it.",
     )
-    order: tuple[Literal["older", "events", "profile", "features"], ...] = Field(
+    order: tuple[PartName, ...] = Field(
         PART_ORDER,
         description="Order of the parts: a summary of older history, the last events, the profile, the features. What "
         "comes first is cut first when a text is too long.",
