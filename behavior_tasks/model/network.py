@@ -83,12 +83,18 @@ class BehaviorModel(nn.Module):
     is worth by itself, and the backbone learns what the order and the company of words add. Numbers add to purchase
     and amount through `fusion`. The language head's matrix is the token embedding. All that reads the text begins at
     zero: a training begins at the biases, and a text then adds to what the numbers tell.
+
+    Args:
+        backbone: fresh or with weights.
+        inputs: what is read beside the text.
+        pretrained: whether the backbone comes from a checkpoint, and so is moved with care (see `groups`).
     """
 
-    def __init__(self, backbone: PreTrainedModel, inputs: Inputs) -> None:
+    def __init__(self, backbone: PreTrainedModel, inputs: Inputs, *, pretrained: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.inputs = inputs
+        self.pretrained = pretrained
         self.architecture = architecture_of(backbone)
         width = backbone.config.hidden_size
         self.purchase = _head(width, 1)

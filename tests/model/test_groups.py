@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,8 @@ from behavior_tasks.base.config import ModelConfig
 from behavior_tasks.model.groups import parameter_groups
 from behavior_tasks.model.network import Inputs, build_scratch
 from behavior_tasks.model.numbers import fit_numbers
+from behavior_tasks.model.pretrained import build_pretrained
+from tests.model.test_pretrained import publish
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "bert"])
@@ -30,3 +34,16 @@ def test_every_weight_is_in_one_group_and_each_moves_at_its_pace(architecture: s
     paces = {names[parameter]: group["rate_factor"] for group in started for parameter in group["params"]}
     assert {pace for name, pace in paces.items() if name.startswith("fusion.")} == {0.1}
     assert paces["purchase.weight"] == 1
+
+
+def test_a_checkpoints_own_weights_move_slower_than_adapters_and_heads(tmp_path: Path) -> None:
+    folder = publish(tmp_path / "gpt2", "gpt2")
+    for rank in (0, 2):
+        config = ModelConfig(checkpoint=str(folder), max_tokens=32, lora_rank=rank)
+        model = build_pretrained(config, vocabulary=52, inputs=Inputs(numbers=None, amounts=False))
+        paces = {
+            parameter: group["rate_factor"] for group in parameter_groups(model, 0.01) for parameter in group["params"]
+        }
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and not name.startswith("token_weight"):
+                assert paces[parameter] == (0.05 if name.startswith("backbone.") and "lora" not in name else 1), name
