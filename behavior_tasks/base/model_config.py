@@ -91,6 +91,13 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay.")
     next_token_weight: float = Field(0.2, ge=0, le=10, description="Weight of the next-token cross-entropy.")
     amount_weight: float = Field(0.1, ge=0, le=10, description="Weight of the amount's log-likelihood, among buyers.")
+    distillation: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="How far the purchase is learned from gradient boosting's out-of-fold probability instead of from "
+        "the label alone; 0: labels only.",
+    )
     positive_weight: float = Field(
         1.0, gt=0, le=1000, description="Weight of a buyer's loss; probabilities are corrected for it afterwards."
     )

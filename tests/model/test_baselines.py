@@ -3,11 +3,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, log_loss
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from behavior_tasks.base.artifacts import Output
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.baselines import baselines_stage, signed_log
+from behavior_tasks.model.baselines import baselines_stage, signed_log, teach
+from behavior_tasks.model.teacher import soften
 from behavior_tasks.model.threshold import best_f1_threshold
 from tests.model.toy import make_artifact, make_job
 
@@ -56,7 +57,7 @@ def run(folder: Path, examples: pd.DataFrame) -> tuple[pd.DataFrame, Output]:
     artifact = make_artifact(folder / "features", "features", features=FEATURES, categorical=["gender"])
     job = make_job(folder, {}, artifact)
     output = baselines_stage(job)
-    assert [file.name for file in job.out.iterdir()] == ["predictions.parquet"]
+    assert sorted(file.name for file in job.out.iterdir()) == ["predictions.parquet", "teacher.parquet"]
     return pd.read_parquet(job.out / "predictions.parquet"), output
 
 
@@ -184,3 +185,30 @@ def test_the_signed_logarithm_keeps_order_and_undefined_values() -> None:
     assert np.isnan(found[-1])
     assert (np.diff(found[:-1]) > 0).all()
     assert found[4] == pytest.approx(np.log(101))
+
+
+def test_the_teacher_never_saw_the_shopper_whom_it_judges() -> None:
+    examples = make_examples()
+    train = examples["split"] == "train"
+    told = teach(examples, FEATURES, ["gender"], seed=1).set_index("example")["boosting"]
+    assert told.index.tolist() == examples.loc[train, "example"].tolist()
+    assert roc_auc_score(examples.loc[train, "label"], told) > 0.65
+
+    turned = examples.copy()
+    mine = turned["shopper"] == "s3"
+    turned.loc[mine, "label"] = 1 - turned.loc[mine, "label"]
+    again = teach(turned, FEATURES, ["gender"], seed=1).set_index("example")["boosting"]
+    own = examples.loc[train & mine, "example"]
+    assert again.loc[own].tolist() == told.loc[own].tolist()
+    assert again.drop(own).tolist() != told.drop(own).tolist()
+
+    # Whatever happens later than train is not read at all.
+    later = examples.assign(label=np.where(train, examples["label"], 0))
+    assert teach(later, FEATURES, ["gender"], seed=1)["boosting"].tolist() == told.tolist()
+
+
+def test_a_target_lies_between_the_label_and_what_the_teacher_says(tmp_path: Path) -> None:
+    pd.DataFrame({"example": ["b", "a"], "boosting": [0.2, 0.9]}).to_parquet(tmp_path / "teacher.parquet")
+    labels, examples = np.array([1, 0, 1]), pd.Series(["a", "b", "c"])
+    found = soften(labels, examples, tmp_path / "teacher.parquet", 0.5)
+    assert found.tolist() == pytest.approx([0.95, 0.1, 1.0])
