@@ -58,10 +58,19 @@ class ModelConfig(Section):
         "scratch",
         description="scratch, or a GPT-2 or BERT checkpoint: `gpt2`, `bert-base-uncased`, a hub id, a local folder.",
     )
-    architecture: Literal["gpt2", "bert"] = Field("gpt2", description="Architecture of a model from scratch.")
-    size: Literal["tiny", "compact", "base"] = Field("compact", description="Size of a model from scratch.")
+    architecture: Literal["gpt2", "bert"] = Field(
+        "gpt2", description="Architecture of a model from scratch; a checkpoint says itself what it is."
+    )
+    size: Literal["tiny", "compact", "base"] = Field(
+        "compact", description="Size of a model from scratch; a checkpoint has its own."
+    )
     vocabulary: int = Field(1500, ge=300, le=100_000, description="Tokenizer vocabulary for `scratch`.")
-    max_tokens: int = Field(192, ge=16, le=8192, description="Longest text in tokens; its beginning goes first.")
+    max_tokens: int = Field(
+        192,
+        ge=16,
+        le=8192,
+        description="Longest text in tokens, no more than a checkpoint has positions; its beginning goes first.",
+    )
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout probability.")
     numbers: bool = Field(True, description="Read the engineered features as numbers too, beside the text.")
     lora_rank: int = Field(

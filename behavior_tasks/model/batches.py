@@ -25,13 +25,15 @@ PADDING = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Examples side by side, padded on the right to the longest."""
+    """Examples side by side, padded to the longest."""
 
     tokens_BT: torch.Tensor
     lengths_B: torch.Tensor
     """Real tokens per example, at least 1."""
     numbers_BF: torch.Tensor
     """The engineered features, float32; NaN where one is undefined. F may be 0."""
+    left_padded: bool = False
+    """Whether padding stands before the real tokens instead of after them."""
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
@@ -39,6 +41,7 @@ class Batch:
             tokens_BT=self.tokens_BT.to(device),
             lengths_B=self.lengths_B.to(device),
             numbers_BF=self.numbers_BF.to(device),
+            left_padded=self.left_padded,
         )
 
     @property

@@ -202,7 +202,7 @@ class Trainer:
         targets_N = _draw_targets(batch) if settings.next_token_weight else batch.lengths_B[:0]
         loss = purchase
         if len(targets_N):
-            next_token = self.model.next_token_loss(outputs.hidden_BTD, batch.tokens_BT, targets_N)
+            next_token = self.model.next_token_loss(batch, outputs.hidden_BTD, targets_N)
             loss = purchase + settings.next_token_weight * next_token
             position.next_token_sum += next_token.item() * len(targets_N)
         if outputs.amount_mean_B is not None and outputs.amount_log_std_B is not None:
