@@ -152,7 +152,7 @@ def write_bundle(
     model = build_scratch(CONFIG.model, vocabulary=tokens.encoding.vocabulary, inputs=inputs)
     torch.nn.init.normal_(model.purchase.weight, std=0.5)
     if numbers:
-        torch.nn.init.normal_(model.number_weight.weight, std=0.2)
+        torch.nn.init.normal_(model.fusion.wide.weight, std=0.2)
     save_model(model, folder, max_tokens=CONFIG.model.max_tokens)
 
 
