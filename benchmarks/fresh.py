@@ -32,8 +32,8 @@ class Measured:
     answer: dict[str, Any]
 
 
-def run_step(name: str, script: Path = STEPS, **arguments: Any) -> Measured:
-    """Run a function of `steps.py`, or of another script of the same shape, in a process of its own and measure it.
+def run_step(name: str, *, script: Path = STEPS, **arguments: Any) -> Measured:
+    """Run a function of `steps.py`, or of another script like it, in a process of its own and measure it.
 
     Raises:
         UserError: with the step's last words, when it fails.

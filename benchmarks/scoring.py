@@ -140,7 +140,7 @@ def measure(case: Case, threads: int, repeats: int) -> None:
     for _ in range(repeats):
         for words, step, arguments in lines(case, threads):
             out = case.root / "probabilities.npy"
-            told.setdefault(words, []).append(run_step(step, STEPS, out=out, **arguments))
+            told.setdefault(words, []).append(run_step(step, script=STEPS, out=out, **arguments))
             answers[words] = np.load(out)
     base = next(iter(told))
     seconds = {words: min(measured.seconds for measured in runs) for words, runs in told.items()}

@@ -36,6 +36,8 @@ HELD_OUT = 0.15
 MAX_ROUNDS = 400
 TEACHER_FILE = "teacher.parquet"
 TEACHER_FOLDS = 4
+TEACHER_ROUNDS = 90
+"""A teacher need not be the best booster: more rounds or a search for their number changed the pupil by nothing."""
 FALLBACK_ROUNDS = 60
 """Boosting rounds where train has too few shoppers of one kind to hold some out."""
 BOOSTING = {"learning_rate": 0.05, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0}
@@ -162,7 +164,7 @@ def teach(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[st
         ):
             part = TrainLabels(labels=train.labels[kept], weights=train.weights[kept], shoppers=train.shoppers[kept])
             if len(np.unique(part.labels)) == 2:
-                boosting = fit_boosting(table.iloc[kept], part, numeric, categorical, seed=seed)
+                boosting = fit_boosting(table.iloc[kept], part, numeric, categorical, seed=seed, rounds=TEACHER_ROUNDS)
                 answer[held] = boosting.predict_proba(table.iloc[held])[:, 1]
     return pd.DataFrame({"example": examples.loc[in_train, "example"].to_numpy(), "boosting": answer})
 
@@ -219,6 +221,7 @@ def fit_boosting(
     categorical: Sequence[str],
     *,
     seed: int,
+    rounds: int | None = None,
 ) -> Pipeline:
     """Return gradient boosting fitted on all of train, with the number of rounds found on held-out shoppers.
 
@@ -236,7 +239,7 @@ def fit_boosting(
     columns = ColumnTransformer([("words", words, known_words), ("numbers", "passthrough", known_numbers)])
     values = np.asarray(columns.fit_transform(fitted), dtype=np.float64)
     is_word = np.arange(values.shape[1]) < len(known_words)
-    rounds = _count_rounds(values, train, is_word, seed=seed)
+    rounds = rounds or _count_rounds(values, train, is_word, seed=seed)
     model = HistGradientBoostingClassifier(
         max_iter=rounds, early_stopping=False, categorical_features=is_word, random_state=seed, **BOOSTING
     ).fit(values, train.labels, sample_weight=train.weights)

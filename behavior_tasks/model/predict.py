@@ -225,7 +225,6 @@ def run_model(
     Args:
         between_batches: called before every batch; may raise to stop.
     """
-    # Chosen batch by batch: of a memory map, no more numbers are read than a batch has.
     places = number_places(sequences, model.number_names)
     count = 3 if model.inputs.amounts else 1
     answers = np.empty((count, len(rows)), dtype=np.float64)
@@ -234,9 +233,7 @@ def run_model(
     with torch.inference_mode():
         for chosen in scoring_batches(lengths_of(sequences.offsets)[rows]):
             between_batches()
-            batch = make_batch(sequences, rows[chosen])
-            batch = replace(batch, numbers_BF=batch.numbers_BF[:, places])
-            outputs = model(batch.to(device))
+            outputs = model(make_batch(sequences, rows[chosen], places).to(device))
             told = [outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B][:count]
             answers[:, chosen] = torch.stack(told).cpu().numpy()
     model.train(was_training)

@@ -1,6 +1,6 @@
-"""The teacher: boosting's out-of-fold probabilities of the train examples in, targets to learn the purchase from out.
+"""The teacher: boosting's out-of-fold probabilities of train, as `baselines` wrote them, in; an array in row order out.
 
-The one thing to know: a target replaces a label on train only; validation and test are always measured on labels.
+The one thing to know: it replaces labels on train only; validation and test are always measured on labels.
 """
 
 from pathlib import Path
@@ -8,19 +8,29 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from behavior_tasks.base.errors import UserError
 
-def soften(labels: np.ndarray, examples: pd.Series, teacher: Path, share: float) -> np.ndarray:
-    """Return targets (1 - share) x label + share x the teacher's probability; the label where the teacher says nothing.
+
+def read_teacher(path: Path, examples: pd.Series) -> np.ndarray:
+    """Return the teacher's probability of a purchase of each example.
 
     Args:
-        labels: 0 or 1, shape (n,).
+        path: Parquet file with example and boosting.
         examples: the examples' ids, n of them.
-        teacher: Parquet file with example and boosting.
-        share: between 0 and 1.
 
     Returns:
-        Shape (n,), float32.
+        Shape (n,), float64.
+
+    Raises:
+        UserError: when the teacher says nothing of one of them.
     """
-    told = pd.read_parquet(teacher).set_index("example")["boosting"].reindex(examples).to_numpy()
-    told = np.where(np.isnan(told), labels, told)
-    return ((1 - share) * labels + share * told).astype(np.float32)
+    told = pd.read_parquet(path).set_index("example")["boosting"].reindex(examples).to_numpy(dtype=np.float64)
+    unknown = int(np.isnan(told).sum())
+    if unknown:
+        raise UserError(
+            "The teacher does not know all train examples (train.distillation).",
+            found=f"{unknown} of {len(told)} without a probability of gradient boosting's",
+            expected="baselines of the same examples",
+            next_step="run again, so that the baselines are made anew, or set train.distillation=0",
+        )
+    return told

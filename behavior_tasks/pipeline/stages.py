@@ -68,8 +68,9 @@ STAGES: dict[str, Stage] = {
     ),
     "verbalize": Stage(
         work="text.verbalize:verbalize_stage",
-        sections=("text", "examples.lookback_days"),
+        sections=("text", "examples.lookback_days", "source.timezone"),
         inputs=("features", "clean"),
+        outside="text.words:templates_identity",
     ),
     "encode": Stage(
         work="text.encode:encode_stage",

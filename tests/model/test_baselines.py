@@ -8,7 +8,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from behavior_tasks.base.artifacts import Output
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.baselines import baselines_stage, signed_log, teach
-from behavior_tasks.model.teacher import soften
+from behavior_tasks.model.teacher import read_teacher
 from behavior_tasks.model.threshold import best_f1_threshold
 from tests.model.toy import make_artifact, make_job
 
@@ -207,8 +207,10 @@ def test_the_teacher_never_saw_the_shopper_whom_it_judges() -> None:
     assert teach(later, FEATURES, ["gender"], seed=1)["boosting"].tolist() == told.tolist()
 
 
-def test_a_target_lies_between_the_label_and_what_the_teacher_says(tmp_path: Path) -> None:
-    pd.DataFrame({"example": ["b", "a"], "boosting": [0.2, 0.9]}).to_parquet(tmp_path / "teacher.parquet")
-    labels, examples = np.array([1, 0, 1]), pd.Series(["a", "b", "c"])
-    found = soften(labels, examples, tmp_path / "teacher.parquet", 0.5)
-    assert found.tolist() == pytest.approx([0.95, 0.1, 1.0])
+def test_the_teachers_probabilities_stand_in_the_order_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.parquet"
+    pd.DataFrame({"example": ["b", "a"], "boosting": [0.2, 0.9]}).to_parquet(path)
+    assert read_teacher(path, pd.Series(["a", "b"])).tolist() == [0.9, 0.2]
+    with pytest.raises(UserError, match=r"train\.distillation") as caught:
+        read_teacher(path, pd.Series(["a", "c"]))
+    assert str(caught.value.found).startswith("1 of 2")
