@@ -16,6 +16,8 @@ from behavior_tasks.examples.feature_sql import SESSION_GAP, UNITS, UNKNOWN
 
 LISTED_PRODUCTS = 3
 """A phrase names up to this many products; of more it says how many."""
+PICKED_PRODUCTS = 2
+"""Of many products, a phrase still names so many of those that have a name."""
 PAID = (ACTIONS.index("purchase"), ACTIONS.index("return"))
 """Actions of which the amount is told; of the others the price."""
 DAY = 86_400_000_000
@@ -82,7 +84,7 @@ class Phrases:
     products: np.ndarray
     """How many different ones."""
     listed: np.ndarray
-    """The products by name, in order, shape (phrases, LISTED_PRODUCTS); NONE where there are fewer, or too many."""
+    """The products that are named, in order, shape (phrases, LISTED_PRODUCTS); NONE where there are fewer."""
     listed_category: np.ndarray
     """Their categories, of the event that touched each first."""
     category: np.ndarray
@@ -161,8 +163,15 @@ def _search(values: np.ndarray, low: np.ndarray, high: np.ndarray, wanted: np.nd
 class Histories:
     """Phrases of any moments over one bucket's events."""
 
-    def __init__(self, events: Events, *, last_events: int) -> None:
-        self._events, self._last_events = events, last_events
+    def __init__(self, events: Events, named: np.ndarray, *, last_events: int) -> None:
+        """Prepare the events.
+
+        Args:
+            events: of one bucket.
+            named: whether each product has a name, shape (products,).
+            last_events: most phrases told of a moment.
+        """
+        self._events, self._named, self._last_events = events, named, last_events
         n, rank, us, who = len(events), events.rank, events.us, events.who
         begins = np.ones(n, dtype=bool)
         begins[1:] = (rank[1:] != rank[:-1]) | (us[1:] - us[:-1] > SESSION_GAP) | (who[1:] != who[:-1])
@@ -257,8 +266,16 @@ class Histories:
     def _listed(self, mentions: np.ndarray, low: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = (len(low), LISTED_PRODUCTS)
         places = np.arange(LISTED_PRODUCTS)
-        there = (places < products[:, None]) & (products[:, None] <= LISTED_PRODUCTS)
-        event = mentions[(low[:, None] + places)[there]]
+        is_named = self._named[self._events.product[mentions]]
+        names, before = np.flatnonzero(is_named), np.append(0, np.cumsum(is_named))
+        few = products <= LISTED_PRODUCTS
+        first = np.where(few, low, before[low])
+        count = np.where(few, products, np.minimum(before[low + products] - before[low], PICKED_PRODUCTS))
+        there = places < count[:, None]
+        chosen = (first[:, None] + places)[there]
+        picked = ~np.broadcast_to(few[:, None], shape)[there]
+        chosen[picked] = names[chosen[picked]]
+        event = mentions[chosen]
         listed, categories = np.full(shape, NONE, dtype=np.int64), np.full(shape, NONE, dtype=np.int64)
         listed[there], categories[there] = self._events.product[event], self._events.category[event]
         return listed, categories
