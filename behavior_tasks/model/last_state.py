@@ -1,8 +1,8 @@
 """The state that scoring needs: a backbone and token ids in, the hidden state of each text's last real token out.
 
-Nothing else of the last layer is read when nothing is learned, so in GPT-2 that layer works for one token a text: keys
-and values are made of all tokens, query, attention and feed-forward of the last one. Of three layers that saves a
-quarter of the arithmetic, and it changes nothing but the order in which floats are added.
+Nothing else of the last layer is read when nothing is learned. In GPT-2 that layer attends from the last token alone,
+and feeds forward the last token alone. Of three layers that saves a fifth of the time, and it changes nothing but the
+order in which floats are added.
 
 Shapes: B examples, T tokens of the longest, D width, H attention heads, K width of a head.
 """
@@ -36,14 +36,11 @@ def _last_of_gpt2(backbone: GPT2Model, tokens_BT: torch.Tensor, lengths_B: torch
         hidden_BTD = block(hidden_BTD)
     block = backbone.h[-1]
     attention, normed_BTD = block.attn, block.ln_1(hidden_BTD)
-    width = normed_BTD.shape[2]
-    # One matrix holds the weights of queries, keys and values side by side.
-    weights, bias = attention.c_attn.weight, attention.c_attn.bias
-    query_BD = normed_BTD[rows_B, lengths_B - 1] @ weights[:, :width] + bias[:width]
-    keys_BTD, values_BTD = (normed_BTD @ weights[:, width:] + bias[width:]).split(width, dim=2)
+    # Asked of the layer as a whole, so that adapters in it take part.
+    queries_BTD, keys_BTD, values_BTD = attention.c_attn(normed_BTD).chunk(3, dim=2)
     seen_BHQT = (places_T < lengths_B.unsqueeze(1))[:, None, None]
     found_BHQK = scaled_dot_product_attention(
-        _by_head(query_BD.unsqueeze(1), attention.num_heads),
+        _by_head(queries_BTD[rows_B, lengths_B - 1].unsqueeze(1), attention.num_heads),
         _by_head(keys_BTD, attention.num_heads),
         _by_head(values_BTD, attention.num_heads),
         attn_mask=seen_BHQT,
