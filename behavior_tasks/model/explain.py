@@ -17,12 +17,14 @@ from behavior_tasks.model.predict import Predictions, number_names, predict
 from behavior_tasks.text.tokens import Sequences
 from behavior_tasks.text.trace import Trace
 
+Kind = Literal["part", "number"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
     """How one part or number moved the prediction."""
 
-    kind: Literal["part", "number"]
+    kind: Kind
     place: int
     """Which part of the text, or which of the numbers given, counted from 0."""
     name: str
@@ -81,7 +83,7 @@ def explain(
     )
     found = predict(model_folder, sequences, device=device, threads=threads)
     changes = found.probability[0] - found.probability[1:]
-    what = [
+    what: list[tuple[Kind, int, str]] = [
         *(("part", place, trace.parts[place]) for place in parts),
         *(("number", place, names[place]) for place in defined),
     ]

@@ -173,7 +173,7 @@ def show_example(
     found = explain(
         model.bundle,
         trace,
-        numbers.iloc[place].to_dict(),
+        {name: float(numbers[name].iloc[place]) for name in names},
         occlude=occlude,
         threads=run.record.config.train.threads,
     )

@@ -71,9 +71,9 @@ def trace_tokens(tokenizer_folder: Path, parts: Sequence[str], max_tokens: int) 
         parts=tuple(parts),
         ids=ids,
         pieces=(
-            *(tokenizer.id_to_token(token) for token in before),
+            *(_name(tokenizer, token) for token in before),
             *_pieces(tokenizer, text, whole.ids[cut:], spans),
-            *(tokenizer.id_to_token(token) for token in after),
+            *(_name(tokenizer, token) for token in after),
         ),
         part_of=np.concatenate([framed[0], inner, framed[1]]),
         cut=cut,
@@ -88,6 +88,10 @@ def _pieces(tokenizer: Tokenizer, text: str, ids: Sequence[int], spans: Sequence
         for place, span in enumerate(spans)
     ]
     return [
-        tokenizer.id_to_token(token) if alike or start == end else text[start:end]
+        _name(tokenizer, token) if alike or start == end else text[start:end]
         for token, (start, end), alike in zip(ids, spans, shared, strict=True)
     ]
+
+
+def _name(tokenizer: Tokenizer, token: int) -> str:
+    return tokenizer.id_to_token(token) or ""
