@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from behavior_tasks.base.tables import connect, quote
 
@@ -52,6 +53,14 @@ def test_a_big_log_is_the_same_in_one_file_or_in_daily_ones(tmp_path: Path) -> N
     assert 30 <= repeated <= 90
     assert 20 <= bad <= 60
     assert most > 10 * 20_000 / 400, "a few shoppers have most of the events"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_its_benchmark_says_so_and_claims_nothing() -> None:
+    done = subprocess.run([sys.executable, str(FOLDER / "gpu.py")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no GPU here: " in done.stdout
+    assert "|" not in done.stdout
 
 
 @pytest.mark.slow

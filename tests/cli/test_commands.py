@@ -58,6 +58,10 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     kept = next((home / "mlflow").rglob("data_report/report.html"))
     assert kept.read_bytes() == Path(page).read_bytes()
     assert (kept.parent / "plots" / "events_per_day.png").is_file()
+    assert {path.name for path in (home / "mlflow").rglob("artifacts/plots/*.png")} >= {
+        "training.png",
+        "reliability.png",
+    }
 
     listed = said(capsys, "status")
     assert listed.count("command line") >= 2

@@ -13,9 +13,11 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import bucket_file, connect, write_parquet
 from behavior_tasks.text.encode import checkpoint_identity, encode_parts, encode_stage, encode_texts
+from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.tokenizer import train_tokenizer
 from behavior_tasks.text.tokenizer_source import fetch_tokenizer
 from behavior_tasks.text.tokens import INDEX_COLUMNS, TokenSet
+from behavior_tasks.text.words import load_templates
 from tests.examples.little import Artifact, ArtifactStore, Output, Rows, little_config, run
 
 END = " Profile: female, 25-34, two purchases. Features: recency-q2 bought-recency-none events-q4."
@@ -41,6 +43,16 @@ def texts(folder: Path, *, train: list[str] = TRAIN) -> Artifact:
 
     def write(out: Path, key: str) -> Output:
         (out / "texts").mkdir()
+        templates = load_templates("en")
+        TextSettings(
+            style="sentence",
+            language="en",
+            templates=templates,
+            last_events=8,
+            lookback_days=90,
+            bins={},
+            categories=[],
+        ).save(out / "text.json")
         for bucket, rows in enumerate(rows_of(train)):
             values = ", ".join(f"({n}, '{split}', {in_parts(text)})" for n, (split, text) in enumerate(rows))
             query = f"""
