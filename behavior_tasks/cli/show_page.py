@@ -104,9 +104,10 @@ def _text(found: Shown, width: int) -> list[RenderableType]:
     lines, at = [Text(overflow="fold")], 0
     for place, part in enumerate(trace.parts):
         unread = part[: max(trace.begin - at, 0)]
-        phrase = Text(unread, style="dim")
+        phrase = Text()
+        phrase.append(unread, style="dim")
         if trace.cut and at <= trace.begin < at + len(part):
-            phrase.append(BEGIN, style="bold not dim")
+            phrase.append(BEGIN, style="bold")
         phrase.append(part[len(unread) :], style=_style(strengths.get(place, 0.0), largest))
         if lines[-1].cell_len + phrase.cell_len > width:
             lines.append(Text(overflow="fold"))

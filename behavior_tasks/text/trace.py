@@ -62,6 +62,9 @@ def trace_tokens(tokenizer_folder: Path, parts: Sequence[str], max_tokens: int) 
     whole = tokenizer.encode(text, add_special_tokens=False)
     cut = len(whole.ids) - (len(ids) - len(before) - len(after))
     spans = whole.offsets[cut:]
+    # What is told of the tokens is wrong unless they are the same ones.
+    assert ids[len(before) : len(ids) - len(after)].tolist() == whole.ids[cut:]
+    begin = spans[0][0] if spans and cut else len(text) if cut else 0
     ends = list(accumulate(map(len, parts)))
     inner = np.searchsorted(ends, [start for start, _ in spans], side="right")
     # A token without characters can only stand behind the last one.
@@ -77,7 +80,7 @@ def trace_tokens(tokenizer_folder: Path, parts: Sequence[str], max_tokens: int) 
         ),
         part_of=np.concatenate([framed[0], inner, framed[1]]),
         cut=cut,
-        begin=spans[0][0] if cut and spans else len(text) if cut else 0,
+        begin=begin,
     )
 
 

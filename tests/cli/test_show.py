@@ -1,6 +1,7 @@
 """`behavior show`: what it prints is what the model was trained on and what it says, and no raw id is among it."""
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,15 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.base.tables import connect
+from behavior_tasks.cli.show_page import example_page
 from behavior_tasks.data.events import open_events
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import KEY_VARIABLE
 from behavior_tasks.model.predict import predict
 from behavior_tasks.pipeline import Run, StageRecord
+from behavior_tasks.pipeline.show import show_example
 from behavior_tasks.pipeline.show_find import choose_moment, find_shopper
 from behavior_tasks.pipeline.show_rows import find_rows, make_rows
 from behavior_tasks.registry import versions
@@ -229,14 +233,24 @@ def test_the_page_fits_eighty_columns_and_says_what_matters_without_colour(
         assert effect["name"].strip() in page
     assert f"{len(told['tokens'])} read, {told['tokens_cut']} cut off" in " ".join(page.split())
     # The first line of the tokens by default, every one of them on demand, and so with the features.
-    last = told["tokens"][-1]["piece"].replace(" ", "·")
     every = said(capsys, "--shopper", shopper, "--tokens", "--features", "--top", "1")
     assert max(map(len, every.splitlines())) <= 80
     pieces = [token["piece"].replace(" ", "·") for token in told["tokens"]]
     assert "".join(" ".join(pieces).split()) in "".join(every.split())
-    assert last
     assert "last_popularity" in every
     assert "last_popularity" not in page.partition("Features")[2]
+
+
+def test_colours_say_which_way_a_phrase_moved_it(run: Run, tokens: TokenSet) -> None:
+    found = show_example(run, shoppers(tokens)[1])
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, color_system="standard", width=80)
+    console.print(example_page(found, top=1, every_token=False, every_feature=False, width=80))
+    text = screen.getvalue().partition("What moved it most")[0]
+    largest = next(effect for effect in found.effects if effect.kind == "part")
+    colour = 32 if largest.change > 0 else 31
+    assert f"\x1b[1;{colour}m{found.trace.parts[largest.place]}\x1b[0m" in text
+    assert f"\x1b[2m{found.trace.parts[0]}\x1b[0m" in text
 
 
 def test_wrong_dates_name_the_cutoffs_and_the_nearest(
