@@ -36,7 +36,7 @@ from tests.shop import run_until
 
 KEY = "5e" * 32
 SMALL: dict[str, object] = {
-    "simulate.shoppers": 160,
+    "simulate.shoppers": 120,
     "simulate.rollouts": 10,
     "source.timezone": "Asia/Shanghai",
     "text.last_events": 6,
