@@ -14,14 +14,14 @@ export BEHAVIOR_HOME ?= var
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check up status clean
+.PHONY: help setup run test test-slow test-gpu check up status clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed ## Create .venv and install the pinned requirements
 
-$(VENV)/.installed: requirements.txt requirements-dev.txt requirements.lock pyproject.toml
+$(VENV)/.installed: requirements.txt requirements-dev.txt requirements-no-deps.txt requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
@@ -30,6 +30,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt requirements.lock pypr
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt -c requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps -r requirements-no-deps.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
@@ -53,6 +54,9 @@ test: check ## Every check and the default tests
 
 test-slow: setup ## The slow suites
 	@$(BIN)/python -m pytest -m slow
+
+test-gpu: setup ## What needs an NVIDIA GPU; says why when there is none
+	@$(BIN)/python -m pytest -m gpu tests/model/test_gpu.py
 
 clean: ## Delete the virtual environment and the tools' caches; the state folder stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -32,13 +32,13 @@ class Measured:
     answer: dict[str, Any]
 
 
-def run_step(name: str, **arguments: Any) -> Measured:
-    """Run a function of `steps.py` in a process of its own and measure it.
+def run_step(name: str, *, script: Path = STEPS, **arguments: Any) -> Measured:
+    """Run a function of `steps.py`, or of another script like it, in a process of its own and measure it.
 
     Raises:
         UserError: with the step's last words, when it fails.
     """
-    command = [sys.executable, str(STEPS), name, json.dumps(arguments, default=str)]
+    command = [sys.executable, str(script), name, json.dumps(arguments, default=str)]
     peak = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None:

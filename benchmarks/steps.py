@@ -123,7 +123,7 @@ class _Bucket:
 def make_examples(home: str, run_id: str, out: str) -> dict[str, Any]:
     """Write one example a shopper, at the log's end, and the profile columns that a text reads (not compared)."""
     clock = Clock()
-    clean = _clean(home, run_id)
+    clean = open_clean(home, run_id)
     cutoff = datetime.fromisoformat(clean.facts["last"]) + timedelta(seconds=1)
     for number, bucket in enumerate(open_events(clean)):
         with connect() as connection:
@@ -142,13 +142,16 @@ def make_examples(home: str, run_id: str, out: str) -> dict[str, Any]:
 
 def write_our_texts(home: str, run_id: str, examples: str, out: str, engine: dict[str, Any]) -> dict[str, Any]:
     """Write every shopper's last 40 phrases as our text."""
-    clean, chosen = _clean(home, run_id), EngineConfig.model_validate(engine)
+    clean, chosen = open_clean(home, run_id), EngineConfig.model_validate(engine)
     settings = TextSettings(
+        style="compact",
         language="en",
         last_events=LAST_EVENTS,
         lookback_days=LOOKBACK_DAYS,
         bins={},
         categories=[f"category {n}" for n in range(30)],
+        amount_edges=[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0],
+        price_edges=[5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0],
         templates=load_templates("en"),
     )
     clock = Clock()
@@ -168,7 +171,7 @@ def write_our_texts(home: str, run_id: str, examples: str, out: str, engine: dic
 
 def write_duckdb_texts(home: str, run_id: str, out: str, threads: int, memory_mb: int) -> dict[str, Any]:
     """Write every shopper's last 40 events as DuckDB does it, one query a bucket."""
-    clean = _clean(home, run_id)
+    clean = open_clean(home, run_id)
     clock = Clock()
     rows = 0
     with duckdb.connect(config={"threads": threads, "memory_limit": f"{memory_mb}MB"}) as connection:
@@ -199,7 +202,8 @@ def _write_bucket(bucket: _Bucket) -> int:
     return rows
 
 
-def _clean(home: str, run_id: str) -> Artifact:
+def open_clean(home: str, run_id: str) -> Artifact:
+    """Return the clean events that `prepare` made."""
     os.environ[HOME_VARIABLE] = home
     clean = open_run(run_id).artifact(CLEAN)
     assert clean is not None

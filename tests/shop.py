@@ -1,6 +1,6 @@
 """A tiny shop for tests that need a whole run: small enough to train in seconds, real in every part."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 
@@ -23,7 +23,14 @@ TINY: dict[str, object] = {
 }
 
 
-def run_until(last: str, run_id: str, *, log: Path | None = None, overrides: Mapping[str, object] | None = None) -> Run:
+def run_until(
+    last: str,
+    run_id: str,
+    *,
+    log: Path | None = None,
+    overrides: Mapping[str, object] | None = None,
+    without: Collection[str] = (),
+) -> Run:
     """Start a run on a log (or the simulated shop) and go through the stages up to and including `last`."""
     uri = start_run(
         run_id,
@@ -34,7 +41,7 @@ def run_until(last: str, run_id: str, *, log: Path | None = None, overrides: Map
     )
     uris: dict[str, str] = {}
     for name, stage in STAGES.items():
-        if name == "simulate" and log is not None:
+        if name in without or (name == "simulate" and log is not None):
             continue
         uris[name] = run_stage(name, uri, *(uris.get(i.removesuffix("?")) for i in stage.inputs))
         if name == last:

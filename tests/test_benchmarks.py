@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from behavior_tasks.base.tables import connect, quote
 
@@ -54,6 +55,14 @@ def test_a_big_log_is_the_same_in_one_file_or_in_daily_ones(tmp_path: Path) -> N
     assert most > 10 * 20_000 / 400, "a few shoppers have most of the events"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_its_benchmark_says_so_and_claims_nothing() -> None:
+    done = subprocess.run([sys.executable, str(FOLDER / "gpu.py")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no GPU here: " in done.stdout
+    assert "|" not in done.stdout
+
+
 @pytest.mark.slow
 def test_the_data_benchmark_fills_its_tables_and_the_plan_is_computed_from_it(tmp_path: Path) -> None:
     kept = tmp_path / "measured.json"
@@ -72,3 +81,10 @@ def test_the_data_benchmark_fills_its_tables_and_the_plan_is_computed_from_it(tm
     hours = [float(page.split("clean events, once | ")[1].split(" core")[0].replace(",", "")) for page in (once, ten)]
     assert hours[1] == pytest.approx(10 * hours[0], rel=0.05)
     assert "1 billion events" in once
+
+
+@pytest.mark.slow
+def test_the_encoding_benchmark_finds_the_same_tokens_in_both_ways(tmp_path: Path) -> None:
+    lines = table_lines(run("encode.py", "--rows", 0.02, "--cutoffs", 1, "--folder", tmp_path))
+    assert [line[4] for line in lines] == ["ours", "Hugging Face"]
+    assert lines[0][3] == lines[1][3]

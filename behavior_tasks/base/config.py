@@ -312,6 +312,11 @@ def _contradictions(config: Config) -> list[str]:
     start, end = config.source.period_start, config.source.period_end
     if start and end and start > end:
         found.append(f"source.period_start: {start} is after source.period_end {end}")
+    if config.model.lora_rank and config.model.checkpoint == "scratch":
+        found.append(
+            f"model.lora_rank: {config.model.lora_rank}, but model.checkpoint = scratch has no weights worth keeping; "
+            "expected 0, or a checkpoint"
+        )
     return found
 
 

@@ -11,7 +11,8 @@ from pydantic import Field, field_validator
 
 from behavior_tasks.base.section import Section
 
-PART_ORDER = ("older", "events", "profile", "features")
+PartName = Literal["older", "events", "profile", "features"]
+PART_ORDER: tuple[PartName, ...] = ("older", "events", "profile", "features")
 """The parts of a text in their default order."""
 
 
@@ -27,7 +28,7 @@ class TextConfig(Section):
         None,
         description="Your own YAML file of words instead of the language's; copy text/templates/en.yaml and edit it.",
     )
-    order: tuple[Literal["older", "events", "profile", "features"], ...] = Field(
+    order: tuple[PartName, ...] = Field(
         PART_ORDER,
         description="Order of the parts: a summary of older history, the last events, the profile, the features. What "
         "comes first is cut first when a text is too long.",
@@ -58,10 +59,19 @@ class ModelConfig(Section):
         "scratch",
         description="scratch, or a GPT-2 or BERT checkpoint: `gpt2`, `bert-base-uncased`, a hub id, a local folder.",
     )
-    architecture: Literal["gpt2", "bert"] = Field("gpt2", description="Architecture of a model from scratch.")
-    size: Literal["tiny", "compact", "base"] = Field("compact", description="Size of a model from scratch.")
+    architecture: Literal["gpt2", "bert"] = Field(
+        "gpt2", description="Architecture of a model from scratch; a checkpoint says itself what it is."
+    )
+    size: Literal["tiny", "compact", "base"] = Field(
+        "compact", description="Size of a model from scratch; a checkpoint has its own."
+    )
     vocabulary: int = Field(1500, ge=300, le=100_000, description="Tokenizer vocabulary for `scratch`.")
-    max_tokens: int = Field(192, ge=16, le=8192, description="Longest text in tokens; its beginning goes first.")
+    max_tokens: int = Field(
+        192,
+        ge=16,
+        le=8192,
+        description="Longest text in tokens, no more than a checkpoint has positions; its beginning goes first.",
+    )
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout probability.")
     numbers: bool = Field(True, description="Read the engineered features as numbers too, beside the text.")
     lora_rank: int = Field(
@@ -91,6 +101,13 @@ class TrainConfig(Section):
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay.")
     next_token_weight: float = Field(0.2, ge=0, le=10, description="Weight of the next-token cross-entropy.")
     amount_weight: float = Field(0.1, ge=0, le=10, description="Weight of the amount's log-likelihood, among buyers.")
+    distillation: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="How far the purchase is learned from gradient boosting's out-of-fold probability instead of from "
+        "the label alone; 0: labels only.",
+    )
     positive_weight: float = Field(
         1.0, gt=0, le=1000, description="Weight of a buyer's loss; probabilities are corrected for it afterwards."
     )

@@ -4,7 +4,7 @@ Every source is brought to this shape by `data.ingest`. Two events in the same s
 are ordered by every column, never by file or line: the order of rows in the input can change nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 ACTIONS: tuple[str, ...] = ("browse", "search", "click", "favourite", "add_to_cart", "purchase", "return")
 """All actions, in the order in which they sort within one instant. A `return` is a cancelled or refunded
@@ -47,8 +47,11 @@ PARSED_COLUMNS: tuple[Column, ...] = (
 )
 """Events as `data.ingest` writes them: the id is a pseudonym from the first file on."""
 
-SHOPPER_COLUMNS: tuple[Column, ...] = tuple(c for c in PARSED_COLUMNS if c.name != "query")
-"""Clean events: the free text of searches, which can hold names and addresses and which nothing reads yet, is gone."""
+SHOPPER_COLUMNS: tuple[Column, ...] = tuple(
+    replace(c, description="search words in lower case, addresses and numbers masked") if c.name == "query" else c
+    for c in PARSED_COLUMNS
+)
+"""Clean events: of the free text of searches only words are left, without what looks like an address or a number."""
 
 ACTION_RANK_SQL: str = (
     "CASE action " + " ".join(f"WHEN '{word}' THEN {rank}" for rank, word in enumerate(ACTIONS)) + " END"

@@ -4,7 +4,7 @@ Every room's entry function has the same shape, `work(job) -> Output`, so that t
 stages in one table and the command line and the DAG can run the same functions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -12,6 +12,9 @@ from pathlib import Path
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home
+
+Report = Callable[[Mapping[str, float], int], None]
+"""Takes figures by name, and the step they belong to. Called while a stage runs; changes nothing of its result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +41,5 @@ class Job:
     """Where a refused ingest leaves the table of its quarantined rows; None: nowhere."""
     outside: Mapping[str, str] = field(default_factory=dict)
     """What the stage declared to read from outside the store, as it stands in the key."""
+    report: Report | None = None
+    """Takes live figures of long work, e.g. into MLflow; None: nobody wants them."""

@@ -94,8 +94,8 @@ def plan(
         day = end_day - timedelta(days=days_before_end)
         return Window(
             split=split,
-            cutoff=_local_midnight(day, zone),
-            end=_local_midnight(day + timedelta(days=horizon_days), zone),
+            cutoff=local_midnight(day, zone),
+            end=local_midnight(day + timedelta(days=horizon_days), zone),
         )
 
     train = [window("train", 3 * horizon_days + k * train_every_days) for k in range(train_cutoffs)]
@@ -107,6 +107,7 @@ def plan(
     )
 
 
-def _local_midnight(day: date, zone: ZoneInfo) -> datetime:
+def local_midnight(day: date, zone: ZoneInfo) -> datetime:
+    """Return the instant, naive UTC, at which a local day begins."""
     local = datetime(day.year, day.month, day.day, tzinfo=zone)
     return local.astimezone(UTC).replace(tzinfo=None)

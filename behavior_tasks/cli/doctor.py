@@ -8,13 +8,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from behavior_tasks.base.config import DEFAULT_PRESET
+from behavior_tasks.base.config import DEFAULT_PRESET, Config, load_config
 from behavior_tasks.cli.inspection import start_inspection
 from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
 from behavior_tasks.cli.screen import console
 from behavior_tasks.pipeline import Run, open_run, run_stage
 
 MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warning[/]", "fail": "[red]missing[/]"}
+DEVICE_MARKS = {"ok": "[green]ok[/]", "none": "[dim]none[/]", "fail": "[red]missing[/]"}
 
 
 def doctor(
@@ -23,17 +24,24 @@ def doctor(
     config: ConfigFile = None,
     set: Settings = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    device: Annotated[
+        bool, typer.Option("--device", help="Look at this machine instead of a log: what a training would run on.")
+    ] = False,
 ) -> None:
     """Say whether a log can be learned from; every finding with a number and what to do.
 
-    Exit code 0: yes. 1: yes, with warnings. 2: no.
+    Exit code 0: yes. 1: yes, with warnings. 2: no. With --device, 0 when the settings can be trained with here, else 2.
 
     Examples:
 
         behavior doctor --input log.csv
 
         behavior doctor --input log.csv.gz --preset taobao --json
+
+        behavior doctor --device --set train.device=cuda
     """
+    if device:
+        raise typer.Exit(_look_at_machine(load_config(preset, file=config, overrides=parse_settings(set)), as_json))
     from behavior_tasks.examples.diagnosis import diagnose
     from behavior_tasks.examples.doctor import worst
 
@@ -56,6 +64,26 @@ def doctor(
         console.print(table)
         console.print(("Yes.", "Yes, with the warnings above.", "No: see what is missing.")[worst(findings)])
     raise typer.Exit(worst(findings))
+
+
+def _look_at_machine(config: Config, as_json: bool) -> int:
+    """Show what a training would run on and why not on more; return the exit code."""
+    from behavior_tasks.model.hardware import look_at_hardware
+
+    findings = look_at_hardware(config.train)
+    trainable = all(finding.level != "fail" for finding in findings)
+    if as_json:
+        console.print_json(json.dumps([finding.model_dump() for finding in findings]))
+        return 0 if trainable else 2
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for finding in findings:
+        table.add_row(DEVICE_MARKS[finding.level], escape(finding.what), escape(finding.found))
+        if finding.why:
+            table.add_row("", "", f"[dim]→ {escape(finding.why)}[/]")
+    console.print("What would a training run on?", style="bold")
+    console.print(table)
+    console.print("Trainable." if trainable else "Not trainable with these settings: see what is missing.")
+    return 0 if trainable else 2
 
 
 def _read(uri: str) -> Run:

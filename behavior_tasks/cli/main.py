@@ -21,6 +21,7 @@ from behavior_tasks.cli import (
     run,
     services,
     settings,
+    show,
     simulate,
     sources,
     status,
@@ -43,6 +44,7 @@ app.command("report")(data_report.report)
 app.command("quarantine")(quarantine.quarantine)
 app.command("status")(status.status)
 app.command("settings")(settings.settings)
+app.command("show")(show.show)
 app.command("features")(features.features)
 app.command("sources")(sources.sources)
 app.command("up")(services.up)

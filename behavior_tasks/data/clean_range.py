@@ -19,10 +19,13 @@ from behavior_tasks.data.buckets import Summary, connect_spilling, local_day_sql
 from behavior_tasks.data.ingest_piece import PARSED_NAMES
 from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, SALE_SQL, constants, lacks_sql
 from behavior_tasks.data.ranges import Range
+from behavior_tasks.data.search_words import masked_sql
 
 SALE_COLUMNS = ("shopper", "timestamp", "action", "product_id", "category", "amount")
 DUPLICATE, DOUBLE_CLICK, BOT = "duplicate", "double_click", "bot"
-SHOPPER_NAMES = ", ".join(c.name for c in SHOPPER_COLUMNS)
+SHOPPER_VALUES = ", ".join(
+    f"{masked_sql(c.name)} AS {c.name}" if c.name == "query" else c.name for c in SHOPPER_COLUMNS
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,7 @@ def clean_range(job: RangeJob) -> RangeDone:
         filled = _fill_gaps(connection, job.rules)
         for column in job.rules.drops:
             removed[f"missing_{column}"] += _set_apart(connection, f"missing_{column}", lacks_sql(column))
-        summary = write_events(connection, "events", job.events, SHOPPER_COLUMNS)
+        summary = write_events(connection, f"(SELECT {SHOPPER_VALUES} FROM events)", job.events, SHOPPER_COLUMNS)
         sales = f"SELECT {', '.join(SALE_COLUMNS)} FROM events WHERE {SALE_SQL} AND amount > 0 ORDER BY ALL"
         write_parquet(connection, sales, job.sales)
         write_parquet(connection, "SELECT * FROM apart ORDER BY ALL", job.apart)
@@ -150,7 +153,7 @@ def _set_apart(connection: duckdb.DuckDBPyConnection, reason: str, condition: st
     """Move the events that meet a condition to the table `apart`; return how many."""
     count = _count(connection, f"SELECT count(*) FROM events WHERE {condition}")
     if count:
-        connection.execute(f"INSERT INTO apart SELECT '{reason}', {SHOPPER_NAMES} FROM events WHERE {condition}")
+        connection.execute(f"INSERT INTO apart SELECT '{reason}', {SHOPPER_VALUES} FROM events WHERE {condition}")
         _replace_events(connection, f"SELECT {PARSED_NAMES} FROM events WHERE NOT coalesce({condition}, false)")
     return count
 

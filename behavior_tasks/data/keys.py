@@ -54,6 +54,11 @@ def identity_key(home: Home) -> bytes:
         ) from None
 
 
+def key_exists(home: Home) -> bool:
+    """Whether there is a key already; unlike `identity_key` it makes none."""
+    return bool(os.environ.get(KEY_VARIABLE)) or (home.secrets / KEY_FILE).exists()
+
+
 def fingerprint(key: bytes) -> str:
     """Return a short one-way hash that tells two keys apart and nothing else about them.
 

@@ -1,12 +1,14 @@
 """The baselines: features and labels in, three ordinary predictions for validation and test out.
 
 The share of buyers, a logistic regression and gradient boosting, on the same examples as the language model.
-They are fitted on train alone; validation's labels choose their thresholds and test's labels are never read.
+They are fitted on train alone; validation's labels choose their thresholds and test's labels are never read. Where the
+language model is to learn from boosting too, boosting's out-of-fold predictions of train come out beside them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupShuffleSplit
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -22,6 +24,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, quote, write_parquet
+from behavior_tasks.base.timeline import Split
+from behavior_tasks.model.labels import check_labels
 from behavior_tasks.model.threshold import best_f1_threshold
 
 NAMES = ("prior", "logistic", "boosting")
@@ -30,6 +34,10 @@ SKEWED_ABOVE = 1.0
 MAX_CATEGORIES = 32
 HELD_OUT = 0.15
 MAX_ROUNDS = 400
+TEACHER_FILE = "teacher.parquet"
+TEACHER_FOLDS = 4
+TEACHER_ROUNDS = 90
+"""A teacher need not be the best booster: more rounds or a search for their number changed the pupil by nothing."""
 FALLBACK_ROUNDS = 60
 """Boosting rounds where train has too few shoppers of one kind to hold some out."""
 BOOSTING = {"learning_rate": 0.05, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0}
@@ -50,19 +58,33 @@ class TrainLabels:
 def baselines_stage(job: Job) -> Output:
     """Fit the baselines on train and write their predictions for validation and test.
 
-    Writes `predictions.parquet`: example, split, prior, logistic, boosting; rows in the order of the features.
+    Writes `predictions.parquet`: example, split, prior, logistic, boosting; rows in the order of the features. With
+    `train.distillation` also `teacher.parquet`: example and boosting of every train example, out of fold.
+
+    Raises:
+        UserError: when a split is empty, or train's examples all ended the same way.
     """
     features = job.inputs["features"]
     names: list[str] = features.facts["features"]
     categorical: list[str] = features.facts["categorical"]
     examples = read_examples(features.path / "examples", names)
+    for split in get_args(Split):
+        check_labels(examples.loc[examples["split"] == split, "label"].to_numpy(), split)
     # One thread: with more, the sums inside depend on the number of cores.
     with threadpool_limits(limits=1):
         predictions = predict_baselines(examples, names, categorical, seed=job.config.train.seed)
+        teacher = (
+            teach(examples, names, categorical, seed=job.config.train.seed) if job.config.train.distillation else None
+        )
     connection = connect()
     connection.register("predictions", predictions)
     out = job.out / "predictions.parquet"
     write_parquet(connection, "SELECT * FROM predictions", out)
+    hashes = [hash_rows(connection, out)]
+    if teacher is not None:
+        connection.register("teacher", teacher)
+        write_parquet(connection, "SELECT * FROM teacher", job.out / TEACHER_FILE)
+        hashes.append(hash_rows(connection, job.out / TEACHER_FILE))
     on_validation = predictions["split"].to_numpy() == "validation"
     labels = examples.loc[examples["split"] == "validation", "label"].to_numpy()
     thresholds = {name: best_f1_threshold(labels, predictions.loc[on_validation, name].to_numpy()) for name in NAMES}
@@ -73,9 +95,7 @@ def baselines_stage(job: Job) -> Output:
         rows_out=len(predictions),
         removed={"train": len(examples) - len(predictions)},
     )
-    return Output(
-        rows=rows, content_hash=combine_hashes([hash_rows(connection, out)]), facts={"thresholds": thresholds}
-    )
+    return Output(rows=rows, content_hash=combine_hashes(hashes), facts={"thresholds": thresholds})
 
 
 def read_examples(folder: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -85,7 +105,7 @@ def read_examples(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     tables = [
         connection.execute(f"SELECT {columns} FROM read_parquet({quote(file)})").df() for file in bucket_files(folder)
     ]
-    return pd.concat([table for table in tables if len(table)], ignore_index=True)
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def predict_baselines(
@@ -103,27 +123,66 @@ def predict_baselines(
         example, split and a probability column per baseline, for validation and test, in the order given.
     """
     numeric = [name for name in names if name not in categorical]
-    table = examples[list(names)].astype(dict.fromkeys(numeric, "float64"))
-    table = table.astype(dict.fromkeys(categorical, "object"))
-    # One kind of missing word, whatever the table came from.
-    table[list(categorical)] = table[list(categorical)].where(table[list(categorical)].notna(), None)
+    table = _feature_table(examples, names, categorical)
     in_train = (examples["split"] == "train").to_numpy()
     fitted, asked = table[in_train], table[~in_train]
-    labels = examples["label"].to_numpy()[in_train]
-    shoppers = examples["shopper"].to_numpy()[in_train]
-    weights = examples["weight"].to_numpy(dtype=np.float64)[in_train]
-    # Of mean one, so that a sample is regularised as the few examples that it is.
-    weights = weights / weights.mean()
-
+    train = _train_labels(examples[in_train])
     logistic = make_logistic(fitted, numeric, categorical)
-    logistic.fit(fitted, labels, logisticregression__sample_weight=weights)
-    train = TrainLabels(labels=labels, weights=weights, shoppers=shoppers)
+    logistic.fit(fitted, train.labels, logisticregression__sample_weight=train.weights)
     boosting = fit_boosting(fitted, train, numeric, categorical, seed=seed)
     answer = examples.loc[~in_train, ["example", "split"]].reset_index(drop=True)
-    answer["prior"] = float(np.average(labels, weights=weights))
+    answer["prior"] = float(np.average(train.labels, weights=train.weights))
     answer["logistic"] = logistic.predict_proba(asked)[:, 1]
     answer["boosting"] = boosting.predict_proba(asked)[:, 1]
     return answer
+
+
+def teach(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[str], *, seed: int) -> pd.DataFrame:
+    """Return what boosting says of each train example when it has not seen the example's shopper.
+
+    Such predictions are softer than labels and carry what the features say, without the noise of a single outcome:
+    "knowledge distillation" (Hinton, Vinyals and Dean, 2015) with a teacher that never saw the pupil's labels.
+
+    Args:
+        examples: as for `predict_baselines`.
+        names: feature columns.
+        categorical: those of them that hold words.
+        seed: as for `predict_baselines`.
+
+    Returns:
+        example and boosting (probability), one row a train example, in the order given. Where there are too few
+        shoppers or buyers to set some aside, the probability is the label.
+    """
+    numeric = [name for name in names if name not in categorical]
+    in_train = (examples["split"] == "train").to_numpy()
+    table = _feature_table(examples, names, categorical)[in_train].reset_index(drop=True)
+    train = _train_labels(examples[in_train])
+    answer = train.labels.astype(np.float64)
+    if len(np.unique(train.shoppers)) >= TEACHER_FOLDS:
+        for kept, held in GroupKFold(TEACHER_FOLDS, shuffle=True, random_state=seed).split(
+            table, groups=train.shoppers
+        ):
+            part = TrainLabels(labels=train.labels[kept], weights=train.weights[kept], shoppers=train.shoppers[kept])
+            if len(np.unique(part.labels)) == 2:
+                boosting = fit_boosting(table.iloc[kept], part, numeric, categorical, seed=seed, rounds=TEACHER_ROUNDS)
+                answer[held] = boosting.predict_proba(table.iloc[held])[:, 1]
+    return pd.DataFrame({"example": examples.loc[in_train, "example"].to_numpy(), "boosting": answer})
+
+
+def _feature_table(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[str]) -> pd.DataFrame:
+    """Return the features alone, numbers as floats, with one kind of missing word wherever they came from."""
+    table = examples[list(names)].astype({name: "float64" for name in names if name not in categorical})
+    table = table.astype(dict.fromkeys(categorical, "object"))
+    table[list(categorical)] = table[list(categorical)].where(table[list(categorical)].notna(), None)
+    return table
+
+
+def _train_labels(train: pd.DataFrame) -> TrainLabels:
+    """Return labels, shoppers and weights; the weights of mean one, so that a sample is regularised as few examples."""
+    weights = train["weight"].to_numpy(dtype=np.float64)
+    return TrainLabels(
+        labels=train["label"].to_numpy(), weights=weights / weights.mean(), shoppers=train["shopper"].to_numpy()
+    )
 
 
 def make_logistic(fitted: pd.DataFrame, numeric: Sequence[str], categorical: Sequence[str]) -> Pipeline:
@@ -162,6 +221,7 @@ def fit_boosting(
     categorical: Sequence[str],
     *,
     seed: int,
+    rounds: int | None = None,
 ) -> Pipeline:
     """Return gradient boosting fitted on all of train, with the number of rounds found on held-out shoppers.
 
@@ -179,7 +239,7 @@ def fit_boosting(
     columns = ColumnTransformer([("words", words, known_words), ("numbers", "passthrough", known_numbers)])
     values = np.asarray(columns.fit_transform(fitted), dtype=np.float64)
     is_word = np.arange(values.shape[1]) < len(known_words)
-    rounds = _count_rounds(values, train, is_word, seed=seed)
+    rounds = rounds or _count_rounds(values, train, is_word, seed=seed)
     model = HistGradientBoostingClassifier(
         max_iter=rounds, early_stopping=False, categorical_features=is_word, random_state=seed, **BOOSTING
     ).fit(values, train.labels, sample_weight=train.weights)

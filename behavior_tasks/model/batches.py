@@ -1,7 +1,8 @@
 """Batches: token sequences of unequal length in, padded rectangles of similar length out.
 
 Rows are sorted by length within shuffled chunks, so that little is padded and the order stays random. The order
-depends on nothing but (seed, epoch), so a resumed training meets exactly the batches it would have met.
+depends on nothing but (seed, epoch), so a resumed training meets exactly the batches it would have met. A batch that
+is too large for the memory is cut into pieces within a budget of padded tokens; that changes no result.
 
 Shapes: B examples in a batch, T tokens of the longest of them, F numbers, N target positions.
 """
@@ -25,13 +26,15 @@ PADDING = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Examples side by side, padded on the right to the longest."""
+    """Examples side by side, padded to the longest."""
 
     tokens_BT: torch.Tensor
     lengths_B: torch.Tensor
     """Real tokens per example, at least 1."""
     numbers_BF: torch.Tensor
     """The engineered features, float32; NaN where one is undefined. F may be 0."""
+    left_padded: bool = False
+    """Whether padding stands before the real tokens instead of after them."""
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch on another device."""
@@ -39,6 +42,7 @@ class Batch:
             tokens_BT=self.tokens_BT.to(device),
             lengths_B=self.lengths_B.to(device),
             numbers_BF=self.numbers_BF.to(device),
+            left_padded=self.left_padded,
         )
 
     @property
@@ -69,40 +73,33 @@ def number_places(sequences: Sequences, names: tuple[str, ...]) -> list[int]:
     return [places[name] for name in names]
 
 
-def align_numbers(sequences: Sequences, names: tuple[str, ...]) -> Sequences:
-    """Return the sequences with exactly the numbers that a model reads, in its order.
-
-    Raises:
-        UserError: when one of them is not there.
-    """
-    if names == sequences.number_names:
-        return sequences
-    chosen = sequences.numbers[:, number_places(sequences, names)]
-    return Sequences(tokens=sequences.tokens, offsets=sequences.offsets, numbers=chosen, number_names=names)
-
-
-def make_batch(sequences: Sequences, rows: np.ndarray) -> Batch:
+def make_batch(sequences: Sequences, rows: np.ndarray, places: list[int] | None = None) -> Batch:
     """Put rows side by side.
 
     Args:
         sequences: of n examples.
         rows: row numbers, shape (B,).
+        places: columns of the numbers that are wanted, see `number_places`; None: all.
     """
-    tokens, offsets = sequences.tokens, sequences.offsets
-    lengths = np.maximum(offsets[rows + 1] - offsets[rows], 1)
+    # A view that is no memory map any more: numpy makes every slice of a memory map a memory map, which is slow.
+    tokens, offsets = np.asarray(sequences.tokens), np.asarray(sequences.offsets)
+    starts = offsets[rows]
+    counts = offsets[rows + 1] - starts
+    lengths = np.maximum(counts, 1)
     padded = np.full((len(rows), int(lengths.max())), PADDING, dtype=np.int64)
-    for place, row in enumerate(rows):
-        start, end = offsets[row], offsets[row + 1]
-        padded[place, : end - start] = tokens[start:end]
+    for place, (start, count) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True)):
+        padded[place, :count] = tokens[start : start + count]
+    # Of a memory map, no more numbers are read than a batch has.
+    numbers = sequences.numbers[rows] if places is None else sequences.numbers[rows][:, places]
     return Batch(
         tokens_BT=torch.from_numpy(padded),
         lengths_B=torch.from_numpy(lengths.astype(np.int64)),
-        numbers_BF=torch.from_numpy(np.array(sequences.numbers[rows], dtype=np.float32)),
+        numbers_BF=torch.from_numpy(np.array(numbers, dtype=np.float32)),
     )
 
 
 def epoch_batches(rows: np.ndarray, lengths: np.ndarray, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Return the row numbers of every batch of one epoch, in order.
+    """Return the row numbers of every batch of one epoch, in order; within a batch the shortest comes first.
 
     Args:
         rows: row numbers to go through, shape (n,).
@@ -119,20 +116,21 @@ def epoch_batches(rows: np.ndarray, lengths: np.ndarray, *, batch_size: int, see
     return [batches[i] for i in random.permutation(len(batches))]
 
 
-def scoring_batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield positions into `lengths`, shortest first, so that a padded batch stays within the token budget."""
+def pieces_within(lengths: np.ndarray, budget: int) -> Iterator[np.ndarray]:
+    """Yield positions into `lengths`, shortest first, in pieces of at most so many padded tokens.
+
+    A sequence that is longer than the budget by itself is a piece of its own.
+    """
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
         end = start + 1
-        while end < len(order) and (end + 1 - start) * lengths[order[end]] <= SCORING_BATCH_TOKENS:
+        while end < len(order) and (end + 1 - start) * lengths[order[end]] <= budget:
             end += 1
         yield order[start:end]
         start = end
 
 
-def next_token_positions(batch: Batch) -> torch.Tensor:
-    """Return flat positions (into B x T) whose next token is real, shape (N,)."""
-    width = batch.tokens_BT.shape[1]
-    has_next_BT = torch.arange(width, device=batch.lengths_B.device)[None, :] < (batch.lengths_B - 1)[:, None]
-    return has_next_BT.flatten().nonzero().squeeze(1)
+def scoring_batches(lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield positions into `lengths`, shortest first, as batches for when nothing is learned."""
+    return pieces_within(lengths, SCORING_BATCH_TOKENS)

@@ -4,6 +4,7 @@ Threads are pinned because sums of floats depend on how they are split: the same
 bits, which is what a resumed training and a repeated scoring rely on.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -61,6 +62,18 @@ def gpu_computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "mps" and torch.backends.mps.is_macos_or_newer(14, 0)
+
+
+def cpu_computes_bf16() -> bool:
+    """Whether this machine's CPU has instructions for bf16."""
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def cores() -> int:
+    """Return the number of CPU cores that this process may use."""
+    # A container or `taskset` may allow fewer than there are; only Linux can tell.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

@@ -1,89 +1,51 @@
-"""The network: token ids and numbers in; purchase, amount and next token out, through a GPT-2 backbone.
+"""The network: token ids and numbers in; purchase, amount and next token out, through a GPT-2 or BERT backbone.
 
-It is built from a size (`scratch`), from a GPT-2 checkpoint (`pretrained`), or read back from a model bundle.
-Batches are padded on the right and attention is causal, so no real token can see padding: there is no attention
-mask, which lets torch use its fused causal kernel, and no padding token is needed in the vocabulary.
+It is built from a size (`build_scratch`), from a checkpoint (`pretrained`), or read back from a model bundle
+(`load_model`). The one thing to know: purchase and amount are read at a text's last real token. GPT-2 has seen the
+whole text only there; BERT has seen it everywhere, and one rule for both keeps them comparable.
 
-Tensor names carry their shape: B examples, T tokens, D width of the hidden state, V vocabulary, F numbers, P places of
-their encoding, N positions chosen from B x T, e.g. tokens_BT, hidden_BTD, logits_B.
+Tensor names carry their shape: B examples, T tokens, D width of the hidden state, V vocabulary, F numbers, H answers of
+the heads (purchase, amount's mean, its log deviation), N positions chosen from B x T, e.g. tokens_BT, hidden_BTD.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import cross_entropy
-from transformers import GPT2Config, GPT2Model
+from transformers import PreTrainedModel
 
 from behavior_tasks.base.config import ModelConfig
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.model.backbones import (
+    ARCHITECTURES,
+    architecture_of,
+    backbone_values,
+    build_backbone,
+    hidden_states,
+    left_to_right,
+    right_to_left,
+    scratch_sizes,
+    token_embedding,
+)
 from behavior_tasks.model.batches import Batch
-from behavior_tasks.model.numbers import NumberEncoding, PiecewiseLinear
+from behavior_tasks.model.fusion import NumberFusion
+from behavior_tasks.model.language import MaskedHead, draw_targets, hide
+from behavior_tasks.model.lora import merged_state
+from behavior_tasks.model.numbers import NumberEncoding
 
 FORMAT = "behavior-model/2"
-FUSED_GELU = "gelu_pytorch_tanh"
-"""GPT-2's own `gelu_new`, computed by one kernel instead of seven."""
 INIT_STD = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How large a model from scratch is."""
-
-    width: int
-    layers: int
-    heads: int
-
-
-SIZES: dict[str, Size] = {
-    "tiny": Size(width=32, layers=2, heads=2),
-    "compact": Size(width=96, layers=3, heads=4),
-    "base": Size(width=256, layers=6, heads=8),
-}
-
-# What makes up the architecture; only these travel from a checkpoint's configuration into a bundle.
-ARCHITECTURE = (
-    "vocab_size",
-    "n_positions",
-    "n_embd",
-    "n_layer",
-    "n_head",
-    "n_inner",
-    "layer_norm_epsilon",
-    "activation_function",
-    "scale_attn_weights",
-    "scale_attn_by_inverse_layer_idx",
-    "reorder_and_upcast_attn",
-)
-
-
-def backbone_config(architecture: dict[str, Any], *, dropout: float) -> GPT2Config:
-    """Return the GPT-2 configuration of an architecture.
-
-    Args:
-        architecture: values of ARCHITECTURE; what is absent is at GPT-2's default.
-        dropout: on embeddings and residuals. Attention weights are not dropped: that would rule out the fused
-            attention kernel and cost a sixth of the speed.
-    """
-    values = {name: value for name, value in architecture.items() if name in ARCHITECTURE}
-    if values.get("activation_function", "gelu_new") == "gelu_new":
-        values["activation_function"] = FUSED_GELU
-    return GPT2Config(
-        **values,
-        resid_pdrop=dropout,
-        embd_pdrop=dropout,
-        attn_pdrop=0.0,
-        bos_token_id=None,
-        eos_token_id=None,
-        pad_token_id=None,
-        use_cache=False,
-        attn_implementation="sdpa",
-    )
+LOG_STD_RANGE = (math.log(0.05), math.log(2.0))
+"""Of ln(amount). The mean of a lognormal is e^(std²/2) times its median: at most 7.4 times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,114 +58,161 @@ class Outputs:
     amount_mean_B: torch.Tensor | None
     """Mean of ln(amount) among buyers; None when the model has no amount head."""
     amount_log_std_B: torch.Tensor | None
-    """Logarithm of its standard deviation."""
+    """Logarithm of its standard deviation, within LOG_STD_RANGE."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What a network reads beside its backbone, and whether it tells amounts."""
+    """What a network reads beside its backbone, and what the log can teach it."""
 
     numbers: NumberEncoding | None
     """None: no numbers."""
     amounts: bool
+    """Whether it tells amounts."""
+    mask: int | None = None
+    """The tokenizer's id of a hidden token. BERT learns no language without one; GPT-2 needs none."""
+    frame: tuple[int, int] = (0, 0)
+    """Tokens that the tokenizer puts before and after every text, such as BERT's [CLS] and [SEP]."""
 
 
 class BehaviorModel(nn.Module):
-    """A GPT-2 backbone with a purchase head and an amount head; the next-token logits are tied to the token embedding.
+    """A backbone with a purchase, an amount and a language head.
 
     The purchase logit is the head's reading of the last hidden state plus one weight for each token of the text
     ("wide and deep", Cheng et al. 2016): a few thousand shoppers are enough to learn what a word like `recency-q1`
-    is worth by itself, and the backbone learns what the order and the company of words add.
+    is worth by itself, and the backbone learns what the order and the company of words add. Numbers add to purchase
+    and amount through `fusion`. The language head's matrix is the token embedding.
     """
 
-    def __init__(self, backbone: GPT2Model, inputs: Inputs) -> None:
+    def __init__(self, backbone: PreTrainedModel, inputs: Inputs) -> None:
         super().__init__()
         self.backbone = backbone
         self.inputs = inputs
-        self.purchase = nn.Linear(backbone.config.n_embd, 1)
-        nn.init.normal_(self.purchase.weight, std=INIT_STD)
-        nn.init.zeros_(self.purchase.bias)
+        self.architecture = architecture_of(backbone)
+        width = backbone.config.hidden_size
+        self.purchase = _head(width, 1)
         self.token_weight = nn.Embedding(backbone.config.vocab_size, 1)
         nn.init.zeros_(self.token_weight.weight)
-        if inputs.numbers is not None:
-            self.encode_numbers = PiecewiseLinear(inputs.numbers)
-            self.number_weight = nn.Linear(self.encode_numbers.places, 1, bias=False)
-            nn.init.zeros_(self.number_weight.weight)
         if inputs.amounts:
-            self.amount = nn.Linear(backbone.config.n_embd, 2)
-            nn.init.normal_(self.amount.weight, std=INIT_STD)
-            nn.init.zeros_(self.amount.bias)
+            self.amount = _head(width, 2)
+        if "next_token" in self.heads and not self.architecture.causal:
+            self.language = MaskedHead(backbone.config)
+        if inputs.numbers is not None and self.number_names:
+            dropout = getattr(backbone.config, self.architecture.dropouts[0])
+            answers = 3 if inputs.amounts else 1
+            self.fusion = NumberFusion(inputs.numbers, width=width, answers=answers, dropout=dropout)
 
     @property
     def number_names(self) -> tuple[str, ...]:
         """The features that are read as numbers, in the order of `Batch.numbers_BF`."""
         return self.inputs.numbers.names if self.inputs.numbers is not None else ()
 
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The heads that are on: purchase always, amount and next_token when there is something to learn them from."""
+        has_language = self.architecture.causal or self.inputs.mask is not None
+        return ("purchase", *(["amount"] * self.inputs.amounts), *(["next_token"] * has_language))
+
     def forward(self, batch: Batch) -> Outputs:
         """Read a batch: purchase and amount from each example's last real token, all its tokens and its numbers."""
         tokens_BT, lengths_B = batch.tokens_BT, batch.lengths_B
-        hidden_BTD = self.backbone(input_ids=tokens_BT, use_cache=False).last_hidden_state
+        if batch.left_padded:
+            tokens_BT = left_to_right(tokens_BT, lengths_B)
+        hidden_BTD = hidden_states(self.backbone, tokens_BT, lengths_B)
         last_BD = hidden_BTD[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
         real_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B.unsqueeze(1)
-        purchase_B = self.purchase(last_BD).squeeze(1) + (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
-        if self.inputs.numbers is not None:
-            purchase_B = purchase_B + self.number_weight(self.encode_numbers(batch.numbers_BF)).squeeze(1)
-        amount_B2 = self.amount(last_BD) if self.inputs.amounts else None
+        answers_BH = self.purchase(last_BD)
+        if self.inputs.amounts:
+            answers_BH = torch.cat([answers_BH, self.amount(last_BD)], dim=1)
+        if self.number_names:
+            answers_BH = answers_BH + self.fusion(batch.numbers_BF, last_BD)
+        words_B = (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
+        has_amounts = self.inputs.amounts
         return Outputs(
-            hidden_BTD=hidden_BTD,
-            purchase_B=purchase_B,
-            amount_mean_B=None if amount_B2 is None else amount_B2[:, 0],
-            amount_log_std_B=None if amount_B2 is None else amount_B2[:, 1],
+            hidden_BTD=right_to_left(hidden_BTD, lengths_B) if batch.left_padded else hidden_BTD,
+            purchase_B=answers_BH[:, 0] + words_B,
+            amount_mean_B=answers_BH[:, 1] if has_amounts else None,
+            amount_log_std_B=answers_BH[:, 2].clamp(*LOG_STD_RANGE) if has_amounts else None,
         )
 
-    def next_token_logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
-        """Return logits_NV over the vocabulary for the token that follows each hidden state."""
-        return hidden_ND @ self.backbone.wte.weight.T
-
-    def next_token_loss(
-        self, hidden_BTD: torch.Tensor, tokens_BT: torch.Tensor, positions_N: torch.Tensor
-    ) -> torch.Tensor:
-        """Return the mean cross-entropy, in nats, of the tokens that follow the given positions.
+    def draw_targets(self, lengths: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw the positions that a step asks the language head about; none when it is off.
 
         Args:
-            positions_N: flat positions into B x T, none of them in the last column.
+            lengths: tokens of each of the B examples of a whole batch.
+            seed: of the step.
+
+        Returns:
+            The example (0 to B - 1) and the place in it of each position, ascending; shapes (N,).
         """
-        hidden_ND = hidden_BTD.flatten(0, 1)[positions_N]
-        return cross_entropy(self.next_token_logits(hidden_ND), tokens_BT.flatten()[positions_N + 1])
+        if "next_token" not in self.heads:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return draw_targets(lengths, seed, causal=self.architecture.causal, frame=self.inputs.frame)
+
+    def next_token_loss(self, batch: Batch, hidden_BTD: torch.Tensor, positions_N: torch.Tensor) -> torch.Tensor:
+        """Return the mean cross-entropy, in nats, of what `draw_targets` asks for at the given positions.
+
+        With GPT-2 that is the token that follows. With BERT it is the token that stands there, which is hidden first:
+        the examples concerned are read once more, and torch's random state decides how.
+
+        Args:
+            batch: what `hidden_BTD` was read from.
+            positions_N: flat positions into B x T, at least one.
+        """
+        tokens_BT = batch.tokens_BT
+        if self.architecture.causal:
+            logits_NV = self.next_token_logits(hidden_BTD.flatten(0, 1)[positions_N])
+            return cross_entropy(logits_NV, tokens_BT.flatten()[positions_N + 1])
+        assert self.inputs.mask is not None
+        vocabulary = token_embedding(self.backbone).num_embeddings
+        hidden_tokens_BT = hide(tokens_BT, positions_N, mask=self.inputs.mask, vocabulary=vocabulary)
+        asked_N, place_N = positions_N // tokens_BT.shape[1], positions_N % tokens_BT.shape[1]
+        rows_R, row_N = torch.unique(asked_N, return_inverse=True)
+        rows_RT, lengths_R = hidden_tokens_BT[rows_R], batch.lengths_B[rows_R]
+        if batch.left_padded:
+            rows_RT = left_to_right(rows_RT, lengths_R)
+            place_N = place_N - (tokens_BT.shape[1] - lengths_R[row_N])
+        again_RTD = hidden_states(self.backbone, rows_RT, lengths_R)
+        return cross_entropy(self.next_token_logits(again_RTD[row_N, place_N]), tokens_BT.flatten()[positions_N])
+
+    def next_token_logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
+        """Return logits_NV over the vocabulary: of the token after each state with GPT-2, at each state with BERT."""
+        tokens_VD = token_embedding(self.backbone).weight
+        if self.architecture.causal:
+            return hidden_ND @ tokens_VD.T
+        logits_NV: torch.Tensor = self.language(hidden_ND, tokens_VD)
+        return logits_NV
 
 
 def build_scratch(config: ModelConfig, *, vocabulary: int, inputs: Inputs) -> BehaviorModel:
     """Return a freshly initialised model; torch's random state decides the weights.
 
     Args:
-        config: size, longest text and dropout.
+        config: architecture, size, longest text and dropout.
         vocabulary: number of token ids.
         inputs: what it reads beside the text.
     """
-    chosen = SIZES[config.size]
-    architecture = {
-        "vocab_size": vocabulary,
-        "n_positions": config.max_tokens,
-        "n_embd": chosen.width,
-        "n_layer": chosen.layers,
-        "n_head": chosen.heads,
-    }
-    return BehaviorModel(GPT2Model(backbone_config(architecture, dropout=config.dropout)), inputs)
+    architecture = ARCHITECTURES[config.architecture]
+    backbone = build_backbone(architecture, scratch_sizes(config, vocabulary), dropout=config.dropout)
+    return BehaviorModel(backbone, inputs)
 
 
 def save_model(model: BehaviorModel, folder: Path, *, max_tokens: int) -> None:
-    """Write `config.json` and `model.safetensors` into a folder."""
-    config = model.backbone.config
+    """Write `config.json` and `model.safetensors` into a folder; adapters are merged into the weights beside them."""
+    inputs = model.inputs
     content = {
         "format": FORMAT,
         "max_tokens": max_tokens,
-        "heads": ["purchase", *(["amount"] if model.inputs.amounts else []), "next_token"],
-        "numbers": model.inputs.numbers.model_dump() if model.inputs.numbers else None,
-        "dropout": config.resid_pdrop,
-        "backbone": {name: getattr(config, name) for name in ARCHITECTURE},
+        "heads": list(model.heads),
+        "numbers": inputs.numbers.model_dump() if inputs.numbers else None,
+        "mask": inputs.mask,
+        "frame": list(inputs.frame),
+        "architecture": model.architecture.kind,
+        "backbone": backbone_values(model.backbone),
     }
     (folder / "config.json").write_text(json.dumps(content, indent=2), encoding="utf-8")
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
+    weights = {name: tensor.contiguous() for name, tensor in merged_state(model).items()}
+    save_file(weights, folder / "model.safetensors")
 
 
 def load_model(folder: Path) -> BehaviorModel:
@@ -212,16 +221,21 @@ def load_model(folder: Path) -> BehaviorModel:
     Raises:
         UserError: when the folder holds no model of this format.
     """
+    content = read_config(folder)
     try:
-        content = read_config(folder)
         encoding = content["numbers"]
         inputs = Inputs(
             numbers=None if encoding is None else NumberEncoding.model_validate(encoding),
             amounts="amount" in content["heads"],
+            mask=content["mask"],
+            frame=tuple(content["frame"]),
         )
-        model = BehaviorModel(GPT2Model(backbone_config(content["backbone"], dropout=0.0)), inputs)
+        backbone = build_backbone(ARCHITECTURES[content["architecture"]], content["backbone"], dropout=0.0)
+        model = BehaviorModel(backbone, inputs)
         model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (FileNotFoundError, SafetensorError, KeyError, RuntimeError) as error:
+    except KeyError as error:
+        raise _unreadable(folder, f"a config.json without {error}") from None
+    except (OSError, SafetensorError, ValidationError, RuntimeError, TypeError, ValueError) as error:
         raise _unreadable(folder, str(error).splitlines()[0]) from None
     return model.eval()
 
@@ -240,6 +254,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         found = content.get("format") if isinstance(content, dict) else None
         raise _unreadable(folder, f"format {found}")
     return content
+
+
+def _head(width: int, answers: int) -> nn.Linear:
+    head = nn.Linear(width, answers)
+    nn.init.normal_(head.weight, std=INIT_STD)
+    nn.init.zeros_(head.bias)
+    return head
 
 
 def _unreadable(folder: Path, found: str) -> UserError:

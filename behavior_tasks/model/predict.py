@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,79 @@ class Predictions:
         return amounts
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scorer:
+    """A model bundle that is loaded once and asked often."""
+
+    folder: Path
+    model: BehaviorModel
+    decision: Decision
+    max_tokens: int
+    device: torch.device
+    threads: int
+
+    @classmethod
+    def load(cls, model_folder: Path, *, device: DeviceName = "auto", threads: int = 2) -> Self:
+        """Load a bundle.
+
+        Args:
+            model_folder: a model bundle.
+            device: where to compute.
+            threads: CPU threads, pinned.
+
+        Raises:
+            UserError: when the bundle can't be read, or a GPU is asked for and there is none.
+        """
+        place, content = pick_device(device), read_config(model_folder)
+        return cls(
+            folder=model_folder,
+            model=load_model(model_folder).to(place),
+            decision=Decision.load(model_folder),
+            max_tokens=int(content["max_tokens"]),
+            device=place,
+            threads=threads,
+        )
+
+    def predict(self, sequences: Sequences, rows: np.ndarray | None = None) -> Predictions:
+        """Return what the model says of rows of encoded examples.
+
+        Args:
+            sequences: the encoded examples.
+            rows: row numbers in the order in which the answer is wanted; None: all rows.
+
+        Raises:
+            UserError: when numbers that the model reads are missing, or its answers are not finite.
+        """
+        if rows is None:
+            rows = np.arange(len(sequences))
+        with pinned_threads(self.threads):
+            raw = run_model(self.model, sequences, rows, device=self.device)
+        _require_finite(raw, self.folder)
+        return replace(raw, probability=self.decision.calibrate(raw.logit))
+
+    def score_texts(self, texts: Sequence[str], numbers: pd.DataFrame | None = None) -> Predictions:
+        """Return what the model says of texts, through the bundle's own tokenizer.
+
+        Args:
+            texts: n texts.
+            numbers: n rows with the features that the model reads as numbers; None when it reads none.
+
+        Raises:
+            UserError: as `predict`, and when a feature holds what is not a number.
+        """
+        return self._score(encode_texts(self.folder / "tokenizer", texts, self.max_tokens), numbers)
+
+    def score_parts(self, parts: Sequence[Sequence[str]], numbers: pd.DataFrame | None = None) -> Predictions:
+        """Return what `score_texts` says of the joined parts; faster where parts repeat."""
+        return self._score(encode_parts(self.folder / "tokenizer", parts, self.max_tokens), numbers)
+
+    def _score(self, encoded: tuple[np.ndarray, np.ndarray], numbers: pd.DataFrame | None) -> Predictions:
+        tokens, offsets = encoded
+        names = self.model.number_names
+        values = _number_values(numbers, names, len(offsets) - 1)
+        return self.predict(Sequences(tokens=tokens, offsets=offsets, numbers=values, number_names=names))
+
+
 def predict(
     model_folder: Path,
     sequences: Sequences,
@@ -75,27 +149,26 @@ def predict(
     device: DeviceName = "auto",
     threads: int = 2,
 ) -> Predictions:
-    """Return what a model bundle says of rows of encoded examples.
+    """Return what a model bundle says of rows of encoded examples; see `Scorer`."""
+    return Scorer.load(model_folder, device=device, threads=threads).predict(sequences, rows)
 
-    Args:
-        model_folder: a model bundle.
-        sequences: the encoded examples.
-        rows: row numbers in the order in which the answer is wanted; None: all rows.
-        device: where to compute.
-        threads: CPU threads, pinned.
 
-    Raises:
-        UserError: when the bundle can't be read, the numbers it reads are missing, its answers are not finite, or
-            `cuda` is asked for and there is none.
-    """
-    place, decision = pick_device(device), Decision.load(model_folder)
-    if rows is None:
-        rows = np.arange(len(sequences))
-    with pinned_threads(threads):
-        model = load_model(model_folder).to(place)
-        raw = run_model(model, sequences, rows, device=place)
-    _require_finite(raw, model_folder)
-    return replace(raw, probability=decision.calibrate(raw.logit))
+def score_texts(
+    model_folder: Path,
+    texts: Sequence[str],
+    numbers: pd.DataFrame | None = None,
+    *,
+    device: DeviceName = "auto",
+    threads: int = 2,
+) -> Predictions:
+    """Return what a model bundle says of texts and numbers; see `Scorer`."""
+    return Scorer.load(model_folder, device=device, threads=threads).score_texts(texts, numbers)
+
+
+def number_names(model_folder: Path) -> tuple[str, ...]:
+    """Return the features that a bundle's model reads as numbers beside the text, in its order; may be none."""
+    encoding = read_config(model_folder)["numbers"]
+    return tuple(encoding["names"]) if encoding else ()
 
 
 def _require_finite(raw: Predictions, model_folder: Path) -> None:
@@ -108,66 +181,6 @@ def _require_finite(raw: Predictions, model_folder: Path) -> None:
                 found=f"{int((~np.isfinite(values)).sum())} of {len(values)}",
                 next_step="train again, e.g. with a lower train.learning_rate",
             )
-
-
-def score_texts(
-    model_folder: Path,
-    texts: Sequence[str],
-    numbers: pd.DataFrame | None = None,
-    *,
-    device: DeviceName = "auto",
-    threads: int = 2,
-) -> Predictions:
-    """Return what a model bundle says of texts, through the bundle's own tokenizer.
-
-    Args:
-        model_folder: a model bundle.
-        texts: n texts.
-        numbers: n rows with the features that the model reads as numbers; None when it reads none.
-        device: where to compute.
-        threads: CPU threads, pinned.
-
-    Raises:
-        UserError: as `predict`, and when a feature is missing or not a number.
-    """
-    content = read_config(model_folder)
-    encoded = encode_texts(model_folder / "tokenizer", texts, int(content["max_tokens"]))
-    return _score_encoded(model_folder, encoded, numbers, device=device, threads=threads)
-
-
-def score_parts(
-    model_folder: Path,
-    parts: Sequence[Sequence[str]],
-    numbers: pd.DataFrame | None = None,
-    *,
-    device: DeviceName = "auto",
-    threads: int = 2,
-) -> Predictions:
-    """Return what `score_texts` says of the joined parts; faster where parts repeat."""
-    content = read_config(model_folder)
-    encoded = encode_parts(model_folder / "tokenizer", parts, int(content["max_tokens"]))
-    return _score_encoded(model_folder, encoded, numbers, device=device, threads=threads)
-
-
-def number_names(model_folder: Path) -> tuple[str, ...]:
-    """Return the features that a bundle's model reads as numbers beside the text, in its order; may be none."""
-    encoding = read_config(model_folder)["numbers"]
-    return tuple(encoding["names"]) if encoding else ()
-
-
-def _score_encoded(
-    model_folder: Path,
-    encoded: tuple[np.ndarray, np.ndarray],
-    numbers: pd.DataFrame | None,
-    *,
-    device: DeviceName,
-    threads: int,
-) -> Predictions:
-    tokens, offsets = encoded
-    names = number_names(model_folder)
-    values = _number_values(numbers, names, len(offsets) - 1)
-    sequences = Sequences(tokens=tokens, offsets=offsets, numbers=values, number_names=names)
-    return predict(model_folder, sequences, device=device, threads=threads)
 
 
 def _number_values(numbers: pd.DataFrame | None, names: tuple[str, ...], rows: int) -> np.ndarray:
@@ -212,7 +225,6 @@ def run_model(
     Args:
         between_batches: called before every batch; may raise to stop.
     """
-    # Chosen batch by batch: of a memory map, no more numbers are read than a batch has.
     places = number_places(sequences, model.number_names)
     count = 3 if model.inputs.amounts else 1
     answers = np.empty((count, len(rows)), dtype=np.float64)
@@ -221,11 +233,9 @@ def run_model(
     with torch.inference_mode():
         for chosen in scoring_batches(lengths_of(sequences.offsets)[rows]):
             between_batches()
-            batch = make_batch(sequences, rows[chosen])
-            batch = replace(batch, numbers_BF=batch.numbers_BF[:, places])
-            outputs = model(batch.to(device))
+            outputs = model(make_batch(sequences, rows[chosen], places).to(device))
             told = [outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B][:count]
-            answers[:, chosen] = torch.stack(told).double().cpu().numpy()
+            answers[:, chosen] = torch.stack(told).cpu().numpy()
     model.train(was_training)
     return Predictions(
         probability=sigmoid(answers[0]),

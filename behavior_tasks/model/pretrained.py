@@ -1,111 +1,138 @@
-"""Pretrained checkpoints: the name of a GPT-2 checkpoint in, a model with its weights out.
+"""Pretrained checkpoints: the name of a GPT-2 or BERT checkpoint in, a model with its weights out.
 
 A name is a local folder or an id on the Hugging Face hub. Only `safetensors` weights are read: a pickle can run
-code when it is loaded, so a checkpoint that has nothing else is refused, and nothing is tried in its place.
+code when it is loaded, so a checkpoint that has nothing else is refused. The one thing to know: nothing is filled in
+silently. Every weight of the backbone comes from the checkpoint, or the checkpoint is refused; only the rows of tokens
+that were added to its tokenizer are new, and begin at the mean of the others.
 """
 
-import json
-from contextlib import suppress
-from pathlib import Path
-
-import httpx
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import LocalEntryNotFoundError
-from transformers import GPT2Config, GPT2Model
+from safetensors import SafetensorError
+from torch import nn
+from transformers import BertForMaskedLM, PreTrainedModel
 
 from behavior_tasks.base.config import ModelConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.network import BehaviorModel, Inputs, backbone_config
+from behavior_tasks.model.backbones import Architecture, backbone_config, token_embedding
+from behavior_tasks.model.checkpoint_files import CheckpointFiles, open_checkpoint
+from behavior_tasks.model.lora import add_adapters
+from behavior_tasks.model.network import BehaviorModel, Inputs
 
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-PATTERNS = ["config.json", "*.safetensors", "model.safetensors.index.json"]
+OTHER_CHOICE = "take a whole copy of the checkpoint, or set model.checkpoint=scratch"
 
 
 def build_pretrained(config: ModelConfig, *, vocabulary: int, inputs: Inputs) -> BehaviorModel:
-    """Return a model that starts from a GPT-2 checkpoint; only the heads are new.
+    """Return a model that starts from a checkpoint; only the heads and the rows of added tokens are new.
 
     Args:
-        config: the checkpoint's name (a local folder or hub id), the longest text, dropout.
+        config: the checkpoint's name (a local folder or hub id), the longest text, dropout, the rank of adapters.
+            `config.architecture` plays no part: the checkpoint says what it is.
         vocabulary: number of token ids of the tokenizer that wrote the tokens.
         inputs: what it reads beside the text.
 
     Raises:
-        UserError: not found, not GPT-2, pickled weights only, too small a vocabulary, too few positions.
+        UserError: not found, of another architecture, pickled weights only, damaged or incomplete weights, a
+            vocabulary smaller than its own tokenizer's, too few positions.
     """
-    checkpoint = config.checkpoint
-    local = Path(checkpoint).expanduser()
-    folder = local if local.is_dir() else _fetch(checkpoint)
-    name = local.name if local.is_dir() else checkpoint
-    architecture = _read_architecture(folder, name)
-    _check_weights(folder, name)
-    _check_size("vocab_size", architecture, vocabulary, name, "its own tokenizer")
-    _check_size("n_positions", architecture, config.max_tokens, name, "a model.max_tokens within it")
-    backbone = GPT2Model.from_pretrained(
-        folder,
-        config=backbone_config(architecture, dropout=config.dropout),
-        use_safetensors=True,
-        dtype=torch.float32,
-        local_files_only=True,
-    )
-    return BehaviorModel(backbone, inputs)
+    files = open_checkpoint(config.checkpoint)
+    _check_positions(files, config.max_tokens)
+    _check_vocabulary(files, vocabulary)
+    backbone, language = _load(files, config.dropout)
+    added = vocabulary - token_embedding(backbone).num_embeddings
+    if added > 0:
+        _add_rows(backbone, added)
+    model = BehaviorModel(backbone, inputs)
+    if language and not model.architecture.causal and "next_token" in model.heads:
+        known = language.pop("bias")
+        model.language.load_state_dict(language, strict=False)
+        model.language.bias.data[: len(known)] = known
+    if config.lora_rank:
+        add_adapters(backbone, config.lora_rank)
+        # The rows of added tokens know nothing yet, so they can't be frozen with the rest.
+        token_embedding(backbone).weight.requires_grad_(added > 0)
+    return model
 
 
-def _fetch(checkpoint: str) -> Path:
-    """Return the folder of a hub checkpoint: the cached one when it is whole, else a fresh download."""
-    try:
-        with suppress(LocalEntryNotFoundError):
-            cached = Path(snapshot_download(checkpoint, allow_patterns=PATTERNS, local_files_only=True))
-            if any((cached / file).is_file() for file in WEIGHTS):
-                return cached
-        return Path(snapshot_download(checkpoint, allow_patterns=PATTERNS))
-    except (OSError, ValueError, httpx.HTTPError) as error:
+def _check_positions(files: CheckpointFiles, needed: int) -> None:
+    positions = files.size(files.architecture.positions)
+    if positions < needed:
         raise UserError(
-            f'The checkpoint "{checkpoint}" (model.checkpoint) is neither a local folder nor could it be '
-            "fetched from the Hugging Face hub.",
-            found=str(error).splitlines()[0],
-            expected="scratch, a local folder with a GPT-2 checkpoint, or a hub id that this machine can reach",
-            next_step="check the name and the network, or set model.checkpoint=scratch",
-        ) from None
-
-
-def _read_architecture(folder: Path, name: str) -> dict[str, object]:
-    try:
-        content = json.loads((folder / "config.json").read_bytes())
-    except (FileNotFoundError, ValueError):
-        content = {}
-    kind = content.get("model_type") if isinstance(content, dict) else None
-    if kind != "gpt2":
-        raise UserError(
-            f'The checkpoint "{name}" (model.checkpoint) is not a GPT-2.',
-            found=f"model_type {kind}" if kind else "no readable config.json with a model_type",
-            expected="model_type gpt2",
-            next_step="set model.checkpoint=gpt2 or model.checkpoint=scratch",
+            f'The checkpoint "{files.name}" (model.checkpoint) reads shorter texts than these.',
+            found=f"{files.architecture.positions} = {positions} in its config.json, model.max_tokens = {needed}",
+            expected=f"model.max_tokens of at most {positions}",
+            next_step=f"set model.max_tokens={positions}",
         )
-    defaults = GPT2Config()
-    return {key: getattr(defaults, key) for key in ("vocab_size", "n_positions")} | content
 
 
-def _check_weights(folder: Path, name: str) -> None:
-    if any((folder / file).is_file() for file in WEIGHTS):
+def _check_vocabulary(files: CheckpointFiles, vocabulary: int) -> None:
+    rows, own = files.size("vocab_size"), files.own_vocabulary()
+    # Tokens that were added to its tokenizer get new rows; a tokenizer that never fitted the weights doesn't.
+    if (own if own is not None else vocabulary) > rows:
+        raise UserError(
+            f'The checkpoint "{files.name}" (model.checkpoint) does not fit its tokenizer.',
+            found=f"vocab_size = {rows} in its config.json, {own if own is not None else vocabulary} token ids",
+            expected="a row of the embedding for every token id",
+            next_step="keep the weights and the tokenizer files of one and the same checkpoint together",
+        )
+
+
+def _load(files: CheckpointFiles, dropout: float) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
+    """Return the backbone with the checkpoint's weights, and those of BERT's language head when it has them."""
+    kind = files.architecture
+    # BERT's language head is only there in the whole model; GPT-2's is the embedding.
+    whole = kind.model if kind.causal else BertForMaskedLM
+    try:
+        config = backbone_config(kind, files.config, dropout=dropout)
+        model, report = whole.from_pretrained(
+            files.folder,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise _unreadable(files, (str(error).splitlines() or [type(error).__name__])[0]) from None
+    missing = sorted(report["missing_keys"])
+    if kind.causal:
+        _check_complete(files, missing, report["unexpected_keys"])
+        return model, {}
+    head = [name for name in missing if name.startswith("cls.")]
+    _check_complete(files, [name for name in missing if name not in head], report["unexpected_keys"])
+    predictions = model.cls.predictions
+    learned = {f"transform.{name}": tensor for name, tensor in predictions.transform.state_dict().items()}
+    return model.bert, {} if head else learned | {"bias": predictions.bias.data}
+
+
+def _check_complete(files: CheckpointFiles, missing: list[str], unexpected: set[str]) -> None:
+    """Refuse a checkpoint without some of the backbone's weights, or with layers that config.json doesn't tell of."""
+    surplus = sorted(name for name in unexpected if _is_layer(files.architecture, name))
+    if not missing and not surplus:
         return
-    # Of a hub checkpoint only safetensors were fetched, so a pickle shows by their absence.
-    pickles = sorted(file.name for file in folder.glob("*.bin"))
-    raise UserError(
-        f'The checkpoint "{name}" (model.checkpoint) has no safetensors weights. Pickled weights are refused, '
-        "because loading a pickle can run any code it holds.",
-        found=", ".join(pickles) or "no model.safetensors",
-        expected="model.safetensors",
-        next_step="save it again with save_pretrained of a current transformers, which writes safetensors",
+    names = missing or surplus
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    raise _unreadable(files, f"no {shown}" if missing else f"{shown}, in layers that config.json doesn't have")
+
+
+def _is_layer(architecture: Architecture, name: str) -> bool:
+    marks = ("h.",) if architecture.causal else ("encoder.layer.",)
+    inner = name.removeprefix("transformer.").removeprefix("bert.")
+    # Old GPT-2 files hold the causal mask itself, which is no weight.
+    return inner.startswith(marks) and not inner.endswith((".attn.bias", ".attn.masked_bias"))
+
+
+def _add_rows(backbone: PreTrainedModel, added: int) -> None:
+    """Give the tokens that were added to the tokenizer rows of the embedding that begin at the mean of the others."""
+    old_VD = token_embedding(backbone).weight.data
+    new_VD = torch.cat([old_VD, old_VD.mean(dim=0, keepdim=True).expand(added, -1)])
+    backbone.set_input_embeddings(nn.Embedding(*new_VD.shape, _weight=new_VD))
+    backbone.config.vocab_size = len(new_VD)
+
+
+def _unreadable(files: CheckpointFiles, found: str) -> UserError:
+    return UserError(
+        f'The weights of the checkpoint "{files.name}" (model.checkpoint) can\'t be read as its config.json says.',
+        found=found.replace(str(files.folder), files.name),
+        expected=f"all weights of a {files.architecture.kind} in model.safetensors",
+        next_step=OTHER_CHOICE,
     )
-
-
-def _check_size(key: str, architecture: dict[str, object], needed: int, name: str, expected: str) -> None:
-    size = architecture.get(key)
-    if not isinstance(size, int) or size < needed:
-        raise UserError(
-            f'The checkpoint "{name}" (model.checkpoint) is too small for these texts: {key} = {size}.',
-            found=f"{needed} needed",
-            expected=expected,
-            next_step="lower model.max_tokens" if key == "n_positions" else "keep the checkpoint's tokenizer files",
-        )

@@ -7,51 +7,41 @@ attempt goes on from the last checkpoint to the same weights.
 
 import json
 import logging
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from behavior_tasks.base.artifacts import Output, Rows, write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
-from behavior_tasks.base.progress import LOG_EVERY_SECONDS
 from behavior_tasks.base.stage import Job
-from behavior_tasks.model.device import pick_device
-from behavior_tasks.model.work_folder import Heartbeat, Outcome, TrainingJob, WorkFolder
+from behavior_tasks.model.baselines import TEACHER_FILE
+from behavior_tasks.model.curves import plot_training
+from behavior_tasks.model.launch import check_hardware, launch_command, launch_environment
+from behavior_tasks.model.live import reporting, showing
+from behavior_tasks.model.supervise import Limits, TrainingStoppedError, run_process
+from behavior_tasks.model.work_folder import Outcome, TrainingJob, WorkFolder
 from behavior_tasks.text.tokens import TokenSet
 
-POLL_SECONDS = 0.25
-STOP_SECONDS = 60.0
-"""How long the process may take to write its last checkpoint after it was asked to stop."""
+__all__ = ["TrainingStoppedError", "train_stage"]
+
 LOG_LINES = 15
+PLOT = "training.png"
 log = logging.getLogger("behavior")
-
-
-class TrainingStoppedError(RuntimeError):
-    """The training process ended before it was done; running the stage again resumes it."""
 
 
 def train_stage(job: Job) -> Output:
     """Fine-tune the language model in its own process and keep its bundle.
 
-    Writes `model/` (the self-contained bundle) and `metrics.jsonl` (one line an epoch).
+    Writes `model/` (the self-contained bundle), `metrics.jsonl` (one line an epoch) and `plots/` (the loss curves).
 
     Raises:
         UserError: the settings ask for what can't be had, e.g. a GPU or a checkpoint, or the training diverged.
-        TrainingStoppedError: the process was killed or crashed; the message ends with its last words.
+        TrainingStoppedError: the process was killed, crashed or stalled; a later attempt resumes it.
     """
-    pick_device(job.config.train.device)
+    for slow in check_hardware(job.config.train):
+        log.warning("%s", slow)
     folder = make_folder(job.home.work / "train" / job.key)
     lock = FileLock(folder.with_suffix(".lock"), timeout=0)
     try:
@@ -68,9 +58,12 @@ def train_stage(job: Job) -> Output:
 
 
 def _train_in(work: WorkFolder, job: Job) -> Output:
-    texts = job.inputs["verbalize"].path / "text.json"
     training = TrainingJob(
-        tokens=job.inputs["encode"].path, text_settings=texts, model=job.config.model, train=job.config.train
+        tokens=job.inputs["encode"].path,
+        text_settings=job.inputs["verbalize"].path / "text.json",
+        teacher=job.inputs["baselines"].path / TEACHER_FILE if job.config.train.distillation else None,
+        model=job.config.model,
+        train=job.config.train,
     )
     write_durably(work.job, training.model_dump_json(indent=2).encode())
     outcome = _run_process(work, job)
@@ -85,6 +78,8 @@ def _train_in(work: WorkFolder, job: Job) -> Output:
         )
     shutil.copytree(work.bundle, job.out / "model")
     shutil.copyfile(work.metrics, job.out / "metrics.jsonl")
+    (job.out / "plots").mkdir()
+    plot_training(job.out / "plots" / PLOT, work.read_metrics())
     return _describe(work, job)
 
 
@@ -107,132 +102,18 @@ def _describe(work: WorkFolder, job: Job) -> Output:
 
 
 def _run_process(work: WorkFolder, job: Job) -> Outcome | None:
-    """Start the process, show its progress until it ends, and return how it ended."""
+    """Start the process, show and report its progress until it ends, and return how it ended."""
     work.outcome.unlink(missing_ok=True)
-    with work.log.open("wb") as stream:
-        process = subprocess.Popen(
-            _command(work, cpu=pick_device(job.config.train.device).type == "cpu", threads=job.config.train.threads),
-            # The process stops when this pipe closes: on request, and also when this stage dies by kill -9.
-            stdin=subprocess.PIPE,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            # A terminal's Ctrl-C must reach the process through this stage only, as a request to stop.
-            start_new_session=True,
-            # Threads that spin while they wait slow each other down several times on a busy machine.
-            env={"OMP_WAIT_POLICY": "passive", **os.environ, "PYTHONUNBUFFERED": "1"},
+    settings = job.config.train
+    with showing(work) as show, reporting(work, job.report):
+        run_process(
+            launch_command(work, settings),
+            work,
+            environment=launch_environment(),
+            limits=Limits(stall_seconds=settings.stall_seconds),
+            show=show,
         )
-        assert process.stdin is not None
-        pipe = process.stdin
-        try:
-            with stopping_on_signals(pipe.close), _progress(work) as show:
-                while process.poll() is None:
-                    time.sleep(POLL_SECONDS)
-                    show()
-        finally:
-            pipe.close()
-            _end(process)
     return work.read_outcome()
-
-
-def _command(work: WorkFolder, *, cpu: bool, threads: int) -> list[str]:
-    """Return the command line. Its own configuration file keeps a user's `accelerate config` out of it."""
-    config = work.root / "accelerate.yaml"
-    config.write_text(
-        "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nmixed_precision: 'no'\n"
-        f"num_processes: 1\nnum_machines: 1\nuse_cpu: {str(cpu).lower()}\n",
-        encoding="utf-8",
-    )
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(config)]
-    launch += ["--num_cpu_threads_per_process", str(threads)]
-    return [*launch, "-m", "behavior_tasks.model.train_process", str(work.root), "--follow-stdin"]
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Wait for a process that was asked to stop; end it and what it started when it takes too long."""
-    try:
-        process.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-@contextmanager
-def stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Inside the block, SIGTERM and SIGINT call `stop`; after it they reach whoever handled them before.
-
-    So the block can end in good order, and the caller (Airflow, a terminal) still learns of the signal. A signal that
-    was ignored (`nohup`, a job in the background of a script) stays ignored.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        # Python delivers signals to the main thread only; the handlers there stay as they are.
-        yield
-        return
-    received: list[int] = []
-
-    def handle(signum: int, _frame: object) -> None:
-        received.append(signum)
-        stop()
-
-    heeded = [n for n in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {signum: signal.signal(signum, handle) for signum in heeded}
-    try:
-        yield
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)
-    if received:
-        handler = before[signal.Signals(received[0])]
-        if callable(handler):
-            handler(received[0], None)
-        else:
-            raise SystemExit(128 + received[0])
-
-
-@contextmanager
-def _progress(work: WorkFolder) -> Iterator[Callable[[], None]]:
-    """Give a function that shows the newest heartbeat: a bar on a terminal, a log line now and then elsewhere."""
-    if sys.stderr.isatty():
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("train", total=None)
-
-            def draw() -> None:
-                beat = work.read_heartbeat()
-                if beat is not None:
-                    bar.update(task, total=beat.total_steps, completed=beat.step, description=_few_words(beat))
-
-            yield draw
-        return
-    logged = [time.monotonic()]
-
-    def write() -> None:
-        beat = work.read_heartbeat()
-        if beat is not None and time.monotonic() - logged[0] >= LOG_EVERY_SECONDS:
-            logged[0] = time.monotonic()
-            log.info("%s, about %.0f s left", _words(beat), beat.seconds_left)
-
-    yield write
-
-
-def _words(beat: Heartbeat) -> str:
-    """Say a heartbeat.
-
-    >>> beat = dict(pid=1, epoch=2, step=40, total_steps=90, loss=1.2, examples_per_second=300, seconds_left=9)
-    >>> _words(Heartbeat(**beat, validation_average_precision=0.31))
-    'train: step 40 of 90, epoch 2, loss 1.200, validation AP 0.310, 300 examples/s'
-    """
-    measured = beat.validation_average_precision
-    score = "" if measured is None else f", validation AP {measured:.3f}"
-    return (
-        f"train: step {beat.step} of {beat.total_steps}, epoch {beat.epoch}, loss {beat.loss:.3f}{score}, "
-        f"{beat.examples_per_second:.0f} examples/s"
-    )
-
-
-def _few_words(beat: Heartbeat) -> str:
-    """Say a heartbeat so that a bar still fits beside it."""
-    measured = beat.validation_average_precision
-    return f"train: loss {beat.loss:.2f}" + ("" if measured is None else f", validation AP {measured:.3f}")
 
 
 def _last_words(work: WorkFolder, job: Job) -> str:

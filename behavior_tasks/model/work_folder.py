@@ -5,6 +5,7 @@ else passes between the two, so either can be killed at any moment and the next 
 """
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,11 @@ EXIT_REFUSED = 2
 EXIT_RESUME = 75
 """Stopped on request; start again to resume (EX_TEMPFAIL of sysexits.h)."""
 
+SAID_FORMAT = "%(levelname)s:%(name)s:%(message)s"
+"""How the process writes log records into `log.txt`, among what its libraries write there."""
+SAID = re.compile(r"^(DEBUG|INFO|WARNING|ERROR):behavior:(.*)$")
+"""Such a record of this project: its level and its message."""
+
 
 class Record(BaseModel):
     """Common rules of what is kept in the work folder."""
@@ -34,6 +40,8 @@ class TrainingJob(Record):
     """Folder of the encode artifact."""
     text_settings: Path
     """`text.json` of the verbalize artifact; travels with the model."""
+    teacher: Path | None = None
+    """`teacher.parquet` of the baselines artifact; None: labels only."""
     model: ModelConfig
     train: TrainConfig
 
@@ -48,10 +56,14 @@ class Epoch(Record):
     train_loss: float
     purchase_loss: float
     next_token_loss: float
+    amount_loss: float | None = None
+    """None when the amount head is off."""
     validation_loss: float
     validation_average_precision: float
     examples_per_second: float
     tokens_per_second: float
+    micro_batch_tokens: int | None = None
+    """Most padded tokens computed at once."""
     seconds: float
 
 
@@ -131,7 +143,10 @@ class WorkFolder:
 
     def read_heartbeat(self) -> Heartbeat | None:
         """Return how far the training is, or None before its first step."""
-        return Heartbeat.model_validate_json(self.heartbeat.read_bytes()) if self.heartbeat.is_file() else None
+        try:
+            return Heartbeat.model_validate_json(self.heartbeat.read_bytes())
+        except FileNotFoundError:
+            return None
 
     def finish(self, outcome: Outcome) -> None:
         """Say how the process ended."""

@@ -158,6 +158,10 @@ class Comparison:
         checks += [
             self._json("text bins", "verbalize", "text.json", lambda content: content["bins"]),
             self._json("named categories", "verbalize", "text.json", lambda content: content["categories"]),
+            self._json("named products", "verbalize", "text.json", lambda content: list(content["products"])),
+            self._json("search words", "verbalize", "text.json", lambda content: content["query_words"]),
+            self._json("bins of prices", "verbalize", "text.json", lambda content: content["price_edges"]),
+            self._json("bins of amounts", "verbalize", "text.json", lambda content: content["amount_edges"]),
         ]
         if "encode" in self.base:
             named = "tokenizer/tokenizer.json"

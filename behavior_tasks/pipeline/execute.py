@@ -10,7 +10,7 @@ from behavior_tasks.base.artifacts import Built, Output
 from behavior_tasks.base.code import code_digest
 from behavior_tasks.base.config import Config, EngineConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.stage import Job
+from behavior_tasks.base.stage import Job, Report
 from behavior_tasks.pipeline.runs import Run, StageRecord, open_run
 from behavior_tasks.pipeline.stages import STAGES
 
@@ -48,7 +48,7 @@ def run_stage(name: str, run_uri: str, *inputs: str | None) -> str:
     run = open_run(run_uri)
     started = time.monotonic()
     try:
-        built = build_stage(name, run, [uri for uri in inputs if uri])
+        built = build_stage(name, run, [uri for uri in inputs if uri], report=_live_metrics(run))
     except UserError as error:
         run.note("error", {"stage": name, "message": str(error)})
         raise
@@ -62,13 +62,14 @@ def run_stage(name: str, run_uri: str, *inputs: str | None) -> str:
     return built.artifact.uri
 
 
-def build_stage(name: str, run: Run, uris: list[str]) -> Built:
+def build_stage(name: str, run: Run, uris: list[str], *, report: Report | None = None) -> Built:
     """Make the artifact of one stage, or find it, without keeping that in the run's folder.
 
     Args:
         name: a key of `STAGES`.
         run: whose settings, log and store it is made with.
         uris: finished inputs, whatever their order.
+        report: takes live figures of long work.
     """
     stage = STAGES[name]
     inputs = {artifact.manifest.stage: artifact for artifact in map(run.store.open, uris)}
@@ -92,6 +93,7 @@ def build_stage(name: str, run: Run, uris: list[str]) -> Built:
             raw=raw,
             outside=outside,
             rejects=run.rejects,
+            report=report,
         )
         # Loaded only now: what is found finished costs no import of what would make it.
         return _load(stage.work)(job)
@@ -103,6 +105,15 @@ def build_stage(name: str, run: Run, uris: list[str]) -> Built:
         inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside},
         work=do,
     )
+
+
+def _live_metrics(run: Run) -> Report | None:
+    """Return what takes the figures of a run while it runs; an inspection has no MLflow run to show them in."""
+    if run.record.trigger == "inspection":
+        return None
+    from behavior_tasks.registry.live import LiveMetrics
+
+    return LiveMetrics(run.home, run.record.config, run_id=run.record.run_id)
 
 
 def _load(name: str) -> Callable[..., Any]:

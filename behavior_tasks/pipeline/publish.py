@@ -58,7 +58,7 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
         params=flat_settings(record.config),
         metrics=flat_metrics(measured),
         epochs=_epochs(trained),
-        plots=sorted((evaluated.path / "plots").glob("*.png")),
+        plots=[*sorted((evaluated.path / "plots").glob("*.png")), *sorted((trained.path / "plots").glob("*.png"))],
         files=[gate.path / "verdict.json", evaluated.path / "metrics.json", *_reports(run)],
         folders=_data_report(run),
         datasets=_dataset_hashes(run),
@@ -143,7 +143,9 @@ def flat_metrics(measured: dict[str, Any]) -> dict[str, float]:
 
 
 def _epochs(trained: Artifact) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (trained.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    """Return the figures of every epoch; a head that is off has none."""
+    lines = (trained.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{name: value for name, value in json.loads(line).items() if value is not None} for line in lines]
 
 
 def _reports(run: Run) -> list[Path]:

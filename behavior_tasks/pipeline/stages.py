@@ -68,8 +68,9 @@ STAGES: dict[str, Stage] = {
     ),
     "verbalize": Stage(
         work="text.verbalize:verbalize_stage",
-        sections=("text", "examples.lookback_days"),
+        sections=("text", "examples.lookback_days", "source.timezone"),
         inputs=("features", "clean"),
+        outside="text.words:templates_identity",
     ),
     "encode": Stage(
         work="text.encode:encode_stage",
@@ -77,15 +78,18 @@ STAGES: dict[str, Stage] = {
         inputs=("verbalize", "features"),
         outside="text.encode:checkpoint_identity",
     ),
+    "baselines": Stage(
+        work="model.baselines:baselines_stage",
+        sections=("train.seed", "train.distillation"),
+        inputs=("features",),
+        after=("doctor",),
+    ),
     "train": Stage(
         work="model.train:train_stage",
         also=("model.train_process",),
         sections=("model", "train"),
-        inputs=("encode", "verbalize"),
+        inputs=("encode", "verbalize", "baselines"),
         after=("doctor",),
-    ),
-    "baselines": Stage(
-        work="model.baselines:baselines_stage", sections=("train.seed",), inputs=("features",), after=("doctor",)
     ),
     "champion": Stage(
         work="registry.versions:champion_stage",

@@ -58,10 +58,8 @@ def connect(home: Home) -> Iterator["MlflowClient"]:
     Raises:
         UserError: when a server is named and does not answer.
     """
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    failure = failures()
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -74,7 +72,7 @@ def connect(home: Home) -> Iterator["MlflowClient"]:
         else:
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         yield client
-    except MlflowException as error:
+    except failure as error:
         if "API request to" not in str(error):
             raise
         raise UserError(
@@ -83,6 +81,15 @@ def connect(home: Home) -> Iterator["MlflowClient"]:
             expected=f"a running MLflow server ({URI_VARIABLE} names it)",
             next_step=f"start the server, or `unset {URI_VARIABLE}` to use the store in the state folder",
         ) from None
+
+
+def failures() -> type[Exception]:
+    """Return what MLflow raises, whatever fails in its store; imports it, with this project's defaults."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException
 
 
 @contextmanager

@@ -43,14 +43,14 @@ class Boundaries:
         self._added = _Added(content["added_tokens"])
         self._words: list[str] = ["", ""]
         self._numbers: dict[str, int] = {}
-        self._known: dict[tuple[int, int], bool] = {}
 
     def edges(self, part: str) -> tuple[int, int]:
         """Return the numbers of a part's first and last word, or SAFE or UNSAFE."""
-        if self._added.looks_around(part) or self._added.begins_in(part):
+        if not part or self._added.looks_around(part) or self._added.begins_in(part):
             return UNSAFE, UNSAFE
         segments = self._added.between(part)
-        first, last = self._split(segments[0]), self._split(segments[-1])
+        first = self._split(segments[0])
+        last = first if len(segments) == 1 else self._split(segments[-1])
         head = SAFE if first is None else UNSAFE if self._combines(segments[0]) else self._first_word(*first)
         tail = SAFE if last is None else self._last_word(*last)
         return head, tail
@@ -61,11 +61,8 @@ class Boundaries:
             return False
         if SAFE in (tail, head):
             return True
-        pair = (tail, head)
-        if pair not in self._known:
-            one, other = self._words[tail], self._words[head]
-            self._known[pair] = self._pieces(one + other) == [*self._pieces(one), *self._pieces(other)]
-        return self._known[pair]
+        one, other = self._words[tail], self._words[head]
+        return self._pieces(one + other) == [*self._pieces(one), *self._pieces(other)]
 
     def _split(self, segment: str) -> tuple[str, list[tuple[str, tuple[int, int]]]] | None:
         """Return a segment as it is normalised, and its words; None when the segment is empty."""

@@ -16,16 +16,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from behavior_tasks.base.artifacts import Artifact, Output, Rows, hash_file
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, parquet_sql, write_parquet
-from behavior_tasks.base.timeline import Split
-from behavior_tasks.text.join import Joiner, encode_whole
-from behavior_tasks.text.token_files import ArrayFile, map_array
+from behavior_tasks.text.join import Joiner
+from behavior_tasks.text.settings import TextSettings
+from behavior_tasks.text.token_files import READ_ROWS, ArrayFile, map_array, read_parts
 from behavior_tasks.text.tokenizer import (
     load_tokenizer,
     mask_of,
@@ -36,16 +35,14 @@ from behavior_tasks.text.tokenizer import (
 )
 from behavior_tasks.text.tokenizer_source import SCRATCH, checkpoint_identity, fetch_tokenizer
 from behavior_tasks.text.tokens import INDEX_COLUMNS, INDEX_FILE, TOKENIZER_FILE, TOKENIZER_FOLDER, Encoding
+from behavior_tasks.text.verbalize import SETTINGS_FILE
 
-__all__ = ["checkpoint_identity", "encode_parts", "encode_stage", "encode_texts"]
+__all__ = ["checkpoint_identity", "encode_parts", "encode_stage", "encode_texts", "train_texts"]
 
-READ_ROWS = 20_000
 MANY_CUT = 0.5
 """A share of shortened texts above which the log says so."""
-PARTS_PATH = "parts.list.element"
-"""Where Parquet keeps the parts themselves."""
-MOST_COUNTED = 4_000_000
-"""Parts up to which a tokenizer is trained on all of them, one by one."""
+MOST_COUNTED = 1_000_000
+"""Words up to which a tokenizer is trained on all of them, one by one."""
 log = logging.getLogger("behavior")
 
 
@@ -68,9 +65,9 @@ def encode_stage(job: Job) -> Output:
     """
     model, files = job.config.model, bucket_files(job.inputs["verbalize"].path / "texts")
     features, tokenizer = job.inputs["features"], job.out / TOKENIZER_FOLDER
-    special: list[str] = []
+    special = TextSettings.load(job.inputs["verbalize"].path / SETTINGS_FILE).special_tokens()
     if model.checkpoint == SCRATCH:
-        train_tokenizer(_train_texts(files, special), model.vocabulary, tokenizer, special)
+        train_tokenizer(train_texts(files, special), model.vocabulary, tokenizer, special)
     else:
         fetch_tokenizer(model.checkpoint, tokenizer, special)
     names = _number_names(features) if model.numbers else ()
@@ -87,7 +84,10 @@ def encode_stage(job: Job) -> Output:
     ]
     rows = sum(pq.read_metadata(file).num_rows for file in files)
     done = run_buckets(_encode_bucket, buckets, engine=job.config.engine, what="tokens", rows=rows)
-    _say_whole(done, rows)
+    if slowed := next(filter(None, done), None):
+        log.info(
+            "Tokenising takes longer than it could, because texts can't be put together of all their parts: %s", slowed
+        )
     encoding, lengths = _join_buckets(buckets, job.out)
     connection = connect(memory_mb=job.config.engine.memory_mb)
     write_parquet(connection, _index_sql(files), job.out / INDEX_FILE)
@@ -120,7 +120,8 @@ def encode_texts(tokenizer_folder: Path, texts: Sequence[str], max_tokens: int) 
     Raises:
         UserError: when the tokenizer can't be read.
     """
-    return encode_whole(load_tokenizer(tokenizer_folder), texts, max_tokens)
+    encoded = _joiner(tokenizer_folder).encode_whole(texts, max_tokens)
+    return encoded.tokens, encoded.offsets
 
 
 def encode_parts(
@@ -131,33 +132,27 @@ def encode_parts(
     return encoded.tokens, encoded.offsets
 
 
-def _say_whole(done: Sequence[tuple[int, str | None]], rows: int) -> None:
-    whole, reasons = sum(n for n, _ in done), [reason for _, reason in done if reason]
-    if whole:
-        log.warning("%d of %d texts are tokenised whole, which takes longer: %s", whole, rows, reasons[0])
-
-
 def _number_names(features: Artifact) -> tuple[str, ...]:
     categorical = set(features.facts["categorical"])
     return tuple(name for name in features.facts["features"] if name not in categorical)
 
 
-def _encode_bucket(bucket: _Bucket) -> tuple[int, str | None]:
-    """Write the arrays of one bucket; return how many texts had to be read whole, and why."""
+def _encode_bucket(bucket: _Bucket) -> str | None:
+    """Write the arrays of one bucket; return why parts, or whole texts, had to be read together."""
     bucket.out.mkdir(parents=True)
-    joiner, kind = _joiner(bucket.tokenizer), token_kind(load_tokenizer(bucket.tokenizer))
+    joiner = _joiner(bucket.tokenizer)
     with (
-        ArrayFile(bucket.out / "tokens.npy", kind) as tokens_file,
+        ArrayFile(bucket.out / "tokens.npy", joiner.kind) as tokens_file,
         ArrayFile(bucket.out / "lengths.npy", np.dtype(np.int64)) as lengths_file,
     ):
-        whole, reason = 0, None
-        for parts in _read_parts(bucket.texts):
+        slowed = None
+        for parts in read_parts(bucket.texts):
             encoded = joiner.encode(parts, bucket.max_tokens)
             tokens_file.append(encoded.tokens)
             lengths_file.append(np.diff(encoded.offsets))
-            whole, reason = whole + encoded.whole, reason or encoded.reason
+            slowed = slowed or encoded.slowed
     _write_numbers(bucket)
-    return whole, reason
+    return slowed
 
 
 def _write_numbers(bucket: _Bucket) -> None:
@@ -203,24 +198,15 @@ def _index_sql(files: Sequence[Path]) -> str:
     return f"SELECT {', '.join(INDEX_COLUMNS)} FROM {parquet_sql(files)}"
 
 
-def _read_parts(file: Path, split: Split | None = None) -> Iterator[pa.ListArray]:
-    """Yield the parts of a bucket's texts, as lists of the codes of a dictionary."""
-    # Parts repeat, so Parquet keeps a dictionary of them, which Arrow is told not to spell out.
-    opened = pq.ParquetFile(file, read_dictionary=[PARTS_PATH])
-    for batch in opened.iter_batches(READ_ROWS, columns=["parts"] if split is None else ["parts", "split"]):
-        parts = batch.column("parts")
-        yield parts if split is None else parts.filter(pc.equal(batch.column("split"), split))
-
-
-def _train_texts(files: Sequence[Path], special_tokens: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the parts of the train texts, as often as they come, or where they are very many a fraction as often."""
-    joiner, counts = Joiner(untrained_tokenizer(special_tokens)), Counter[str]()
+def train_texts(files: Sequence[Path], special_tokens: Sequence[str] = ()) -> Iterator[str]:
+    """Yield the words of the train texts, as often as they come, or where they are very many a fraction as often."""
+    joiner, counts = Joiner(untrained_tokenizer(special_tokens), count_only=True), Counter[str]()
     for file in files:
-        for parts in _read_parts(file, "train"):
+        for parts in read_parts(file, "train"):
             counts.update(joiner.count(parts))
     rate = max(1.0, counts.total() / MOST_COUNTED)
-    for part, times in sorted(counts.items()):
-        yield from repeat(part, max(1, round(times / rate)))
+    for word, times in sorted(counts.items()):
+        yield from repeat(word, max(1, round(times / rate)))
 
 
 def _joiner(folder: Path) -> Joiner:

@@ -1,11 +1,10 @@
 """Text settings: everything that must be known to write the same text again.
 
-In come the train examples' features and the events before the last train cutoff; out come the quantile bins,
-the popular categories and the templates, as one value that is saved as `text.json` beside every model. It is
-fitted on train only and applied to every split, so nothing in it can know the future.
+In come the train examples' features and the events before the last train cutoff; out come the quantile bins, the
+popular categories and products, and the templates, as one value that is saved as `text.json` beside every model. It
+is fitted on train only and applied to every split, so nothing in it can know the future.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -15,14 +14,20 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.config import TextConfig
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.model_config import PART_ORDER
 from behavior_tasks.base.tables import bucket_files, connect, parquet_sql
-from behavior_tasks.data.events import BucketEvents
-from behavior_tasks.examples.feature_sql import UNKNOWN
 from behavior_tasks.examples.feature_table import FEATURES, Unit
-from behavior_tasks.text.words import Templates, load_templates
+from behavior_tasks.text.bands import band_words
+from behavior_tasks.text.counts import Counts
+from behavior_tasks.text.names import POWERS, slug
+from behavior_tasks.text.words import BRACKETED, PLACEHOLDER, Style, StyleName, Templates, load_templates
 
 POPULAR_CATEGORIES = 40
 """Categories with a name of their own in the text; the others are called the same."""
+POPULAR_WORDS = 1000
+MIN_SHOPPERS = 5
+"""A search word that fewer shoppers used on train may tell who they are, and is in no text."""
+HOURS_A_DAY = 24
 
 
 class TextSettings(BaseModel):
@@ -30,15 +35,67 @@ class TextSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    style: StyleName
     language: str
+    templates: Templates
+    order: tuple[str, ...] = PART_ORDER
     last_events: int
     lookback_days: int
+    timezone: str = "UTC"
+    """Zone of the weekdays and hours."""
     bins: dict[str, list[float]]
     """Feature → rising inner edges of its quantile words; empty when features are not written."""
+    amount_edges: list[float] = []
+    """Rising inner edges of the quantiles of what a shopper pays in a day."""
+    price_edges: list[float] = []
+    """The same of the prices in the log."""
     categories: list[str]
-    templates: Templates
+    """Those with a word of their own, most frequent first."""
+    products: dict[str, str] = {}
+    """Product → its word in the text, of the products that have one."""
+    query_words: list[str] = []
+    """Search words that a text may hold."""
     unit: Unit = "shopper"
     """What a text asks about; shopper asks nothing."""
+
+    @property
+    def words(self) -> Style:
+        """The words of the style."""
+        return self.templates.style(self.style)
+
+    def category_words(self) -> list[str]:
+        """Return the word of each of `categories`: its name, or its place where the name is no more than a number.
+
+        A log's numbers of categories say nothing to a reader and cost tokens.
+        """
+        words = []
+        for place, name in enumerate(self.categories, start=1):
+            word = slug(name)
+            numbered = self.templates.numbered_category.format(number=place)
+            words.append(word if any(character.isalpha() for character in word) else numbered)
+        return words
+
+    def special_tokens(self) -> list[str]:
+        """Return every bracketed word that a text of these settings can hold, each once; none in plain sentences."""
+        words, templates = self.words, self.templates
+        gaps = band_words(words.gaps, most=max(self.lookback_days, 1) * HOURS_A_DAY)
+        values: dict[str, Sequence[object]] = {
+            "gap": gaps,
+            "day": words.days,
+            "hour": range(HOURS_A_DAY),
+            "power": [1 << power for power in range(POWERS)],
+        }
+        written = [*gaps, *words.days, *band_words(words.ages, most=200), *band_words(words.purchases, most=1000)]
+        for name, template in _templates_of(words):
+            edges = self.price_edges if name == "price" else self.amount_edges
+            values["quantile"] = range(1, len(edges) + 2)
+            written += _filled(template, values)
+        for feature, edges in self.bins.items():
+            word = templates.feature_words[feature]
+            numbers = range(1, len(edges) + 2)
+            written += [words.quantile.format(feature=word, number=number) for number in numbers]
+            written.append(words.undefined.format(feature=word))
+        return list(dict.fromkeys(found for text in written for found in BRACKETED.findall(text)))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -63,33 +120,78 @@ class TextSettings(BaseModel):
         write_durably(path, self.model_dump_json(indent=2).encode())
 
 
+def _templates_of(words: Style) -> list[tuple[str, str]]:
+    """Return the templates that stand by themselves, and their names; features are told apart by their edges."""
+    alone = {name: value for name, value in words if isinstance(value, str) and name not in {"quantile", "undefined"}}
+    return [*alone.items(), *words.actions.items()]
+
+
+def _filled(template: str, values: dict[str, Sequence[object]]) -> list[str]:
+    """Return a template with each value of its placeholder; what has endlessly many values is left empty."""
+    names = PLACEHOLDER.findall(template)
+    known = [name for name in names if name in values]
+    empty = dict.fromkeys(names, "")
+    if not known:
+        return [template.format(**empty)]
+    return [template.format(**{**empty, known[0]: value}) for value in values[known[0]]]
+
+
 def fit_settings(
     examples: Path,
-    events: Sequence[BucketEvents],
+    counts: Counts,
     config: TextConfig,
     *,
     lookback_days: int,
     unit: Unit = "shopper",
+    timezone: str = "UTC",
     memory_mb: int = 2048,
 ) -> TextSettings:
-    """Fit bins and categories on the train split.
+    """Fit bins, categories and products on the train split.
 
     Args:
         examples: folder of the buckets of `features`.
-        events: what `open_events` gives for the clean events.
+        counts: what `count_events` gives for the clean events before the last train cutoff.
         lookback_days: as for the features.
         unit: what an example is.
+
+    Raises:
+        UserError: when the templates are wrong.
     """
+    templates = load_templates(config.language, config.templates)
+    templates.style(config.style)
     files = bucket_files(examples)
     return TextSettings(
+        style=config.style,
         language=config.language,
+        templates=templates,
+        order=config.order,
         last_events=config.last_events,
         lookback_days=lookback_days,
+        timezone=timezone,
         bins=_fit_bins(files, config.quantiles, memory_mb) if config.feature_words else {},
-        categories=_fit_categories(files, events, memory_mb),
-        templates=load_templates(config.language),
+        amount_edges=counts.quantiles("amount", config.quantiles),
+        price_edges=counts.quantiles("price", config.quantiles),
+        categories=counts.most("category", POPULAR_CATEGORIES),
+        products=_name_products(counts, config.named_products, templates),
+        query_words=counts.common_words(POPULAR_WORDS, of_shoppers=MIN_SHOPPERS),
         unit=unit,
     )
+
+
+def _name_products(counts: Counts, most: int, templates: Templates) -> dict[str, str]:
+    """Return the word of each of the products with the most events: its name, or else its place among them.
+
+    A name that another product has, or that holds the product's own id, is not used.
+    """
+    words: dict[str, str] = {}
+    names = counts.product_names(products := counts.most("product", most))
+    for place, product in enumerate(products, start=1):
+        word, own = slug(names.get(product, "")), slug(product)
+        taken = word in words.values() or not any(character.isalpha() for character in word)
+        if taken or (own and own in word):
+            word = templates.numbered_product.format(number=place)
+        words[product] = word
+    return words
 
 
 def _fit_bins(examples: Sequence[Path], quantiles: int, memory_mb: int) -> dict[str, list[float]]:
@@ -116,22 +218,3 @@ def _fit_bins(examples: Sequence[Path], quantiles: int, memory_mb: int) -> dict[
         # Where nearly all values are the largest, every quantile lies there; the smallest value then parts them.
         bins[feature.name] = sorted({edge for edge in row[0] if edge < row[2]}) or [row[1]]
     return bins
-
-
-def _fit_categories(examples: Sequence[Path], events: Sequence[BucketEvents], memory_mb: int) -> list[str]:
-    """The categories with the most events before the last train cutoff, most first, ties by name."""
-    connection = connect(memory_mb=memory_mb)
-    counts: Counter[str] = Counter()
-    last = connection.execute(f"SELECT max(cutoff) FROM {parquet_sql(examples)} WHERE split = 'train'").fetchone()
-    for bucket in events:
-        bucket.create_view(connection)
-        rows = connection.execute(
-            f"""
-            SELECT category, count(*) FROM events
-            WHERE timestamp < ? AND category <> '{UNKNOWN}' GROUP BY category
-            """,
-            [last[0] if last else None],
-        ).fetchall()
-        counts.update(dict(rows))
-        connection.execute("DROP VIEW events")
-    return sorted(counts, key=lambda name: (-counts[name], name))[:POPULAR_CATEGORIES]

@@ -1,16 +1,33 @@
-"""Token files: arrays that grow by rows while they are written, and are mapped into memory when they are read.
+"""The files of encode: texts in parts that are read, arrays that grow by rows while they are written.
 
-In come values as they are made, out comes one `.npy` file, so memory stays flat at any size. The one thing to know:
-an array's header has room for any number of rows, so it is written first with none and again when they are known.
+In and out go some thousand rows at a time, so memory stays flat at any size. The one thing to know: an array's header
+has room for any number of rows, so it is written first with none and again when they are known.
 """
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.lib import format as npy
+
+from behavior_tasks.base.timeline import Split
+
+READ_ROWS = 8_000
+"""Rows that are in memory at a time."""
+
+
+def read_parts(file: Path, split: Split | None = None) -> Iterator[pa.ListArray]:
+    """Yield the parts of a bucket's texts, or of one split's, as Arrow's lists of strings."""
+    # Arrow can't leave lists of strings in the dictionary that Parquet has of them, unless there is but one.
+    for batch in pq.ParquetFile(file).iter_batches(READ_ROWS, columns=["parts", "split"] if split else ["parts"]):
+        parts = batch.column("parts")
+        yield parts.filter(pc.equal(batch.column("split"), split)) if split else parts
 
 
 class ArrayFile:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
@@ -44,22 +45,8 @@ def champion_inputs(job: Job, model: Path) -> pd.DataFrame:
     Raises:
         UserError: when model or settings can't be read or name features that today's table lacks.
     """
-    settings, names = TextSettings.load(model / "text.json"), number_names(model)
     features, events = job.inputs["features"], open_events(job.inputs["clean"])
-    lacking = sorted((set(settings.bins) | set(names)) - set(features.facts["features"]))
-    if settings.unit != features.facts["unit"]:
-        raise UserError(
-            "The champion answers another question (examples.unit).",
-            found=settings.unit,
-            expected=str(features.facts["unit"]),
-            next_step="give each unit a title of its own with registry.model_name",
-        )
-    if lacking:
-        raise UserError(
-            "The champion reads features that this run does not have.",
-            found=f"no {', '.join(lacking)}",
-            next_step="let a new model take its place, e.g. with a lower gate.min_f1",
-        )
+    settings, names = require_readable(model, features)
     with tempfile.TemporaryDirectory(dir=make_folder(job.home.work), prefix="champion-") as folder:
         buckets = [
             _Bucket(
@@ -75,6 +62,30 @@ def champion_inputs(job: Job, model: Path) -> pd.DataFrame:
         ]
         inputs = run_buckets(_write_bucket, buckets, engine=job.config.engine, what="the champion's texts")
     return pd.concat(inputs)
+
+
+def require_readable(model: Path, features: Artifact) -> tuple[TextSettings, tuple[str, ...]]:
+    """Return how a champion's texts are written and the numbers that it reads beside them.
+
+    Raises:
+        UserError: when model or settings can't be read, or this run's features can't feed them.
+    """
+    settings, names = TextSettings.load(model / "text.json"), number_names(model)
+    lacking = sorted((set(settings.bins) | set(names)) - set(features.facts["features"]))
+    if settings.unit != features.facts["unit"]:
+        raise UserError(
+            "The champion answers another question (examples.unit).",
+            found=settings.unit,
+            expected=str(features.facts["unit"]),
+            next_step="give each unit a title of its own with registry.model_name",
+        )
+    if lacking:
+        raise UserError(
+            "The champion reads features that this run does not have.",
+            found=f"no {', '.join(lacking)}",
+            next_step="let a new model take its place, e.g. with a lower gate.min_f1",
+        )
+    return settings, names
 
 
 def _write_bucket(bucket: _Bucket) -> pd.DataFrame:

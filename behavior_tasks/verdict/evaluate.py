@@ -24,7 +24,7 @@ from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect, hash_rows, write_parquet
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.network import read_config
-from behavior_tasks.model.predict import predict, score_parts, threshold
+from behavior_tasks.model.predict import Scorer, predict
 from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.verdict.champion import champion_inputs
 from behavior_tasks.verdict.metrics import BASELINES, Scored, hash_examples, measure, measure_amounts
@@ -53,7 +53,7 @@ def evaluate_stage(job: Job) -> Output:
     test = table[table["split"] == "test"]
     labels = test["label"].to_numpy()
     scored = _baselines(job, test)
-    candidate = Scored(probabilities=test["candidate"].to_numpy(), threshold=threshold(model))
+    candidate = Scored(probabilities=test["candidate"].to_numpy(), threshold=Decision.load(model).threshold)
     champion = score_champion(job, test, candidate)
     scored = {"candidate": candidate, **scored}
     if champion.scored is not None:
@@ -125,19 +125,12 @@ def score_champion(job: Job, test: pd.DataFrame, candidate: Scored) -> Champion:
         return Champion(version=version, same_model=True, scored=candidate)
     model = artifact.path / "model"
     try:
-        # Of an older format it is told so first, before anything else of it is found to be missing.
-        read_config(model)
+        scorer = Scorer.load(model, device=job.config.train.device, threads=job.config.train.threads)
         # The tokenizers library raises nothing more precise than Exception for a file that is gone or damaged.
         json.loads((model / "tokenizer" / "tokenizer.json").read_bytes())
         inputs = champion_inputs(job, model).loc[test["example"]]
-        answers = score_parts(
-            model,
-            [list(parts) for parts in inputs["parts"]],
-            inputs.drop(columns="parts"),
-            device=job.config.train.device,
-            threads=job.config.train.threads,
-        )
-        scored = Scored(probabilities=answers.probability, threshold=threshold(model))
+        answers = scorer.score_parts([list(parts) for parts in inputs["parts"]], inputs.drop(columns="parts"))
+        scored = Scored(probabilities=answers.probability, threshold=scorer.decision.threshold)
     except UserError as error:
         return Champion(version=version, problem=_one_line(error))
     except (FileNotFoundError, KeyError, TypeError, ValueError, SafetensorError) as error:

@@ -59,6 +59,12 @@ def test_a_missing_file_and_an_unknown_preset_are_named(tmp_path: Path) -> None:
     assert caught.value.next_step == "use preset taobao"
 
 
+def test_adapters_need_a_checkpoint() -> None:
+    with pytest.raises(UserError, match=r"model\.lora_rank: 8, but model\.checkpoint = scratch"):
+        load_config(overrides={"model.lora_rank": 8})
+    assert load_config(overrides={"model.lora_rank": 8, "model.checkpoint": "gpt2"}).model.lora_rank == 8
+
+
 def test_every_preset_is_valid_and_settings_never_change() -> None:
     assert {"canonical", "taobao", "online_retail"} <= set(presets())
     for preset in presets():

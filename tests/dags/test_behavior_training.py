@@ -37,7 +37,9 @@ class Blocked(MetaPathFinder):
 HEAVY = set(sys.argv[2].split(","))
 sys.meta_path.insert(0, Blocked())
 from airflow.dag_processing.dagbag import BundleDagBag
+from airflow.sdk.exceptions import AirflowTaskTimeout
 from airflow.serialization.serialized_objects import DagSerialization
+from behavior_tasks.model.supervise import TrainingStoppedError
 from pathlib import Path
 
 bag = BundleDagBag(Path(sys.argv[1]), bundle_path=Path(sys.argv[1]), bundle_name="dags-folder")
@@ -58,7 +60,8 @@ for name, dag in bag.dags.items():
             "retry": {
                 kind: t.retry_policy.evaluate(error, 1, 2).action.value
                 for kind, error in {
-                    "user": SystemExit(2), "stopped": KeyboardInterrupt(), "bug": KeyError("x"), "disk": OSError(5)
+                    "user": SystemExit(2), "stopped": KeyboardInterrupt(), "bug": KeyError("x"), "disk": OSError(5),
+                    "resume": TrainingStoppedError("stalled"), "late": AirflowTaskTimeout()
                 }.items()
             },
         }
@@ -147,7 +150,8 @@ def test_the_mlflow_run_is_opened_and_closed_whatever_happens(dag: dict[str, Any
 def test_what_is_tried_again(dag: dict[str, Any]) -> None:
     for task in dag["tasks"].values():
         assert task["retries"] == 2
-        assert task["retry"] == {"user": "fail", "stopped": "fail", "bug": "fail", "disk": "default"}
+        refused, tried_again = dict.fromkeys(("user", "stopped", "bug"), "fail"), ("disk", "resume", "late")
+        assert task["retry"] == {**refused, **dict.fromkeys(tried_again, "default")}
         assert 0 < task["minutes"] <= 12 * 60
 
 

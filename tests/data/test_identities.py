@@ -21,7 +21,9 @@ from behavior_tasks.data.keys import KEY_VARIABLE, identity_key
 from tests.data.stages import HEADER, events, run_to, write_log
 
 KEY = "5f" * 32
-ROWS = [f"raw-user-{n % 12},search,,{1_628_751_662 + n},secret words {n},33" for n in range(40)]
+ROWS = [
+    f"raw-user-{n % 12},search,,{1_628_751_662 + n},Red MUG {n} jo.secret@mail.org 0{n} 7946-0958,33" for n in range(40)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,8 @@ def test_each_user_is_the_keyed_hash_of_the_id(log: Path, tmp_path: Path, monkey
     assert (rows.rows_in, rows.rows_out, rows.removed) == (40, 40, {"duplicate": 0})
     described = connect().execute(f"DESCRIBE {open_events(done)[0].sql()}").fetchall()
     assert [r[0] for r in described] == [c.name for c in SHOPPER_COLUMNS]
-    assert done.facts["present"] == ["age"]
+    assert done.facts["present"] == ["query", "age"]
+    assert {r[0] for r in events(done, "query")} == {f"red mug {n} * *" for n in range(40)}
 
 
 def test_each_users_events_stay_as_they_were(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +69,8 @@ def test_nothing_raw_and_no_key_is_left_anywhere(log: Path, tmp_path: Path, capl
         if file.parent.parent.name == "source":
             continue
         content = file.read_bytes()
-        # The words of a search are needed to tell two searches apart; clean events have none.
-        words = (b"secret words",) if "ingest-part" not in file.parts else ()
+        # The words of a search are needed to tell two searches apart; those of clean events are masked.
+        words = (b"jo.secret", b"mail.org", b"7946") if "ingest-part" not in file.parts else ()
         for secret in (b"raw-user", *words, key.encode(), bytes.fromhex(key), str(tmp_path).encode()):
             assert secret not in content
     assert key not in caplog.text

@@ -3,10 +3,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, log_loss
+from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from behavior_tasks.base.artifacts import Output
-from behavior_tasks.model.baselines import baselines_stage, signed_log
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.model.baselines import baselines_stage, signed_log, teach
+from behavior_tasks.model.teacher import read_teacher
 from behavior_tasks.model.threshold import best_f1_threshold
 from tests.model.toy import make_artifact, make_job
 
@@ -55,7 +57,7 @@ def run(folder: Path, examples: pd.DataFrame) -> tuple[pd.DataFrame, Output]:
     artifact = make_artifact(folder / "features", "features", features=FEATURES, categorical=["gender"])
     job = make_job(folder, {}, artifact)
     output = baselines_stage(job)
-    assert [file.name for file in job.out.iterdir()] == ["predictions.parquet"]
+    assert sorted(file.name for file in job.out.iterdir()) == ["predictions.parquet", "teacher.parquet"]
     return pd.read_parquet(job.out / "predictions.parquet"), output
 
 
@@ -142,9 +144,73 @@ def test_a_handful_of_shoppers_is_enough_to_answer(tmp_path: Path) -> None:
     assert predictions[["prior", "logistic", "boosting"]].apply(np.isfinite).all().all()
 
 
+@pytest.mark.parametrize(
+    ("split", "label", "problem"),
+    [
+        ("train", 0, "Nobody on the train split buys"),
+        ("train", 1, "Everybody on the train split buys"),
+        ("train", None, "The train split is empty"),
+        ("validation", None, "The validation split is empty"),
+        ("test", None, "The test split is empty"),
+        (None, None, "The train split is empty"),
+    ],
+)
+def test_what_can_not_be_learned_from_is_said_so(
+    split: str | None, label: int | None, problem: str, examples: pd.DataFrame, tmp_path: Path
+) -> None:
+    changed = examples.copy()
+    if label is not None:
+        changed.loc[changed["split"] == split, "label"] = label
+    else:
+        changed = changed[(changed["split"] != split) & (split is not None)].copy()
+    with pytest.raises(UserError, match=problem) as caught:
+        run(tmp_path, changed)
+    assert "behavior doctor" in str(caught.value)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_labels_of_one_kind_after_train_are_no_hindrance(label: int, tmp_path: Path) -> None:
+    few = make_examples(seed=1)
+    few = few[few["shopper"].isin([f"s{i}" for i in range(40)])].copy()
+    few.loc[few["split"] != "train", "label"] = label
+    predictions, output = run(tmp_path, few)
+    assert predictions[["prior", "logistic", "boosting"]].apply(np.isfinite).all().all()
+    assert output.facts is not None
+    assert output.facts["thresholds"]["prior"] == (predictions["prior"].iloc[0] if label else 1.0)
+
+
 def test_the_signed_logarithm_keeps_order_and_undefined_values() -> None:
     values = np.array([-100.0, -1.0, 0.0, 1.0, 100.0, np.nan])
     found = signed_log(values)
     assert np.isnan(found[-1])
     assert (np.diff(found[:-1]) > 0).all()
     assert found[4] == pytest.approx(np.log(101))
+
+
+def test_the_teacher_never_saw_the_shopper_whom_it_judges() -> None:
+    examples = make_examples()
+    train = examples["split"] == "train"
+    told = teach(examples, FEATURES, ["gender"], seed=1).set_index("example")["boosting"]
+    assert told.index.tolist() == examples.loc[train, "example"].tolist()
+    assert roc_auc_score(examples.loc[train, "label"], told) > 0.65
+
+    turned = examples.copy()
+    mine = turned["shopper"] == "s3"
+    turned.loc[mine, "label"] = 1 - turned.loc[mine, "label"]
+    again = teach(turned, FEATURES, ["gender"], seed=1).set_index("example")["boosting"]
+    own = examples.loc[train & mine, "example"]
+    assert again.loc[own].tolist() == told.loc[own].tolist()
+    assert again.drop(own).tolist() != told.drop(own).tolist()
+
+    # Whatever happens later than train is not read at all.
+    later = examples.assign(label=np.where(train, examples["label"], 0))
+    assert teach(later, FEATURES, ["gender"], seed=1)["boosting"].tolist() == told.tolist()
+
+
+def test_the_teachers_probabilities_stand_in_the_order_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "teacher.parquet"
+    pd.DataFrame({"example": ["b", "a"], "boosting": [0.2, 0.9]}).to_parquet(path)
+    assert read_teacher(path, pd.Series(["a", "b"])).tolist() == [0.9, 0.2]
+    with pytest.raises(UserError, match=r"train\.distillation") as caught:
+        read_teacher(path, pd.Series(["a", "c"]))
+    assert str(caught.value.found).startswith("1 of 2")

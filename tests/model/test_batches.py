@@ -4,7 +4,7 @@ from behavior_tasks.model.batches import (
     SCORING_BATCH_TOKENS,
     epoch_batches,
     make_batch,
-    next_token_positions,
+    pieces_within,
     scoring_batches,
 )
 from behavior_tasks.text.tokens import Sequences
@@ -26,13 +26,6 @@ def test_an_empty_text_reads_as_one_padding_token() -> None:
     batch = make_batch(SEQUENCES, np.array([1]))
     assert batch.tokens_BT.tolist() == [[0]]
     assert batch.lengths_B.tolist() == [1]
-
-
-def test_next_tokens_are_asked_for_only_where_there_is_one() -> None:
-    batch = make_batch(SEQUENCES, np.array([3, 0, 2]))
-    positions = next_token_positions(batch)
-    assert positions.tolist() == [0, 3, 4]
-    assert batch.tokens_BT.flatten()[positions + 1].tolist() == [10, 6, 7]
 
 
 def test_an_epoch_holds_every_row_once_in_an_order_of_its_own() -> None:
@@ -71,3 +64,10 @@ def test_scoring_batches_cover_all_within_the_token_budget() -> None:
 def test_a_text_longer_than_the_budget_is_a_batch_of_its_own() -> None:
     batches = list(scoring_batches(np.array([SCORING_BATCH_TOKENS + 1, 5])))
     assert [batch.tolist() for batch in batches] == [[1], [0]]
+
+
+def test_pieces_hold_every_row_once_within_the_budget_and_the_longest_alone() -> None:
+    lengths = np.array([7, 3, 30, 4, 4, 9])
+    pieces = [piece.tolist() for piece in pieces_within(lengths, budget=14)]
+    assert pieces == [[1, 3, 4], [0], [5], [2]]
+    assert [piece.tolist() for piece in pieces_within(lengths, budget=1000)] == [[1, 3, 4, 0, 5, 2]]

@@ -15,10 +15,10 @@ from behavior_tasks.model.decision import Decision, sigmoid
 from behavior_tasks.model.network import load_model
 from behavior_tasks.model.predict import (
     Predictions,
+    Scorer,
     number_names,
     predict,
     run_model,
-    score_parts,
     score_texts,
     threshold,
 )
@@ -147,7 +147,7 @@ def test_answers_that_are_no_numbers_are_refused(trained: WorkFolder, tokens: To
 
 def test_parts_score_as_their_text_does(trained: WorkFolder, toy: Toy, numbers: pd.DataFrame) -> None:
     parts = [[word + " " for word in text.split()] for text in toy.texts[:20]]
-    found = score_parts(trained.bundle, parts, numbers, device="cpu", threads=1).probability
+    found = Scorer.load(trained.bundle, device="cpu", threads=1).score_parts(parts, numbers).probability
     wanted = score_texts(trained.bundle, toy.texts[:20], numbers, device="cpu", threads=1).probability
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from behavior_tasks.model.checkpoint import POSITION, Position
 from behavior_tasks.model.predict import predict, threshold
 from behavior_tasks.model.threshold import best_f1_threshold
-from behavior_tasks.model.work_folder import EXIT_REFUSED, EXIT_RESUME, WorkFolder
+from behavior_tasks.model.work_folder import EXIT_RESUME, WorkFolder
 from behavior_tasks.text.tokens import TokenSet
 from tests.model.toy import Toy, make_toy, make_work, train_here, untimed, weights_hash
 
@@ -140,14 +140,17 @@ def test_metrics_have_one_line_an_epoch_with_every_figure(trained: WorkFolder) -
         "train_loss",
         "purchase_loss",
         "next_token_loss",
+        "amount_loss",
         "validation_loss",
         "validation_average_precision",
         "examples_per_second",
         "tokens_per_second",
+        "micro_batch_tokens",
         "seconds",
     }
     for line in lines:
-        assert line["train_loss"] == pytest.approx(line["purchase_loss"] + 0.2 * line["next_token_loss"])
+        together = line["purchase_loss"] + 0.2 * line["next_token_loss"] + 0.1 * line["amount_loss"]
+        assert line["train_loss"] == pytest.approx(together)
         assert all(math.isfinite(value) for value in line.values())
         assert line["examples_per_second"] * line["seconds"] == pytest.approx(160)
     # An untrained model knows nothing: the share of buyers, and a uniform guess over the 32 words.
@@ -198,29 +201,11 @@ def test_at_first_the_model_predicts_the_share_of_buyers_on_train(toy: Toy, tmp_
 
 
 def test_without_the_next_token_loss_only_purchases_are_learned(toy: Toy, tmp_path: Path) -> None:
-    work = make_work(tmp_path / "work", toy, epochs=1, next_token_weight=0)
+    work = make_work(tmp_path / "work", toy, epochs=1, next_token_weight=0, amount_weight=0)
     assert train_here(work) == 0
     (epoch,) = work.read_metrics()
     assert epoch.next_token_loss == 0
     assert epoch.train_loss == epoch.purchase_loss
-
-
-def test_a_training_that_diverges_says_what_to_change(toy: Toy, tmp_path: Path) -> None:
-    work = make_work(tmp_path / "work", toy, epochs=3)
-    poisoned = make_work(tmp_path / "poisoned", toy, epochs=3)
-    assert train_here(work) == 0
-    # A checkpoint whose weights have already run away, as after a far too high learning rate.
-    from safetensors.numpy import save_file
-
-    tensors = load_file(work.last)
-    tensors["model.backbone.wte.weight"][:] = np.nan
-    save_file(tensors, poisoned.last, {POSITION: Position().model_dump_json()})
-    assert train_here(poisoned) == EXIT_REFUSED
-    outcome = poisoned.read_outcome()
-    assert outcome is not None
-    assert "train.learning_rate" in str(outcome.problem)
-    assert "step 1, epoch 1" in str(outcome.found)
-    assert not poisoned.bundle.exists()
 
 
 def test_the_process_needs_neither_airflow_nor_mlflow() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.state import AcceleratorState
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -102,18 +103,21 @@ def make_work(folder: Path, toy: Toy, *, model: dict[str, Any] | None = None, **
 
 def train_here(work: WorkFolder) -> int:
     """Train inside the test's own process; its signal handler and thread count stay as they are."""
-    with _kept_as_it_is():
+    with kept_as_it_is():
         return train(work.root, follow_stdin=False)
 
 
 @contextmanager
-def _kept_as_it_is() -> Iterator[None]:
+def kept_as_it_is() -> Iterator[None]:
+    """Leave the signal handler, the threads and accelerate's state of this process as they were."""
     handler, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, handler)
         torch.set_num_threads(threads)
+        # One process, one precision: accelerate keeps the first that was asked for.
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def make_artifact(path: Path, stage: str, **facts: Any) -> Artifact:

@@ -1,7 +1,7 @@
 """The leakage auditor: it finds nothing in the code as it is, and each deliberate leak by its name."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from behavior_tasks.data import clean
 from behavior_tasks.pipeline import Run, open_run, start_run
 from behavior_tasks.pipeline.audit import Audit, audit_leakage
 from behavior_tasks.pipeline.audit_compare import Check
-from behavior_tasks.text import encode, settings
+from behavior_tasks.text import encode, settings, verbalize
 from behavior_tasks.text.parts import TEXT_SQL
 from tests.data.stages import real_log
 
@@ -64,6 +64,7 @@ def test_the_code_as_it_is_sees_no_future(home: Path) -> None:
     assert steps == ["reading the log", "the log itself", SHUFFLED, TEST, VALIDATION, TRAIN]
     whats = {check.what for check in audit.checks if check.where == TEST}
     fitted = {"what clean reports as fitted", "bounds by category", "text bins", "named categories", "vocabulary"}
+    fitted |= {"named products", "search words", "bins of prices", "bins of amounts"}
     assert {"label windows", "clean events", "examples", "features", "texts", *fitted} <= whats
     assert all(check.compared for check in audit.checks)
     arrived = [check.what for check in audit.checks if "canaries among" in check.what]
@@ -83,20 +84,15 @@ def leaky_bins(original: Callable[..., dict[str, list[float]]]) -> Callable[...,
     return fit
 
 
-def leaky_categories(original: Callable[..., list[str]]) -> Callable[..., list[str]]:
-    def fit(examples: Sequence[Path], events: Sequence[Any], memory_mb: int) -> list[str]:
-        connection, names = connect(), []
-        for bucket in events:
-            bucket.create_view(connection)
-            names += connection.execute("SELECT DISTINCT category FROM events WHERE category IS NOT NULL").fetchall()
-            connection.execute("DROP VIEW events")
-        return sorted({name for (name,) in names})
+def leaky_counts(original: Callable[..., Any]) -> Callable[..., Any]:
+    def count(events: Any, until: datetime, *more: Any, **named: Any) -> Any:
+        return original(events, until + timedelta(days=365), *more, **named)
 
-    return fit
+    return count
 
 
 def leaky_texts(original: Callable[..., Iterator[str]]) -> Callable[..., Iterator[str]]:
-    def read(files: Sequence[Path]) -> Iterator[str]:
+    def read(files: Sequence[Path], special_tokens: Sequence[str]) -> Iterator[str]:
         for file in files:
             for (text,) in connect().execute(f"SELECT {TEXT_SQL} FROM read_parquet({quote(file)})").fetchall():
                 yield text
@@ -113,8 +109,12 @@ def leaky_bounds(original: Callable[..., Any]) -> Callable[..., Any]:
 
 LEAKS = {
     "text bins": (settings, "_fit_bins", leaky_bins),
-    "named categories": (settings, "_fit_categories", leaky_categories),
-    "vocabulary": (encode, "_train_texts", leaky_texts),
+    "named categories": (verbalize, "count_events", leaky_counts),
+    "named products": (verbalize, "count_events", leaky_counts),
+    "search words": (verbalize, "count_events", leaky_counts),
+    "bins of prices": (verbalize, "count_events", leaky_counts),
+    "bins of amounts": (verbalize, "count_events", leaky_counts),
+    "vocabulary": (encode, "train_texts", leaky_texts),
     "bounds by category": (clean, "_fit", leaky_bounds),
 }
 

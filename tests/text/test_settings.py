@@ -1,12 +1,14 @@
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from behavior_tasks.base.config import TextConfig
+from behavior_tasks.base.config import EngineConfig, TextConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.schema import SHOPPER_COLUMNS
-from behavior_tasks.base.tables import bucket_file, connect, write_parquet
+from behavior_tasks.base.tables import bucket_file, bucket_files, connect, write_parquet
 from behavior_tasks.data.events import BucketEvents
+from behavior_tasks.text.counts import Counts, count_events
 from behavior_tasks.text.settings import POPULAR_CATEGORIES, TextSettings, fit_settings
 
 
@@ -31,13 +33,72 @@ def fit(folder: Path, values: list[float | None], *, quantiles: int = 4, test_va
         UNION ALL SELECT 'unknown', TIMESTAMP '2026-01-01' FROM range(1000)
         UNION ALL SELECT NULL, TIMESTAMP '2026-01-01' FROM range(1000)
     """
-    others = ", ".join(
-        f"CAST(NULL AS {c.type}) AS {c.name}" for c in SHOPPER_COLUMNS if c.name not in {"category", "timestamp"}
-    )
-    write_parquet(connection, f"SELECT *, {others} FROM ({events})", bucket_file(folder / "events", 0))
+    write_events(folder / "events", [events])
     config = TextConfig(quantiles=quantiles)
-    log = BucketEvents(files=(bucket_file(folder / "events", 0),))
-    return fit_settings(folder / "examples", [log], config, lookback_days=30)
+    counts = counts_of(folder)
+    return fit_settings(folder / "examples", counts, config, lookback_days=30)
+
+
+def write_events(folder: Path, buckets: list[str]) -> None:
+    """Write the buckets of a clean log, each from a query of some of its columns; the others are NULL."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, query in enumerate(buckets):
+        connection = connect()
+        given = {row[0] for row in connection.execute(f"DESCRIBE {query}").fetchall()}
+        columns = [f"CAST({c.name if c.name in given else 'NULL'} AS {c.type}) AS {c.name}" for c in SHOPPER_COLUMNS]
+        write_parquet(connection, f"SELECT {', '.join(columns)} FROM ({query})", bucket_file(folder, number))
+
+
+def counts_of(folder: Path, until: datetime = datetime(2026, 1, 10)) -> Counts:
+    """The counts of the log in `folder/events`."""
+    log = [BucketEvents(files=(file,)) for file in bucket_files(folder / "events")]
+    (folder / "counts").mkdir()
+    return count_events(log, until, folder / "counts", engine=EngineConfig(workers=1))
+
+
+ORDERS = """
+    SELECT 's' || n AS shopper, TIMESTAMP '2026-01-01 10:00' AS timestamp, 'purchase' AS action,
+           'p' || (n % 4) AS product_id, n AS amount, n / 2 AS price,
+           CASE n % 4 WHEN 0 THEN NULL WHEN 1 THEN 'Mug, red' WHEN 2 THEN 'mug - RED' ELSE 'Item p3' END AS product_name
+    FROM range({first}, {last}) AS t(n)
+"""
+
+
+def test_amounts_prices_and_products_are_counted_over_all_buckets(tmp_path: Path) -> None:
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    write_events(whole / "events", [ORDERS.format(first=1, last=10)])
+    write_events(parted / "events", [ORDERS.format(first=1, last=4), ORDERS.format(first=4, last=10)])
+    for folder in (whole, parted):
+        counts = counts_of(folder)
+        assert counts.quantiles("amount", 3) == [3.0, 6.0]
+        assert counts.quantiles("price", 3) == [1.5, 3.0]
+        assert counts.most("product", 3) == ["p1", "p0", "p2"]
+        assert counts.product_names(["p0", "p1", "p3"]) == {"p1": "Mug, red", "p3": "Item p3"}
+
+
+def test_what_a_shopper_pays_in_a_day_is_one_amount(tmp_path: Path) -> None:
+    day = ORDERS.format(first=1, last=5).replace("'s' || n AS shopper", "'s' AS shopper")
+    write_events(tmp_path / "events", [f"{day} UNION ALL ({ORDERS.format(first=20, last=21)})"])
+    assert counts_of(tmp_path).quantiles("amount", 2) == [10.0]
+
+
+def test_products_are_called_by_name_and_else_by_their_place(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    write_parquet(
+        connect(), "SELECT 'train' AS split, TIMESTAMP '2026-01-10' AS cutoff", bucket_file(tmp_path / "examples", 0)
+    )
+    write_events(tmp_path / "events", [ORDERS.format(first=1, last=12)])
+    counts = counts_of(tmp_path)
+    # p0 has no name, p2 that of p1, and the name of p3 would tell its id.
+    words = {"p1": "mug-red", "p2": "top-2", "p3": "top-3", "p0": "top-4"}
+    for most in (4, 2, 0):
+        found = fit_settings(tmp_path / "examples", counts, TextConfig(named_products=most), lookback_days=30).products
+        assert found == dict(list(words.items())[:most])
+
+
+def test_categories_that_are_mere_numbers_are_called_by_their_place(tmp_path: Path) -> None:
+    settings = fit(tmp_path, [1, 2]).model_copy(update={"categories": ["2520771", "Home & Garden", "№ 7", "#"]})
+    assert settings.category_words() == ["kind-1", "home-garden", "kind-3", "kind-4"]
 
 
 def test_bins_part_the_train_values_evenly(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import Config
-from behavior_tasks.base.tables import bucket_file, connect, quote, write_parquet
+from behavior_tasks.base.tables import bucket_file, connect, hash_rows, quote, write_parquet
 from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.cutoffs import cutoffs_stage
 from behavior_tasks.examples.features import FeatureSettings, features_stage
@@ -24,6 +24,7 @@ FEATURES = FeatureSettings(lookback_days=365, horizon_days=7, timezone="UTC")
 
 def settings(**changes: object) -> TextSettings:
     plain = TextSettings(
+        style="sentence",
         language="en",
         last_events=24,
         lookback_days=365,
@@ -34,10 +35,13 @@ def settings(**changes: object) -> TextSettings:
     return plain.model_copy(update=changes)
 
 
+CLOCK = re.compile(r" on [A-Z][a-z]+day at \d+:00")
+
+
 def texts_of(
     folder: Path, events: list[Event], how: TextSettings | None = None, *, shuffle: int | None = None
 ) -> dict[str, str]:
-    """The text of each shopper at one cutoff; of `s` even without events."""
+    """The text of each shopper at one cutoff, without days and hours; of `s` even without events."""
     folder.mkdir(parents=True, exist_ok=True)
     log = clean_log(folder, events, buckets=1, shuffle=shuffle)
     connection = connect()
@@ -50,11 +54,8 @@ def texts_of(
     write_parquet(connection, examples, folder / "examples.parquet")
     make_features(folder / "examples.parquet", log, folder / "features.parquet", FEATURES)
     write_texts(folder / "features.parquet", open_events(log)[0], folder / "texts.parquet", how or settings())
-    return dict(
-        connection.execute(
-            f"SELECT shopper, {TEXT_SQL} FROM read_parquet({quote(folder / 'texts.parquet')})"
-        ).fetchall()
-    )
+    found = connection.execute(f"SELECT shopper, {TEXT_SQL} FROM read_parquet({quote(folder / 'texts.parquet')})")
+    return {shopper: CLOCK.sub("", text) for shopper, text in found.fetchall()}
 
 
 def text_of(folder: Path, events: list[Event], how: TextSettings | None = None, *, shuffle: int | None = None) -> str:
@@ -78,8 +79,8 @@ HISTORY = [
 def test_the_text_of_a_little_history(tmp_path: Path) -> None:
     assert text_of(tmp_path, HISTORY) == (
         "User A browsed products B (shoes), C (other), clicked product C, hours later added product B to cart, "
-        "2 days later searched 2 times, 2 weeks later purchased 6 products for 120, "
-        "6 days later returned product D (home-&-garden) for 0.5, 3 days ago. "
+        "2 days later searched 2 times, 2 weeks later purchased 6 products (shoes) for 120, "
+        "6 days later returned product D (home-garden) for 0.5, 3 days ago. "
         "Profile: female, 25-34, two purchases."
     )
 
@@ -87,7 +88,8 @@ def test_the_text_of_a_little_history(tmp_path: Path) -> None:
 def test_only_the_last_phrases_and_their_own_letters(tmp_path: Path) -> None:
     text = text_of(tmp_path, HISTORY, settings(last_events=3))
     assert text.startswith(
-        "User A searched 2 times, 2 weeks later purchased 6 products for 120, 6 days later returned product B ("
+        "Earlier, over hours: browsed once, clicked once, added once to cart, mostly shoes. "
+        "User A searched 2 times, 2 weeks later purchased 6 products (shoes) for 120, 6 days later returned product B ("
     )
 
 
@@ -208,12 +210,21 @@ def staged(folder: Path, events: list[Event], config: Config) -> dict[str, Artif
 
 
 def test_the_stage_writes_one_text_an_example(tmp_path: Path) -> None:
-    made = staged(tmp_path, shop(), little_config())
+    made = staged(tmp_path, shop(), little_config(text__style="sentence"))
     texts, examples = texts_in(made["verbalize"]), table(made["features"].path / "examples")
     assert list(texts.columns)[:-1] == ["example", "shopper", "split", "cutoff", "label", "amount", "weight", "parts"]
     assert list(texts["example"]) == list(examples["example"])
+    for number, file in enumerate(sorted((made["verbalize"].path / "texts").iterdir())):
+        source = bucket_file(made["features"].path / "examples", number)
+        fitted = TextSettings.load(made["verbalize"].path / "text.json")
+        rows, content = write_texts(source, open_events(made["clean"])[number], tmp_path / "again.parquet", fitted)
+        assert (rows, content) == (len(pd.read_parquet(file)), hash_rows(connect(), file))
     assert not any(re.search(r"\bs\d\d\b", text) for text in texts["text"])
-    assert texts["text"].str.fullmatch(r"User A .+ ago\. Profile: .+ Features: ([a-z0-9-]+-(q\d|none) ?)+\.").all()
+    assert (
+        texts["text"]
+        .str.fullmatch(r"(?:Earlier, .+\. )?User A .+ ago\. Profile: .+ Features: ([a-z0-9-]+-(q\d|none) ?)+\.")
+        .all()
+    )
     fitted = TextSettings.load(made["verbalize"].path / "text.json")
     assert set(fitted.categories) == {"shoes", "toys", "Home & Garden"}
     assert "searches" not in fitted.bins
@@ -261,7 +272,7 @@ def test_future_events_change_no_setting_and_no_text_before_them(tmp_path: Path)
 
 
 def test_feature_words_can_be_left_out(tmp_path: Path) -> None:
-    made = staged(tmp_path, shop(), little_config(text__feature_words=False))
+    made = staged(tmp_path, shop(), little_config(text__feature_words=False, text__style="sentence"))
     assert texts_in(made["verbalize"])["text"].str.endswith(" purchases.").sum() > 10
     assert TextSettings.load(made["verbalize"].path / "text.json").bins == {}
 
@@ -281,7 +292,7 @@ def question_of(folder: Path, events: list[Event], product: str, how: TextSettin
     chosen = (how or settings()).model_copy(update={"unit": "shopper_product"})
     write_texts(folder / "features.parquet", open_events(log)[0], folder / "texts.parquet", chosen)
     query = f"SELECT {TEXT_SQL} FROM read_parquet({quote(folder / 'texts.parquet')}) WHERE example = 's@x#{product}'"
-    return str(connect().execute(query).fetchall()[0][0])
+    return CLOCK.sub("", str(connect().execute(query).fetchall()[0][0]))
 
 
 ASKED = [
@@ -294,7 +305,7 @@ ASKED = [
 
 def test_a_question_names_the_product_as_the_text_does(tmp_path: Path) -> None:
     story = "User A browsed product B (other), 3 weeks later browsed product C (shoes), clicked product D, "
-    story += "browsed product C, 2 days ago. Profile: no purchases."
+    story += "then browsed product C, 2 days ago. Profile: no purchases."
     # Asked or not, the history is told in the same words.
     assert text_of(tmp_path / "none", ASKED) == story
     assert question_of(tmp_path / "c", ASKED, "p2") == story + " Purchases product C (shoes) next?"
@@ -318,13 +329,19 @@ def test_a_question_knows_no_later_category(tmp_path: Path) -> None:
 
 
 def test_the_stage_asks_about_every_candidate(tmp_path: Path) -> None:
-    config = little_config(examples__unit="shopper_product", examples__lookback_days=20)
+    config = little_config(
+        examples__unit="shopper_product", examples__lookback_days=20, text__style="sentence", text__named_products=3
+    )
     log = clean_log(tmp_path, shop())
     examples = run("cutoffs", cutoffs_stage, config, [log], tmp_path)
     features = run("features", features_stage, config, [examples, log], tmp_path)
     made = run("verbalize", verbalize_stage, config, [features, log], tmp_path)
     texts = texts_in(made)
-    assert texts["text"].str.contains(r" Purchases (?:product [A-Z]+|another product)(?: \([^)]+\))? next\?$").all()
+    assert (
+        texts["text"]
+        .str.contains(r" Purchases (?:product [A-Z]+|product top-\d|another product)(?: \([^)]+\))? next\?$")
+        .all()
+    )
     assert texts["text"].str.contains(" this-recency-q").all()
     told = texts.drop(columns=["parts", "text"])
     assert told.equals(table(examples.path / "examples")[list(told.columns)])

@@ -118,6 +118,38 @@ def test_validation_is_measured_on_validation(world: World, first: Artifact) -> 
     assert measured["validation"]["candidate"] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("split", "label"), [("test", 0), ("test", 1), ("test", None), ("validation", 0), ("validation", None)]
+)
+def test_a_split_that_tells_nothing_is_measured_as_such(split: str, label: int | None, world: World) -> None:
+    """Labels of one kind, or no examples: figures are undefined, and the gate keeps the champion."""
+    encode, changed = world.artifacts["encode"], f"{split} {label}"
+
+    def relabel(job: Job) -> Output:
+        shutil.copytree(encode.path, job.out, dirs_exist_ok=True)
+        index = pd.read_parquet(job.out / "index.parquet")
+        chosen = index["split"] == split
+        if label is None:
+            index.loc[chosen, "split"] = "train"
+        else:
+            index.loc[chosen, "label"] = label
+        index.to_parquet(job.out / "index.parquet")
+        return one("examples", "examples")
+
+    other = world.build("encode", relabel, name=changed)
+    inputs = (world.model(1), world.baselines(), world.champion(None), other)
+    rest = (world.artifacts["features"], world.artifacts["clean"])
+    evaluated = world.build("evaluate", evaluate_stage, *inputs, *rest, name=changed)
+    measured, table = read(evaluated)
+    assert measured["examples"] == len(table) == (0 if changed == "test None" else measured["examples"])
+    if split == "test":
+        assert measured["models"]["candidate"]["roc_auc"] is None
+        assert judge(read_evidence(evaluated.path), CONFIG.gate).decision == "keep"
+    else:
+        assert measured["validation"]["candidate"]["roc_auc"] is None
+        assert measured["models"]["candidate"]["roc_auc"] is not None
+
+
 def test_the_gate_can_read_what_was_written(first: Artifact) -> None:
     verdict = judge(read_evidence(first.path), CONFIG.gate)
     complete = verdict.rules[0]

@@ -73,19 +73,26 @@ class World:
         return self.store.build(stage=stage, code=name, settings=settings, inputs=uris, work=do).artifact
 
     def model(
-        self, seed: int, *, threshold: float = 0.5, verbalize: Artifact | None = None, amounts: bool = True
+        self,
+        seed: int,
+        *,
+        threshold: float = 0.5,
+        verbalize: Artifact | None = None,
+        amounts: bool = True,
+        numbers: bool = True,
     ) -> Artifact:
         """A train artifact whose weights are drawn with a seed."""
         text = verbalize or self.artifacts["verbalize"]
 
         def work(job: Job) -> Output:
-            made = {"seed": seed, "threshold": threshold, "amounts": amounts}
-            write_bundle(job.out / "model", self.artifacts["encode"], text, **made)
+            write_bundle(job.out / "model", self.artifacts["encode"], text, seed, amounts=amounts, numbers=numbers)
+            calibration = {"calibration": "platt", "prior_offset": -0.1, "slope": 0.9, "intercept": 0.2}
+            Decision.model_validate({"threshold": threshold, **calibration}).save(job.out / "model")
             epoch = {"epoch": 1, "step": 5, "train_loss": 0.7, "validation_average_precision": 0.3}
             (job.out / "metrics.jsonl").write_text(json.dumps(epoch) + "\n")
             return one("examples", "models")
 
-        name = f"{seed} {threshold} {text.uri} {amounts}"
+        name = f"{seed} {threshold} {text.uri} {amounts} {numbers}"
         return self.build("train", work, self.artifacts["encode"], self.artifacts["verbalize"], name=name)
 
     def baselines(self) -> Artifact:
@@ -132,7 +139,7 @@ def make_world(root: Path) -> World:
 
 
 def write_bundle(
-    folder: Path, encode: Artifact, verbalize: Artifact, *, seed: int, threshold: float, amounts: bool
+    folder: Path, encode: Artifact, verbalize: Artifact, seed: int, *, amounts: bool, numbers: bool
 ) -> None:
     """Write a self-contained model folder with random weights, large enough for answers that differ."""
     folder.mkdir(parents=True)
@@ -140,15 +147,13 @@ def write_bundle(
     shutil.copy(verbalize.path / "text.json", folder / "text.json")
     torch.manual_seed(seed)
     tokens = TokenSet.load(encode.path)
-    numbers = fit_numbers(tokens.sequences.numbers[tokens.rows("train")], tokens.sequences.number_names)
-    model = build_scratch(
-        CONFIG.model, vocabulary=tokens.encoding.vocabulary, inputs=Inputs(numbers=numbers, amounts=amounts)
-    )
+    fitted = fit_numbers(tokens.sequences.numbers[tokens.rows("train")], tokens.sequences.number_names)
+    inputs = Inputs(numbers=fitted if numbers else None, amounts=amounts)
+    model = build_scratch(CONFIG.model, vocabulary=tokens.encoding.vocabulary, inputs=inputs)
     torch.nn.init.normal_(model.purchase.weight, std=0.5)
-    torch.nn.init.normal_(model.number_weight.weight, std=0.2)
+    if numbers:
+        torch.nn.init.normal_(model.number_weight.weight, std=0.2)
     save_model(model, folder, max_tokens=CONFIG.model.max_tokens)
-    calibration = {"calibration": "platt", "prior_offset": -0.1, "slope": 0.9, "intercept": 0.2}
-    Decision.model_validate({"threshold": threshold, **calibration}).save(folder)
 
 
 def one(unit_in: str, unit_out: str) -> Output:

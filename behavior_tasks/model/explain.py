@@ -1,0 +1,103 @@
+"""Explanations: a model bundle and one example in; what it predicts, and what of the example moved it most, out.
+
+Occlusion (Zeiler and Fergus 2014; for text Li, Monroe and Jurafsky 2016): each part of the text is left out alone,
+each number alone is made undefined, and the change of the calibrated probability is its effect. The one thing to know:
+effects do not add up, and of two phrases that say the same neither may seem to matter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from behavior_tasks.model.device import DeviceName
+from behavior_tasks.model.predict import Predictions, number_names, predict
+from behavior_tasks.text.tokens import Sequences
+from behavior_tasks.text.trace import Trace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """How one part or number moved the prediction."""
+
+    kind: Literal["part", "number"]
+    place: int
+    """Which part of the text, or which of the numbers given, counted from 0."""
+    name: str
+    """The part's own words, or the number's name."""
+    change: float
+    """The probability with it less the probability without it: above 0, it speaks for a purchase."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What a model says of one example, and why."""
+
+    prediction: Predictions
+    """Of the example as it is, shape (1,)."""
+    effects: tuple[Effect, ...]
+    """The largest first, whatever its sign; of parts that are read and numbers that are defined."""
+
+
+def explain(
+    model_folder: Path,
+    trace: Trace,
+    numbers: Mapping[str, float],
+    *,
+    occlude: bool = True,
+    device: DeviceName = "auto",
+    threads: int = 2,
+) -> Explanation:
+    """Predict one example, and every variant of it that lacks one part or one number, together.
+
+    A part is left out token by token of what is read: nothing that was cut off slides in at the beginning, so that
+    the effect is that of the part alone.
+
+    Args:
+        model_folder: a model bundle.
+        trace: the text, by the bundle's own tokenizer and within its limit.
+        numbers: the example's features; NaN where one is undefined. The model takes those that it reads.
+        occlude: whether to measure effects at all.
+        device: where to compute.
+        threads: CPU threads, pinned.
+
+    Raises:
+        UserError: as `predict`.
+    """
+    names, given = tuple(numbers), np.array([numbers[name] for name in numbers], dtype=np.float32)
+    read = set(number_names(model_folder)) if occlude else set()
+    parts = trace.read_parts if occlude else []
+    defined = [place for place, name in enumerate(names) if name in read and not np.isnan(given[place])]
+    texts = [trace.ids, *(trace.ids[trace.part_of != part] for part in parts), *(trace.ids for _ in defined)]
+    values = np.tile(given, (len(texts), 1))
+    values[np.arange(1 + len(parts), len(texts)), defined] = np.nan
+    sequences = Sequences(
+        tokens=np.concatenate(texts),
+        offsets=np.concatenate([[0], np.cumsum([len(ids) for ids in texts])]).astype(np.int64),
+        numbers=values,
+        number_names=names,
+    )
+    found = predict(model_folder, sequences, device=device, threads=threads)
+    changes = found.probability[0] - found.probability[1:]
+    what = [
+        *(("part", place, trace.parts[place]) for place in parts),
+        *(("number", place, names[place]) for place in defined),
+    ]
+    effects = [
+        Effect(kind=kind, place=place, name=name, change=float(change))
+        for (kind, place, name), change in zip(what, changes, strict=True)
+    ]
+    effects.sort(key=lambda effect: -abs(effect.change))
+    return Explanation(prediction=_first(found), effects=tuple(effects))
+
+
+def _first(found: Predictions) -> Predictions:
+    """Return the prediction of the example itself."""
+    return Predictions(
+        probability=found.probability[:1],
+        logit=found.logit[:1],
+        log_mean=None if found.log_mean is None else found.log_mean[:1],
+        log_std=None if found.log_std is None else found.log_std[:1],
+    )
