@@ -7,9 +7,11 @@ what the numbers say. Measured in docs/experiments.md.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from behavior_tasks.model.batches import number_places
 from behavior_tasks.model.losses import amount_loss, purchase_loss
@@ -40,8 +42,12 @@ def give_head_start(model: BehaviorModel, data: TrainingData, check: Callable[[]
     _begin_text_at_zero(model)
     device = next(model.parameters()).device
     heads = [model.purchase.bias, *([model.amount.bias] if model.inputs.amounts else [])]
+    groups: list[dict[str, Any]] = [
+        {"params": list(model.fusion.parameters())},
+        {"params": heads, "weight_decay": 0.0},
+    ]
     optimiser = torch.optim.AdamW(
-        [{"params": list(model.fusion.parameters())}, {"params": heads, "weight_decay": 0.0}],
+        groups,
         lr=LEARNING_RATE,
         weight_decay=settings.weight_decay,
         fused=True,
@@ -64,10 +70,12 @@ def give_head_start(model: BehaviorModel, data: TrainingData, check: Callable[[]
 
 
 def _begin_text_at_zero(model: BehaviorModel) -> None:
-    torch.nn.init.zeros_(model.purchase.weight)
+    nn.init.zeros_(model.purchase.weight)
     if model.inputs.amounts:
-        torch.nn.init.zeros_(model.amount.weight)
-    torch.nn.init.zeros_(model.fusion.deep[0].weight[:, model.fusion.encode.places :])
+        nn.init.zeros_(model.amount.weight)
+    first = model.fusion.deep[0]
+    assert isinstance(first, nn.Linear)
+    nn.init.zeros_(first.weight[:, model.fusion.encode.places :])
 
 
 def _loss(model: BehaviorModel, data: TrainingData, rows: np.ndarray, device: torch.device) -> torch.Tensor:
