@@ -69,7 +69,7 @@ def baselines_stage(job: Job) -> Output:
     categorical: list[str] = features.facts["categorical"]
     examples = read_examples(features.path / "examples", names)
     for split in get_args(Split):
-        check_labels(examples.loc[examples["split"] == split, "label"].to_numpy(), split, both=split == "train")
+        check_labels(examples.loc[examples["split"] == split, "label"].to_numpy(), split)
     # One thread: with more, the sums inside depend on the number of cores.
     with threadpool_limits(limits=1):
         predictions = predict_baselines(examples, names, categorical, seed=job.config.train.seed)

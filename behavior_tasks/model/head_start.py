@@ -7,6 +7,7 @@ what the numbers say. Measured in docs/experiments.md.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,8 +40,12 @@ def give_head_start(model: BehaviorModel, data: TrainingData, check: Callable[[]
         return
     device = next(model.parameters()).device
     heads = [model.purchase.bias, *([model.amount.bias] if model.inputs.amounts else [])]
+    groups: list[dict[str, Any]] = [
+        {"params": list(model.fusion.parameters())},
+        {"params": heads, "weight_decay": 0.0},
+    ]
     optimiser = torch.optim.AdamW(
-        [{"params": list(model.fusion.parameters())}, {"params": heads, "weight_decay": 0.0}],
+        groups,
         lr=LEARNING_RATE,
         weight_decay=settings.weight_decay,
         fused=True,

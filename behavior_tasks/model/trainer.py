@@ -21,6 +21,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import epoch_batches
 from behavior_tasks.model.bundle import save_best, write_bundle
 from behavior_tasks.model.checkpoint import DivergedError, Position, load_checkpoint, save_checkpoint
+from behavior_tasks.model.cpu_speed import speed_up_on_cpu
 from behavior_tasks.model.decision import sigmoid
 from behavior_tasks.model.device import DeviceName, PrecisionName, pick_device, pick_precision
 from behavior_tasks.model.gradients import BatchGradients
@@ -60,6 +61,8 @@ class Trainer:
             # The others find what came of it in the first checkpoint.
             give_head_start(self.model, self.data, self._check_stop)
         self._say_what_differs()
+        if self.accelerator.device.type == "cpu":
+            speed_up_on_cpu(model, bf16=self.accelerator.mixed_precision == "bf16")
         if settings.gradient_checkpointing:
             model.backbone.activation_checkpointing_enable({"use_reentrant": False})
         objective = Objective(model, settings.positive_weight)
