@@ -14,7 +14,7 @@ import torch
 
 from behavior_tasks.model.batches import number_places
 from behavior_tasks.model.losses import amount_loss, purchase_loss
-from behavior_tasks.model.network import LOG_STD_RANGE, BehaviorModel
+from behavior_tasks.model.network import BehaviorModel
 from behavior_tasks.model.schedule import learning_rate, seed_of
 from behavior_tasks.model.training_data import TrainingData
 
@@ -39,7 +39,9 @@ def give_head_start(model: BehaviorModel, data: TrainingData, check: Callable[[]
     if not model.number_names or not settings.number_epochs:
         return
     device = next(model.parameters()).device
-    heads = [model.purchase.bias, *([model.amount.bias] if model.inputs.amounts else [])]
+    heads = [model.purchase.bias]
+    if model.inputs.amounts:
+        heads += [model.amount.text.bias, model.amount.log_std]
     groups: list[dict[str, Any]] = [
         {"params": list(model.fusion.parameters())},
         {"params": heads, "weight_decay": 0.0},
@@ -76,16 +78,12 @@ def _loss(model: BehaviorModel, data: TrainingData, rows: np.ndarray, device: to
     places = number_places(data.sequences, model.number_names)
     numbers_BF = torch.from_numpy(np.asarray(data.sequences.numbers[rows][:, places], dtype=np.float32)).to(device)
     text_BD = numbers_BF.new_zeros(len(rows), model.purchase.in_features)
-    added_BH = model.fusion(numbers_BF, text_BD)
+    purchase_B, mean_B, log_std_B = model.tell(text_BD, numbers_BF)
     weights_B = of(data.purchase_weights)
-    purchase = purchase_loss(
-        model.purchase.bias + added_BH[:, 0], of(data.targets), weights_B, data.settings.positive_weight
-    )
-    loss = purchase / len(rows)
-    if model.inputs.amounts:
+    loss = purchase_loss(purchase_B, of(data.targets), weights_B, data.settings.positive_weight) / len(rows)
+    if mean_B is not None and log_std_B is not None:
         amounts_B, weights_B = of(data.amounts), of(data.weights)
-        mean_B, log_std_B = (model.amount.bias + added_BH[:, 1:]).unbind(1)
         buyers = (weights_B * (amounts_B > 0)).sum().clamp(min=1e-6)
-        amount = amount_loss(mean_B, log_std_B.clamp(*LOG_STD_RANGE), amounts_B, weights_B) / buyers
+        amount = amount_loss(mean_B, log_std_B, amounts_B, weights_B) / buyers
         loss = loss + data.settings.amount_weight * amount
     return loss
