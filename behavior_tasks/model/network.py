@@ -284,20 +284,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-<<<<<<< HEAD
 def _padded_right(batch: Batch) -> torch.Tensor:
     return left_to_right(batch.tokens_BT, batch.lengths_B) if batch.left_padded else batch.tokens_BT
 
 
-def _head(width: int, answers: int) -> nn.Linear:
-    head = nn.Linear(width, answers)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return head
-
-
-=======
->>>>>>> wt-network
 def _unreadable(folder: Path, found: str) -> UserError:
     return UserError(
         f"The model folder {folder.name} can't be read.",
