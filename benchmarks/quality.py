@@ -6,7 +6,7 @@
 
 It drives the pipeline's own stages, up to `train` and `baselines`, and asks the trained bundle through `predict`; tuned
 LightGBM, recency alone and boosting in two parts for amounts are fitted beside them (`rivals.py`; it needs
-`pip install lightgbm optuna`). The one thing to know: figures are on validation unless `--split test` is given, and
+`pip install -e ".[benchmarks]"`). The one thing to know: figures are on validation unless `--split test` is given, and
 whoever changes a model after looking at test has spent it.
 """
 

@@ -103,3 +103,22 @@ def test_the_encoding_benchmark_finds_the_same_tokens_in_both_ways(tmp_path: Pat
     lines = table_lines(run("encode.py", "--rows", 0.02, "--cutoffs", 1, "--folder", tmp_path))
     assert [line[4] for line in lines] == ["ours", "Hugging Face"]
     assert lines[0][3] == lines[1][3]
+
+
+@pytest.mark.slow
+def test_the_quality_benchmark_measures_every_model_on_the_same_examples(tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm")
+    pytest.importorskip("optuna")
+    small = ("simulate.shoppers=200", "simulate.rollouts=64", "model.size=tiny", "train.epochs=1")
+    settings = [word for setting in small for word in ("--set", setting)]
+    told = run("quality.py", "--data", "simulated", "--trials", 1, "--out", tmp_path, *settings)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if line.startswith("| ")]
+    cells = {line[0]: line[1:] for line in reversed(lines)}
+    prior, best = float(cells["prior"][0]), float(cells["best possible"][0])
+    for model in ("recency only", "logistic", "boosting", "LightGBM, tuned", "text model", "blend"):
+        assert prior - 0.05 < float(cells[model][0]) < best + 0.15, f"{model} was measured on other examples"
+    losses = {name: float(cells[name][3]) for name in ("LightGBM, tuned", "text model", "blend")}
+    assert losses["blend"] <= min(losses.values()) + 1e-4, "either alone is among the shares of the blend"
+    assert float(cells["prior"][1]) == 0.5
+    assert {"boosting in two parts", "text model"} <= cells.keys()
+    assert len(list(tmp_path.glob("lightgbm-*.json"))) == 1, "the choice of LightGBM's settings is kept"
