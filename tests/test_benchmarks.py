@@ -81,3 +81,25 @@ def test_the_data_benchmark_fills_its_tables_and_the_plan_is_computed_from_it(tm
     hours = [float(page.split("clean events, once | ")[1].split(" core")[0].replace(",", "")) for page in (once, ten)]
     assert hours[1] == pytest.approx(10 * hours[0], rel=0.05)
     assert "1 billion events" in once
+
+
+@pytest.mark.slow
+def test_the_scoring_benchmark_compares_equal_probabilities() -> None:
+    text = run("scoring.py", "--shoppers", 60, "--repeats", 1, "--threads", 1)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]]
+    assert len(lines) == 7
+    assert [line[0] for line in lines[:2]] == [
+        "transformers.pipeline, default settings",
+        "transformers.pipeline, batch_size=32",
+    ]
+    for words, *figures, difference in lines:
+        assert all(float(figure.replace(",", "")) > 0 for figure in figures)
+        assert (difference == "other heads") == words.endswith("all heads")
+        if difference != "other heads":
+            assert float(difference) < 1e-5
+
+
+def test_the_encoding_benchmark_finds_the_same_tokens_in_both_ways(tmp_path: Path) -> None:
+    lines = table_lines(run("encode.py", "--rows", 0.02, "--cutoffs", 1, "--folder", tmp_path))
+    assert [line[4] for line in lines] == ["ours", "Hugging Face"]
+    assert lines[0][3] == lines[1][3]

@@ -62,7 +62,7 @@ def baselines_stage(job: Job) -> Output:
     `train.distillation` also `teacher.parquet`: example and boosting of every train example, out of fold.
 
     Raises:
-        UserError: when a split is empty, or train's examples all ended the same way.
+        UserError: when a split is empty, or train's or validation's examples all ended the same way.
     """
     features = job.inputs["features"]
     names: list[str] = features.facts["features"]

@@ -16,9 +16,6 @@ from behavior_tasks.model.training_data import TrainingData
 from behavior_tasks.text.tokenizer import frame_of, load_tokenizer
 from behavior_tasks.text.tokens import TOKENIZER_FOLDER
 
-TOKEN_WEIGHT_RATE_FACTOR = 5.0
-"""The token weights start at zero and each sees few examples, so they move faster than the backbone."""
-
 
 def build_model(settings: ModelConfig, data: TrainingData) -> BehaviorModel:
     """Return a model that reads the data, with what can be known beforehand in its biases.
@@ -45,27 +42,5 @@ def build_model(settings: ModelConfig, data: TrainingData) -> BehaviorModel:
     buyers = min(max(data.learned_share, 1e-4), 1 - 1e-4)
     nn.init.constant_(model.purchase.bias, math.log(buyers / (1 - buyers)))
     if inputs.amounts:
-        model.amount.bias.data[0] = float(log_amounts.mean())
-        model.amount.bias.data[1] = math.log(max(float(log_amounts.std()), 0.1))
+        model.amount.standardise(float(log_amounts.mean()), float(log_amounts.std()))
     return model
-
-
-def parameter_groups(model: BehaviorModel, weight_decay: float) -> list[dict[str, object]]:
-    """Decay matrices and token weights; not biases, layer norms (vectors) or embeddings."""
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    wide: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if name.startswith("token_weight."):
-            wide.append(parameter)
-        elif parameter.ndim < 2 or name.startswith(("backbone.wte.", "backbone.wpe.")):
-            free.append(parameter)
-        else:
-            decayed.append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay, "rate_factor": 1.0},
-        {"params": free, "weight_decay": 0.0, "rate_factor": 1.0},
-        {"params": wide, "weight_decay": weight_decay, "rate_factor": TOKEN_WEIGHT_RATE_FACTOR},
-    ]

@@ -233,7 +233,7 @@ def run_model(
     with torch.inference_mode():
         for chosen in scoring_batches(lengths_of(sequences.offsets)[rows]):
             between_batches()
-            outputs = model(make_batch(sequences, rows[chosen], places).to(device))
+            outputs = model.score(make_batch(sequences, rows[chosen], places).to(device))
             told = [outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B][:count]
             answers[:, chosen] = torch.stack(told).cpu().numpy()
     model.train(was_training)

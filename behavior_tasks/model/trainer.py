@@ -21,10 +21,13 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import epoch_batches
 from behavior_tasks.model.bundle import save_best, write_bundle
 from behavior_tasks.model.checkpoint import DivergedError, Position, load_checkpoint, save_checkpoint
+from behavior_tasks.model.cpu_speed import speed_up_on_cpu
 from behavior_tasks.model.decision import sigmoid
 from behavior_tasks.model.device import DeviceName, PrecisionName, pick_device, pick_precision
 from behavior_tasks.model.gradients import BatchGradients
-from behavior_tasks.model.new_model import build_model, parameter_groups
+from behavior_tasks.model.groups import parameter_groups
+from behavior_tasks.model.head_start import give_head_start
+from behavior_tasks.model.new_model import build_model
 from behavior_tasks.model.objective import LossWeights, Objective
 from behavior_tasks.model.schedule import learning_rate
 from behavior_tasks.model.teacher import read_teacher
@@ -54,14 +57,20 @@ class Trainer:
         self.data = self._taught(TrainingData.load(self.job.tokens, settings))
         model = build_model(self.job.model, self.data)
         self.model = model.to(self.accelerator.device)
+        if not work.last.is_file() and self.accelerator.is_main_process:
+            # The others find what came of it in the first checkpoint.
+            give_head_start(self.model, self.data, self._check_stop)
         self._say_what_differs()
+        if self.accelerator.device.type == "cpu":
+            speed_up_on_cpu(model, bf16=self.accelerator.mixed_precision == "bf16")
         if settings.gradient_checkpointing:
             model.backbone.activation_checkpointing_enable({"use_reentrant": False})
         objective = Objective(model, settings.positive_weight)
         if settings.compile:
             objective.compile(dynamic=True)
         self.gradients = BatchGradients(objective, self.data, settings, self.accelerator)
-        self.optimiser = torch.optim.AdamW(parameter_groups(model, settings.weight_decay), fused=True)
+        groups = parameter_groups(model, settings.weight_decay, numbers_know=settings.number_epochs > 0)
+        self.optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=True)
         self.weights = LossWeights(next_token=settings.next_token_weight, amount=settings.amount_weight)
         self.steps_per_epoch = math.ceil(self.data.epoch_examples / settings.batch_size)
         self.position = Position()
@@ -175,6 +184,7 @@ class Trainer:
         return data.with_teacher(read_teacher(self.job.teacher, examples))
 
     def _first_checkpoint(self) -> None:
+        """Keep where all begins: every process, and every later attempt, begins there."""
         try:
             self._checkpoint()
         except DivergedError:
@@ -183,6 +193,11 @@ class Trainer:
                 found="NaN or infinity in the checkpoint's weights",
                 next_step="take another checkpoint, or set model.checkpoint=scratch",
             ) from None
+        self._go_back()
+
+    def _check_stop(self) -> None:
+        if self.stop_requested():
+            raise StopRequestedError
 
     def _go_back(self) -> None:
         """Take up the last checkpoint."""

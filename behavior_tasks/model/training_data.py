@@ -13,9 +13,9 @@ from typing import Self
 import numpy as np
 
 from behavior_tasks.base.config import TrainConfig
-from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import lengths_of
 from behavior_tasks.model.calibration import prior_offset
+from behavior_tasks.model.labels import check_labels
 from behavior_tasks.text.tokens import Sequences, TokenSet
 
 SAMPLING = 1
@@ -54,8 +54,8 @@ class TrainingData:
         index = data.read_index(["label", "amount", "weight"])
         labels = index["label"].to_numpy(dtype=np.float32)
         train_rows, validation_rows = data.rows("train"), data.rows("validation")
-        for name, rows in (("train", train_rows), ("validation", validation_rows)):
-            _check_labels(name, labels[rows])
+        check_labels(labels[train_rows], "train")
+        check_labels(labels[validation_rows], "validation")
         # Weights of mean one leave the size of a step as it is; a constant weight stays exactly one.
         weights = index["weight"].to_numpy(dtype=np.float64)
         weights = weights / weights[train_rows].mean()
@@ -139,22 +139,3 @@ class TrainingData:
         """ln(amount) of the train examples that have one; none when the log tells no amounts."""
         paid = self.amounts[self.train_rows]
         return np.log(paid[paid > 0])
-
-
-def _check_labels(split: str, labels: np.ndarray) -> None:
-    positives = int((labels == 1).sum())
-    if 0 < positives < len(labels):
-        return
-    if not len(labels):
-        problem, found = f"The {split} split is empty, so no model can be trained.", "0 examples"
-    else:
-        who = "everybody" if positives else "nobody"
-        problem = f"On {split}, {who} buys within the horizon, so there is nothing to tell apart."
-        found = f"{positives} of {len(labels)} examples are positive"
-    raise UserError(
-        problem,
-        found=found,
-        expected=f"buyers and non-buyers on {split}",
-        next_step="change examples.horizon_days or examples.train_cutoffs, or give a longer log; "
-        "`behavior doctor` says what a log can carry",
-    )

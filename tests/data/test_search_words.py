@@ -30,7 +30,8 @@ def test_what_is_left_of_a_search(raw: str | None) -> None:
     once, twice = (
         connect()
         .execute(
-            f"SELECT once, {masked_sql('once')} FROM (SELECT {masked_sql('raw')} AS once FROM (SELECT ?::VARCHAR AS raw))",
+            f"""SELECT once, {masked_sql("once")}
+            FROM (SELECT {masked_sql("raw")} AS once FROM (SELECT ?::VARCHAR AS raw))""",
             [raw],
         )
         .fetchall()[0]

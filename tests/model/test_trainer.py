@@ -146,10 +146,10 @@ def test_a_far_too_high_learning_rate_is_halved_until_it_works_or_given_up(
 @pytest.mark.parametrize(
     ("split", "label", "words"),
     [
-        ("train", 1, "On train, everybody buys"),
-        ("train", 0, "On train, nobody buys"),
-        ("validation", 1, "On validation, everybody buys"),
-        ("validation", 0, "On validation, nobody buys"),
+        ("train", 1, "Everybody on the train split buys"),
+        ("train", 0, "Nobody on the train split buys"),
+        ("validation", 1, "Everybody on the validation split buys"),
+        ("validation", 0, "Nobody on the validation split buys"),
         ("validation", None, "The validation split is empty"),
         ("train", None, "The train split is empty"),
     ],
@@ -216,6 +216,43 @@ def test_weighted_buyers_and_sampled_others_leave_the_true_share(
     # The loss on validation is that of the true probabilities.
     assert work.read_metrics()[-1].validation_loss == pytest.approx(-np.log(1 - share), abs=0.35)
     assert work.read_metrics()[-1].validation_loss < 0.6
+
+
+def test_a_teacher_is_learned_from_as_far_as_the_setting_says(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "toy")
+    index = pd.read_parquet(toy.encode / "index.parquet")
+    train = index[index["split"] == "train"]
+    # A teacher who is wrong about everybody: whoever learns from it alone ranks non-buyers first.
+    teacher = tmp_path / "teacher.parquet"
+    pd.DataFrame({"example": train["example"], "boosting": 0.9 - 0.8 * train["label"]}).to_parquet(teacher)
+    precision = {}
+    for share in (0.3, 1.0):
+        work = make_work(tmp_path / str(share), toy, epochs=8, patience=8, distillation=share)
+        work.job.write_text(work.read_job().model_copy(update={"teacher": teacher}).model_dump_json())
+        assert train_here(work) == 0
+        precision[share] = work.read_metrics()[-1].validation_average_precision
+    assert precision[0.3] > 0.95
+    assert precision[1.0] < 0.4
+
+
+def test_a_teacher_who_saw_all_non_buyers_teaches_the_true_share_to_who_sees_few(tmp_path: Path) -> None:
+    toy = make_toy(tmp_path / "toy", train_examples=600)
+    index = pd.read_parquet(toy.encode / "index.parquet")
+    train = index[index["split"] == "train"]
+    teacher = tmp_path / "teacher.parquet"
+    pd.DataFrame({"example": train["example"], "boosting": 0.1}).to_parquet(teacher)
+    settings: dict[str, Any] = {
+        "negative_share": 0.3,
+        "positive_weight": 2.0,
+        "learning_rate": 0.001,
+        "distillation": 1.0,
+    }
+    work = make_work(tmp_path / "work", toy, epochs=2, model={"calibration": "off", "numbers": False}, **settings)
+    work.job.write_text(work.read_job().model_copy(update={"teacher": teacher}).model_dump_json())
+    assert train_here(work) == 0
+    tokens = TokenSet.load(toy.encode)
+    found = predict(work.bundle, tokens.sequences, tokens.rows("train"), device="cpu", threads=1).probability
+    assert found.mean() == pytest.approx(0.1, abs=0.01)
 
 
 def test_every_epoch_draws_other_non_buyers_and_all_buyers(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from behavior_tasks.text.tokens import Encoding
 WORDS = ["yes", "no", *(f"word{i}" for i in range(30))]
 NUMBERS = ["recency_days", "purchases"]
 MODEL = {"size": "tiny", "max_tokens": 16, "dropout": 0.1}
-TRAIN = {"threads": 1, "device": "cpu", "seed": 3, "batch_size": 16, "learning_rate": 0.01}
+TRAIN = {"threads": 1, "device": "cpu", "seed": 3, "batch_size": 16, "learning_rate": 0.01, "distillation": 0.0}
 
 
 @dataclass(frozen=True, kw_only=True)
