@@ -59,6 +59,7 @@ def _header(found: Shown, width: int) -> Panel:
     rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
     place = f"split {moment.split}" if moment.split else "no cutoff of this run: made just now, as the stages would"
+    place += "; the model has learned from what followed" if moment.in_train else ""
     asked = UNITS[found.unit].format(product=found.product)
     rows.add_row("question", Text(f"buys {asked} within {found.horizon_days} days from {moment.day}?"))
     rows.add_row("cutoff", Text(f"{moment.day}, {place}"))

@@ -172,7 +172,12 @@ def test_any_other_date_is_a_cutoff_too(run: Run, tokens: TokenSet, capsys: pyte
     bought = window[window["action"] == "purchase"]
     assert told["label"] == int(len(bought) > 0)
     assert told["amount"] == pytest.approx(bought["amount"].sum())
-    assert "no cutoff of this run" in said(capsys, "--shopper", shopper, "--cutoff", day.isoformat(), "--top", "0")
+    page = said(capsys, "--shopper", shopper, "--cutoff", day.isoformat(), "--top", "0")
+    assert "no cutoff of this run" in page
+    assert "learned from" not in page
+    # The day before validation's cutoff lies in the label window of the last train cutoff.
+    page = said(capsys, "--shopper", shopper, "--cutoff", "2026-02-19", "--top", "0")
+    assert "the model has learned from what followed" in " ".join(page.replace("│", " ").split())
 
 
 def test_a_label_that_lies_beyond_the_log_is_not_known(
