@@ -106,7 +106,7 @@ class TrainConfig(Section):
         ge=0,
         le=1,
         description="How far the purchase is learned from gradient boosting's out-of-fold probability instead of from "
-        "the label alone; 0: labels only.",
+        "the label alone; 0: labels only. Of unit shopper only.",
     )
     number_epochs: int = Field(
         6,

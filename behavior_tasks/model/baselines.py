@@ -59,7 +59,8 @@ def baselines_stage(job: Job) -> Output:
     """Fit the baselines on train and write their predictions for validation and test.
 
     Writes `predictions.parquet`: example, split, prior, logistic, boosting; rows in the order of the features. With
-    `train.distillation` also `teacher.parquet`: example and boosting of every train example, out of fold.
+    `train.distillation`, and of unit shopper, also `teacher.parquet`: example and boosting of every train example, out of
+    fold.
 
     Raises:
         UserError: when a split is empty, or train's or validation's examples all ended the same way.
@@ -73,9 +74,9 @@ def baselines_stage(job: Job) -> Output:
     # One thread: with more, the sums inside depend on the number of cores.
     with threadpool_limits(limits=1):
         predictions = predict_baselines(examples, names, categorical, seed=job.config.train.seed)
-        teacher = (
-            teach(examples, names, categorical, seed=job.config.train.seed) if job.config.train.distillation else None
-        )
+        # One product's purchases are too few and too strange for trees to say who made them: labels teach more.
+        teaches = job.config.train.distillation > 0 and features.facts["unit"] == "shopper"
+        teacher = teach(examples, names, categorical, seed=job.config.train.seed) if teaches else None
     connection = connect()
     connection.register("predictions", predictions)
     out = job.out / "predictions.parquet"

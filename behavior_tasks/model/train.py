@@ -58,10 +58,11 @@ def train_stage(job: Job) -> Output:
 
 
 def _train_in(work: WorkFolder, job: Job) -> Output:
+    teacher = job.inputs["baselines"].path / TEACHER_FILE
     training = TrainingJob(
         tokens=job.inputs["encode"].path,
         text_settings=job.inputs["verbalize"].path / "text.json",
-        teacher=job.inputs["baselines"].path / TEACHER_FILE if job.config.train.distillation else None,
+        teacher=teacher if teacher.is_file() else None,
         model=job.config.model,
         train=job.config.train,
     )

@@ -54,7 +54,7 @@ def run(folder: Path, examples: pd.DataFrame) -> tuple[pd.DataFrame, Output]:
     bucket = examples["shopper"].map(lambda shopper: int(shopper[1:]) % 2)
     for number in (0, 1, 2):  # the last bucket is empty
         examples[bucket == number].to_parquet(tables / f"{number:04d}.parquet", index=False)
-    artifact = make_artifact(folder / "features", "features", features=FEATURES, categorical=["gender"])
+    artifact = make_artifact(folder / "features", "features", features=FEATURES, categorical=["gender"], unit="shopper")
     job = make_job(folder, {}, artifact)
     output = baselines_stage(job)
     assert sorted(file.name for file in job.out.iterdir()) == ["predictions.parquet", "teacher.parquet"]
