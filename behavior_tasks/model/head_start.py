@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import log_loss
 from torch import nn
 
 from behavior_tasks.model.batches import number_places
+from behavior_tasks.model.decision import sigmoid
 from behavior_tasks.model.losses import amount_loss, purchase_loss
 from behavior_tasks.model.network import LOG_STD_RANGE, BehaviorModel
 from behavior_tasks.model.schedule import learning_rate, seed_of
@@ -26,10 +28,13 @@ MOST_STEPS = 20_000
 HEAD_START = 2
 """Sets these random numbers apart from the training's own."""
 CHECK_STEPS = 50
+VALIDATION_ROWS = 4096
 
 
 def give_head_start(model: BehaviorModel, data: TrainingData, check: Callable[[], None]) -> None:
-    """Fit the number branch on train; nothing is done when the model reads no numbers.
+    """Fit the number branch on train and keep its best epoch by validation's log-loss.
+
+    Nothing is done when the model reads no numbers.
 
     Args:
         model: fresh, on the device where it is trained.
@@ -54,10 +59,12 @@ def give_head_start(model: BehaviorModel, data: TrainingData, check: Callable[[]
     )
     steps_per_epoch = math.ceil(data.epoch_examples / BATCH_SIZE)
     total = min(MOST_STEPS, settings.number_epochs * steps_per_epoch)
-    model.fusion.train()
+    trained = nn.ModuleDict({"fusion": model.fusion, "purchase": model.purchase})
+    best_loss, best = math.inf, {}
     for step in range(total):
         epoch, place = divmod(step, steps_per_epoch)
         if place == 0:
+            model.fusion.train()
             order = np.random.default_rng([settings.seed, epoch, HEAD_START]).permutation(data.epoch_rows(epoch))
         if step % CHECK_STEPS == 0:
             check()
@@ -67,6 +74,32 @@ def give_head_start(model: BehaviorModel, data: TrainingData, check: Callable[[]
         optimiser.zero_grad()
         _loss(model, data, np.sort(order[place * BATCH_SIZE : (place + 1) * BATCH_SIZE]), device).backward()
         optimiser.step()
+        if place == steps_per_epoch - 1 or step == total - 1:
+            loss = _validation_loss(model, data, device)
+            if loss < best_loss:
+                best_loss, best = loss, {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    trained.load_state_dict(best)
+
+
+@torch.inference_mode()
+def _validation_loss(model: BehaviorModel, data: TrainingData, device: torch.device) -> float:
+    """Return the log-loss of validation's labels by the numbers alone."""
+    model.fusion.eval()
+    rows = data.validation_rows
+    logits = []
+    for start in range(0, len(rows), VALIDATION_ROWS):
+        added_BH = _from_numbers(model, data, rows[start : start + VALIDATION_ROWS], device)
+        logits.append((model.purchase.bias + added_BH[:, 0]).double().cpu().numpy())
+    shares = sigmoid(np.concatenate(logits) + data.prior_offset)
+    return float(log_loss(data.labels[rows], shares, labels=[0, 1]))
+
+
+def _from_numbers(model: BehaviorModel, data: TrainingData, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Return what the number branch adds to the heads, with a text that says nothing."""
+    places = number_places(data.sequences, model.number_names)
+    numbers_BF = torch.from_numpy(np.asarray(data.sequences.numbers[rows][:, places], dtype=np.float32)).to(device)
+    added_BH: torch.Tensor = model.fusion(numbers_BF, numbers_BF.new_zeros(len(rows), model.purchase.in_features))
+    return added_BH
 
 
 def _begin_text_at_zero(model: BehaviorModel) -> None:
@@ -84,10 +117,7 @@ def _loss(model: BehaviorModel, data: TrainingData, rows: np.ndarray, device: to
     def of(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values[rows]).to(device)
 
-    places = number_places(data.sequences, model.number_names)
-    numbers_BF = torch.from_numpy(np.asarray(data.sequences.numbers[rows][:, places], dtype=np.float32)).to(device)
-    text_BD = numbers_BF.new_zeros(len(rows), model.purchase.in_features)
-    added_BH = model.fusion(numbers_BF, text_BD)
+    added_BH = _from_numbers(model, data, rows, device)
     weights_B = of(data.purchase_weights)
     purchase = purchase_loss(
         model.purchase.bias + added_BH[:, 0], of(data.targets), weights_B, data.settings.positive_weight
