@@ -21,7 +21,7 @@ help: ## Show this list
 
 setup: $(VENV)/.installed ## Create .venv and install the pinned requirements
 
-$(VENV)/.installed: requirements.txt requirements-dev.txt requirements.lock pyproject.toml
+$(VENV)/.installed: requirements.txt requirements-dev.txt requirements-no-deps.txt requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
@@ -30,6 +30,7 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt requirements.lock pypr
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade pip
 	@$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt -c requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-deps -r requirements-no-deps.txt
 	@$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import sys
-import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -101,17 +101,17 @@ def encode_theirs(texts: str, tokenizer: str, threads: int) -> dict[str, Any]:
     fast = Tokenizer.from_file(str(Path(tokenizer) / "tokenizer.json"))
     fast.no_truncation()
     fast.no_padding()
-    digest, seconds, tokens = hashlib.sha256(), 0.0, 0
+    digest, told, tokens = hashlib.sha256(), Counter[str](), 0
     for file in bucket_files(Path(texts)):
         rows = connect().execute(f"SELECT {TEXT_SQL} FROM read_parquet({quote(file)})")
         while batch := [text for (text,) in rows.fetchmany(TEXTS_AT_ONCE)]:
-            begun = time.monotonic()
+            clock = Clock()
             found = fast.encode_batch_fast(batch)
-            seconds += time.monotonic() - begun
+            told.update(clock.told())
             for encoding in found:
                 digest.update(np.array(encoding.ids, dtype=np.uint32).tobytes())
                 tokens += len(encoding.ids)
-    return {"seconds": seconds, "tokens": tokens, "hash": digest.hexdigest()}
+    return {**told, "tokens": tokens, "hash": digest.hexdigest()}
 
 
 def _encode_bucket(bucket: _Bucket) -> tuple[int, int]:

@@ -11,7 +11,8 @@ from pydantic import Field, field_validator
 
 from behavior_tasks.base.section import Section
 
-PART_ORDER = ("older", "events", "profile", "features")
+PartName = Literal["older", "events", "profile", "features"]
+PART_ORDER: tuple[PartName, ...] = ("older", "events", "profile", "features")
 """The parts of a text in their default order."""
 
 
@@ -27,7 +28,7 @@ class TextConfig(Section):
         None,
         description="Your own YAML file of words instead of the language's; copy text/templates/en.yaml and edit it.",
     )
-    order: tuple[Literal["older", "events", "profile", "features"], ...] = Field(
+    order: tuple[PartName, ...] = Field(
         PART_ORDER,
         description="Order of the parts: a summary of older history, the last events, the profile, the features. What "
         "comes first is cut first when a text is too long.",
@@ -71,7 +72,7 @@ class ModelConfig(Section):
         le=8192,
         description="Longest text in tokens, no more than a checkpoint has positions; its beginning goes first.",
     )
-    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout probability.")
+    dropout: float = Field(0.3, ge=0, lt=1, description="Dropout probability.")
     numbers: bool = Field(True, description="Read the engineered features as numbers too, beside the text.")
     lora_rank: int = Field(
         0,
@@ -99,7 +100,7 @@ class TrainConfig(Section):
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak AdamW learning rate.")
     weight_decay: float = Field(0.01, ge=0, le=1, description="AdamW weight decay.")
     next_token_weight: float = Field(0.2, ge=0, le=10, description="Weight of the next-token cross-entropy.")
-    amount_weight: float = Field(0.1, ge=0, le=10, description="Weight of the amount's log-likelihood, among buyers.")
+    amount_weight: float = Field(0.5, ge=0, le=10, description="Weight of the amount's log-likelihood, among buyers.")
     distillation: float = Field(
         1.0,
         ge=0,

@@ -8,6 +8,9 @@ from behavior_tasks.model.network import BehaviorModel
 
 NUMBER_RATE_FACTOR = 0.1
 """The number branch has had a head start (see `head_start`); at the full rate it would overfit beside the text."""
+CHECKPOINT_RATE_FACTOR = 0.05
+"""At the rate that new weights need, a checkpoint forgets what it knows. Of the default rate this is 5e-5, the most
+that BERT's authors fine-tuned it with (Devlin et al. 2019)."""
 WORD_RATE_FACTOR = 5.0
 """The token weights start at zero and each sees few examples, so they move faster than the backbone."""
 
@@ -33,27 +36,19 @@ def parameter_groups(model: BehaviorModel, weight_decay: float, *, numbers_know:
     """
     embeddings = tuple(f"backbone.{name}" for name in model.architecture.embeddings)
     number_rate = NUMBER_RATE_FACTOR if numbers_know else 1.0
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    words: list[nn.Parameter] = []
-    numbers: list[nn.Parameter] = []
-    number_biases: list[nn.Parameter] = []
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
+        decay, rate = (0.0 if parameter.ndim < 2 or name.startswith(embeddings) else weight_decay), 1.0
         if name.startswith("token_weight."):
-            words.append(parameter)
+            rate = WORD_RATE_FACTOR
         elif name.startswith("fusion."):
-            (number_biases if parameter.ndim < 2 else numbers).append(parameter)
-        elif parameter.ndim < 2 or name.startswith(embeddings):
-            free.append(parameter)
-        else:
-            decayed.append(parameter)
-    groups: list[ParameterGroup] = [
-        {"params": decayed, "weight_decay": weight_decay, "rate_factor": 1.0},
-        {"params": free, "weight_decay": 0.0, "rate_factor": 1.0},
-        {"params": words, "weight_decay": weight_decay, "rate_factor": WORD_RATE_FACTOR},
-        {"params": numbers, "weight_decay": weight_decay, "rate_factor": number_rate},
-        {"params": number_biases, "weight_decay": 0.0, "rate_factor": number_rate},
+            rate = number_rate
+        elif model.pretrained and name.startswith("backbone.") and ".lora_" not in name:
+            rate = CHECKPOINT_RATE_FACTOR
+        groups.setdefault((decay, rate), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "rate_factor": rate}
+        for (decay, rate), parameters in groups.items()
     ]
-    return [group for group in groups if group["params"]]

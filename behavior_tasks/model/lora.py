@@ -38,12 +38,12 @@ def merged_state(model: nn.Module) -> dict[str, torch.Tensor]:
     state = model.state_dict()
     if not any(".lora_A." in name for name in state):
         return state
-    from peft.tuners.lora import LoraLayer
+    from peft.tuners.lora import Linear
 
     merged = {name: tensor for name, tensor in state.items() if ".lora_" not in name}
     with torch.no_grad():
         for name, layer in model.named_modules():
-            if isinstance(layer, LoraLayer):
+            if isinstance(layer, Linear):
                 weight = f"{name}.base_layer.weight"
                 merged[weight] = merged[weight] + layer.get_delta_weight(ADAPTER)
     return {name.replace(".base_layer.", "."): tensor for name, tensor in merged.items()}

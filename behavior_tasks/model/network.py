@@ -4,12 +4,11 @@ It is built from a size (`build_scratch`), from a checkpoint (`pretrained`), or 
 (`load_model`). The one thing to know: purchase and amount are read at a text's last real token. GPT-2 has seen the
 whole text only there; BERT has seen it everywhere, and one rule for both keeps them comparable.
 
-Tensor names carry their shape: B examples, T tokens, D width of the hidden state, V vocabulary, F numbers, H answers of
-the heads (purchase, amount's mean, its log deviation), N positions chosen from B x T, e.g. tokens_BT, hidden_BTD.
+Tensor names carry their shape: B examples, T tokens, D width of the hidden state, V vocabulary, F numbers, H answers
+from numbers (purchase, amount), N positions chosen from B x T, R examples that are read again, e.g. hidden_BTD.
 """
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,28 +36,32 @@ from behavior_tasks.model.backbones import (
     token_embedding,
 )
 from behavior_tasks.model.batches import Batch
-from behavior_tasks.model.fusion import NumberFusion
+from behavior_tasks.model.fusion import AmountHead, NumberFusion
 from behavior_tasks.model.language import MaskedHead, draw_targets, hide
+from behavior_tasks.model.last_state import last_states
 from behavior_tasks.model.lora import merged_state
 from behavior_tasks.model.numbers import NumberEncoding
 
 FORMAT = "behavior-model/2"
-INIT_STD = 0.02
-LOG_STD_RANGE = (math.log(0.05), math.log(2.0))
-"""Of ln(amount). The mean of a lognormal is e^(std²/2) times its median: at most 7.4 times."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """What the network says of a batch."""
+class Answers:
+    """What the network says of a batch's examples."""
 
-    hidden_BTD: torch.Tensor
     purchase_B: torch.Tensor
     """Logits."""
     amount_mean_B: torch.Tensor | None
     """Mean of ln(amount) among buyers; None when the model has no amount head."""
     amount_log_std_B: torch.Tensor | None
-    """Logarithm of its standard deviation, within LOG_STD_RANGE."""
+    """Logarithm of its standard deviation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs(Answers):
+    """Answers, and the hidden states that the language head reads."""
+
+    hidden_BTD: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,31 +79,39 @@ class Inputs:
 
 
 class BehaviorModel(nn.Module):
-    """A backbone with a purchase, an amount and a language head.
+    """A backbone with a purchase, an amount and a language head; what the text and the numbers tell is added.
 
-    The purchase logit is the head's reading of the last hidden state plus one weight for each token of the text
-    ("wide and deep", Cheng et al. 2016): a few thousand shoppers are enough to learn what a word like `recency-q1`
-    is worth by itself, and the backbone learns what the order and the company of words add. Numbers add to purchase
-    and amount through `fusion`. The language head's matrix is the token embedding.
+    Without numbers, each token of the text has a weight of its own beside the backbone ("wide and deep", Cheng et al.
+    2016): a few thousand shoppers are enough to learn what a word like `recency-q1` is worth by itself; numbers tell
+    that better. The language head's matrix is the token embedding. All that reads the text begins at zero: a training
+    begins at the biases, and a text then adds to what the numbers tell.
+
+    Args:
+        backbone: fresh or with weights.
+        inputs: what is read beside the text.
+        pretrained: whether the backbone comes from a checkpoint, and so is moved with care (see `groups`).
     """
 
-    def __init__(self, backbone: PreTrainedModel, inputs: Inputs) -> None:
+    def __init__(self, backbone: PreTrainedModel, inputs: Inputs, *, pretrained: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.inputs = inputs
+        self.pretrained = pretrained
         self.architecture = architecture_of(backbone)
         width = backbone.config.hidden_size
-        self.purchase = _head(width, 1)
-        self.token_weight = nn.Embedding(backbone.config.vocab_size, 1)
-        nn.init.zeros_(self.token_weight.weight)
+        self.purchase = nn.Linear(width, 1)
+        nn.init.zeros_(self.purchase.weight)
+        nn.init.zeros_(self.purchase.bias)
         if inputs.amounts:
-            self.amount = _head(width, 2)
+            self.amount = AmountHead(width)
         if "next_token" in self.heads and not self.architecture.causal:
             self.language = MaskedHead(backbone.config)
         if inputs.numbers is not None and self.number_names:
             dropout = getattr(backbone.config, self.architecture.dropouts[0])
-            answers = 3 if inputs.amounts else 1
-            self.fusion = NumberFusion(inputs.numbers, width=width, answers=answers, dropout=dropout)
+            self.fusion = NumberFusion(inputs.numbers, answers=2 if inputs.amounts else 1, dropout=dropout)
+        else:
+            self.token_weight = nn.Embedding(backbone.config.vocab_size, 1)
+            nn.init.zeros_(self.token_weight.weight)
 
     @property
     def number_names(self) -> tuple[str, ...]:
@@ -115,25 +126,42 @@ class BehaviorModel(nn.Module):
 
     def forward(self, batch: Batch) -> Outputs:
         """Read a batch: purchase and amount from each example's last real token, all its tokens and its numbers."""
-        tokens_BT, lengths_B = batch.tokens_BT, batch.lengths_B
-        if batch.left_padded:
-            tokens_BT = left_to_right(tokens_BT, lengths_B)
+        tokens_BT, lengths_B = _padded_right(batch), batch.lengths_B
         hidden_BTD = hidden_states(self.backbone, tokens_BT, lengths_B)
         last_BD = hidden_BTD[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
-        real_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B.unsqueeze(1)
-        answers_BH = self.purchase(last_BD)
-        if self.inputs.amounts:
-            answers_BH = torch.cat([answers_BH, self.amount(last_BD)], dim=1)
-        if self.number_names:
-            answers_BH = answers_BH + self.fusion(batch.numbers_BF, last_BD)
-        words_B = (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
-        has_amounts = self.inputs.amounts
         return Outputs(
             hidden_BTD=right_to_left(hidden_BTD, lengths_B) if batch.left_padded else hidden_BTD,
-            purchase_B=answers_BH[:, 0] + words_B,
-            amount_mean_B=answers_BH[:, 1] if has_amounts else None,
-            amount_log_std_B=answers_BH[:, 2].clamp(*LOG_STD_RANGE) if has_amounts else None,
+            **vars(self._answer(batch, tokens_BT, last_BD)),
         )
+
+    def score(self, batch: Batch) -> Answers:
+        """Answer as `forward` does, in evaluation mode; faster, as it keeps no hidden states but the last."""
+        tokens_BT = _padded_right(batch)
+        return self._answer(batch, tokens_BT, last_states(self.backbone, tokens_BT, batch.lengths_B))
+
+    def _answer(self, batch: Batch, tokens_BT: torch.Tensor, last_BD: torch.Tensor) -> Answers:
+        purchase_B, amount_mean_B, amount_log_std_B = self.tell(last_BD, batch.numbers_BF)
+        if not self.number_names:
+            real_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < batch.lengths_B.unsqueeze(1)
+            purchase_B = purchase_B + (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
+        return Answers(purchase_B=purchase_B, amount_mean_B=amount_mean_B, amount_log_std_B=amount_log_std_B)
+
+    def tell(
+        self, last_BD: torch.Tensor, numbers_BF: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Return what last hidden states and numbers tell: purchase_B, amount_mean_B, amount_log_std_B.
+
+        With states of zero it is what the numbers tell by themselves.
+        """
+        purchase_B = self.purchase(last_BD).squeeze(1)
+        told_B = None
+        if self.number_names:
+            told_BH = self.fusion(numbers_BF)
+            purchase_B = purchase_B + told_BH[:, 0]
+            told_B = told_BH[:, 1] if self.inputs.amounts else None
+        if not self.inputs.amounts:
+            return purchase_B, None, None
+        return purchase_B, *self.amount(last_BD, told_B)
 
     def draw_targets(self, lengths: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw the positions that a step asks the language head about; none when it is off.
@@ -256,11 +284,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _head(width: int, answers: int) -> nn.Linear:
-    head = nn.Linear(width, answers)
-    nn.init.normal_(head.weight, std=INIT_STD)
-    nn.init.zeros_(head.bias)
-    return head
+def _padded_right(batch: Batch) -> torch.Tensor:
+    return left_to_right(batch.tokens_BT, batch.lengths_B) if batch.left_padded else batch.tokens_BT
 
 
 def _unreadable(folder: Path, found: str) -> UserError:

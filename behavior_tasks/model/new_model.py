@@ -42,6 +42,5 @@ def build_model(settings: ModelConfig, data: TrainingData) -> BehaviorModel:
     buyers = min(max(data.learned_share, 1e-4), 1 - 1e-4)
     nn.init.constant_(model.purchase.bias, math.log(buyers / (1 - buyers)))
     if inputs.amounts:
-        model.amount.bias.data[0] = float(log_amounts.mean())
-        model.amount.bias.data[1] = math.log(max(float(log_amounts.std()), 0.1))
+        model.amount.standardise(float(log_amounts.mean()), float(log_amounts.std()))
     return model

@@ -6,10 +6,15 @@ silently. Every weight of the backbone comes from the checkpoint, or the checkpo
 that were added to its tokenizer are new, and begin at the mean of the others.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging import getLogger
+
 import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import BertForMaskedLM, PreTrainedModel
+from transformers.utils import logging
 
 from behavior_tasks.base.config import ModelConfig
 from behavior_tasks.base.errors import UserError
@@ -18,6 +23,7 @@ from behavior_tasks.model.checkpoint_files import CheckpointFiles, open_checkpoi
 from behavior_tasks.model.lora import add_adapters
 from behavior_tasks.model.network import BehaviorModel, Inputs
 
+log = getLogger("behavior")
 OTHER_CHOICE = "take a whole copy of the checkpoint, or set model.checkpoint=scratch"
 
 
@@ -41,7 +47,7 @@ def build_pretrained(config: ModelConfig, *, vocabulary: int, inputs: Inputs) ->
     added = vocabulary - token_embedding(backbone).num_embeddings
     if added > 0:
         _add_rows(backbone, added)
-    model = BehaviorModel(backbone, inputs)
+    model = BehaviorModel(backbone, inputs, pretrained=True)
     if language and not model.architecture.causal and "next_token" in model.heads:
         known = language.pop("bias")
         model.language.load_state_dict(language, strict=False)
@@ -83,14 +89,15 @@ def _load(files: CheckpointFiles, dropout: float) -> tuple[PreTrainedModel, dict
     whole = kind.model if kind.causal else BertForMaskedLM
     try:
         config = backbone_config(kind, files.config, dropout=dropout)
-        model, report = whole.from_pretrained(
-            files.folder,
-            config=config,
-            use_safetensors=True,
-            dtype=torch.float32,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        with _quiet():
+            model, report = whole.from_pretrained(
+                files.folder,
+                config=config,
+                use_safetensors=True,
+                dtype=torch.float32,
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise _unreadable(files, (str(error).splitlines() or [type(error).__name__])[0]) from None
     missing = sorted(report["missing_keys"])
@@ -99,9 +106,22 @@ def _load(files: CheckpointFiles, dropout: float) -> tuple[PreTrainedModel, dict
         return model, {}
     head = [name for name in missing if name.startswith("cls.")]
     _check_complete(files, [name for name in missing if name not in head], report["unexpected_keys"])
+    if head:
+        log.info("The checkpoint %s has no language head of its own; a new one is learned.", files.name)
     predictions = model.cls.predictions
     learned = {f"transform.{name}": tensor for name, tensor in predictions.transform.state_dict().items()}
     return model.bert, {} if head else learned | {"bias": predictions.bias.data}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's table of missing and surplus weights to itself: we look through the same list."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _check_complete(files: CheckpointFiles, missing: list[str], unexpected: set[str]) -> None:
@@ -125,7 +145,7 @@ def _add_rows(backbone: PreTrainedModel, added: int) -> None:
     """Give the tokens that were added to the tokenizer rows of the embedding that begin at the mean of the others."""
     old_VD = token_embedding(backbone).weight.data
     new_VD = torch.cat([old_VD, old_VD.mean(dim=0, keepdim=True).expand(added, -1)])
-    backbone.set_input_embeddings(nn.Embedding(*new_VD.shape, _weight=new_VD))
+    backbone.set_input_embeddings(nn.Embedding.from_pretrained(new_VD, freeze=False))
     backbone.config.vocab_size = len(new_VD)
 
 

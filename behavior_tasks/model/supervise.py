@@ -18,6 +18,8 @@ import psutil
 from behavior_tasks.model.work_folder import WorkFolder
 
 POLL_SECONDS = 0.25
+KILLED_SECONDS = 10.0
+"""How long the system may take to clear away what was killed."""
 
 
 class TrainingStoppedError(RuntimeError):
@@ -131,9 +133,7 @@ def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
     try:
         process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
-        for member in family:
-            with suppress(psutil.NoSuchProcess):
-                member.kill()
+        _kill(family)
         process.wait()
 
 
@@ -144,10 +144,14 @@ def _terminate(process: "subprocess.Popen[bytes]", seconds: float) -> None:
         with suppress(psutil.NoSuchProcess):
             member.terminate()
     _, alive = psutil.wait_procs(family, timeout=seconds)
-    for member in alive:
+    _kill(alive)
+
+
+def _kill(family: list[psutil.Process]) -> None:
+    for member in family:
         with suppress(psutil.NoSuchProcess):
             member.kill()
-    psutil.wait_procs(alive, timeout=seconds)
+    psutil.wait_procs(family, timeout=KILLED_SECONDS)
 
 
 def _family(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:

@@ -159,6 +159,7 @@ class Comparison:
             self._json("text bins", "verbalize", "text.json", lambda content: content["bins"]),
             self._json("named categories", "verbalize", "text.json", lambda content: content["categories"]),
             self._json("named products", "verbalize", "text.json", lambda content: list(content["products"])),
+            self._json("search words", "verbalize", "text.json", lambda content: content["query_words"]),
             self._json("bins of prices", "verbalize", "text.json", lambda content: content["price_edges"]),
             self._json("bins of amounts", "verbalize", "text.json", lambda content: content["amount_edges"]),
         ]

@@ -191,7 +191,8 @@ def _canary_sql(length: timedelta, max_amount: float) -> str:
         for action, after, what, price in known
     ]
     parts.append(f"""SELECT user_id, 4800 + number AS after, 'search' AS action, '' AS product_id, NULL AS category,
-        NULL AS brand, NULL AS product_name, 99 AS age, '{CANARY}' AS gender, {none} FROM told""")
+        NULL AS brand, NULL AS product_name, '{CANARY} words' AS query, 99 AS age, '{CANARY}' AS gender, {none}
+        FROM told""")
     new = f"(SELECT '{CANARY}-shopper-' || range AS user_id, range AS number FROM range({NEW_SHOPPERS}))"
     parts += [
         f"SELECT user_id, 30 + number AS after, '{action}' AS action, {strange}, {money(extreme)} FROM {new}"

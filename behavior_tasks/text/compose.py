@@ -4,12 +4,14 @@ In come arrays of small numbers, out come rows of parts. Every number becomes a 
 each value that occurs, so the words of a template are put together once, not once a row.
 """
 
+from functools import partial
+
 import numpy as np
 
 from behavior_tasks.base.schema import ACTIONS
 from behavior_tasks.examples.feature_sql import SESSION_GAP, UNITS
 from behavior_tasks.text.bands import band_table
-from behavior_tasks.text.history import LISTED_PRODUCTS, NONE, PAID, Older, Phrases, number_by_appearance
+from behavior_tasks.text.history import LISTED_PRODUCTS, NONE, PAID, Events, Older, Phrases, number_by_appearance
 from behavior_tasks.text.names import amount_keys, amount_word, letters, power_of_two, query_words
 from behavior_tasks.text.parts import PartTable, Ragged, side_by_side, spaced
 from behavior_tasks.text.settings import HOURS_A_DAY, TextSettings
@@ -23,13 +25,16 @@ ONE, FEW, MANY, ONCE, TIMES = range(5)
 class Composer:
     """Writes the texts of one bucket."""
 
-    def __init__(self, settings: TextSettings, parts: PartTable, *, products: list[str], categories: list[str]) -> None:
+    def __init__(self, settings: TextSettings, parts: PartTable, events: Events) -> None:
         """Learn a bucket's own numbers of products and categories."""
+        categories = events.categories
         self.settings, self.words, self.parts = settings, settings.words, parts
         self._gap_edges, self._gaps = band_table(self.words.gaps, most=settings.lookback_days * HOURS_A_DAY)
-        names = [settings.products.get(product) for product in products]
-        self._product_words = [name or "" for name in names]
-        self._has_name = np.array([name is not None for name in names] + [False])
+        self._product_words = {place: settings.products[product] for product, place in events.named.items()}
+        # The last place answers for NONE.
+        self._has_name = np.zeros(events.products + 1, dtype=bool)
+        self._has_name[list(self._product_words)] = True
+        self.named = self._has_name[:-1]
         told = dict(zip(settings.categories, settings.category_words(), strict=True))
         self._category_words = [told.get(category) or self.words.other for category in categories]
         self._query_words = frozenset(settings.query_words)
@@ -69,13 +74,14 @@ class Composer:
             codes(np.where(pauses, clock % HOURS_A_DAY, NONE), lambda hour: self._write(words.hour.format(hour=hour))),
             codes(told.rank * 5 + kinds, self._action),
             self._counted(told, kinds),
+            codes(told.category, self._category),
+            codes(np.where((kinds == MANY) & (told.listed[:, 0] >= 0), 0, NONE), self._among),
         ]
         for column in range(LISTED_PRODUCTS):
             slots += self._product(told.listed[:, column], letter[:, column], column > 0)
             shown = np.where(is_first[:, column], told.listed_category[:, column], NONE)
             slots.append(codes(shown, self._category))
         slots += [
-            codes(told.category, self._category),
             codes(told.rank.astype(np.int64), self._after),
             codes(told.query, lambda query: self._query(queries[query])),
             self._money(told.amount, words.amount, self.settings.amount_edges),
@@ -94,7 +100,7 @@ class Composer:
         letter, is_first = np.full(told.listed.shape, NONE, dtype=np.int64), np.zeros(told.listed.shape, dtype=bool)
         product = told.listed[there]
         moment = np.broadcast_to(told.moment[:, None], told.listed.shape)[there]
-        back, first = number_by_appearance(moment * (len(self._product_words) + 1) + product)
+        back, first = number_by_appearance(moment * len(self._has_name) + product)
         place = np.flatnonzero(first)
         nameless = ~self._has_name[product]
         number = np.cumsum(first & nameless)
@@ -136,6 +142,9 @@ class Composer:
             ONCE: words.once if ACTIONS[rank] != "search" else "",
         }
         return self._write(before) + self._write(what.get(kind, ""))
+
+    def _among(self, _: int) -> str:
+        return self._write(self._cut(self.words.among, "names")[0])
 
     def _counted(self, told: Phrases, kinds: np.ndarray) -> np.ndarray:
         """How many products, or how often."""
@@ -200,7 +209,7 @@ class Composer:
         for rank in range(len(ACTIONS)):
             count = older.counts[:, rank]
             key = np.where(older.there & (count > 0), count * 2 + opened, NONE)
-            slots.append(codes(key, lambda key, rank=rank: self._often(key, rank)))
+            slots.append(codes(key, partial(self._often, rank)))
             opened |= count > 0
             if rank == PAID[0]:
                 slots.append(self._money(older.amount, words.each, self.settings.amount_edges))
@@ -215,7 +224,7 @@ class Composer:
         ]
         return Ragged.of_table(np.stack(slots, axis=1))
 
-    def _often(self, key: int, rank: int) -> str:
+    def _often(self, rank: int, key: int) -> str:
         count, opened = divmod(key, 2)
         before, after = self._cut(self.words.actions[ACTIONS[rank]], "what")
         # Once, twice, and so on by number: `once` alone may be left out where an action is told, not here.
@@ -242,13 +251,14 @@ class Composer:
         opened = np.zeros(len(age), dtype=np.int64)
         for places, texts in ((genders, gender), (ages_at, ages), (many_at, many)):
             key = np.where(places < 0, NONE, places * 2 + opened)
-            slots.append(codes(key, lambda key, texts=texts: self._fact(texts[key // 2], key % 2)))
+            slots.append(codes(key, partial(self._fact, texts)))
             opened |= places >= 0
         slots.append(codes(np.zeros(len(age), dtype=np.int64), lambda _: words.end))
         return Ragged.of_table(np.stack(slots, axis=1))
 
-    def _fact(self, text: str, follows: int) -> str:
-        return (self.words.joint if follows else "") + self._write(text)
+    def _fact(self, texts: list[str], key: int) -> str:
+        place, follows = divmod(key, 2)
+        return (self.words.joint if follows else "") + self._write(texts[place])
 
     def features(self, values: dict[str, np.ndarray], rows: int) -> Ragged:
         """Write the block of the features.
@@ -264,16 +274,15 @@ class Composer:
         slots = [codes(same, lambda _: self._write(words.features))]
         for place, (name, edges) in enumerate(bins.items()):
             key = np.where(np.isnan(values[name]), 0, np.searchsorted(np.array(edges), values[name]) + 1)
-            joint = words.feature_joint if place else ""
-            slots.append(codes(key, lambda key, name=name, joint=joint: joint + self._feature(name, key)))
+            slots.append(codes(key, partial(self._feature, name, words.feature_joint if place else "")))
         slots.append(codes(same, lambda _: words.end))
         return Ragged.of_table(np.stack(slots, axis=1))
 
-    def _feature(self, name: str, number: int) -> str:
+    def _feature(self, name: str, joint: str, number: int) -> str:
         word = self.settings.templates.feature_words[name]
         if number == 0:
-            return self._write(self.words.undefined.format(feature=word))
-        return self._write(self.words.quantile.format(feature=word, number=number))
+            return joint + self._write(self.words.undefined.format(feature=word))
+        return joint + self._write(self.words.quantile.format(feature=word, number=number))
 
     def question(self, product: np.ndarray, letter: np.ndarray, category: np.ndarray) -> Ragged:
         """Write which product is asked about: its name, or else its letter in the text, or else only its category."""

@@ -37,7 +37,7 @@ from behavior_tasks.text.tokenizer_source import SCRATCH, checkpoint_identity, f
 from behavior_tasks.text.tokens import INDEX_COLUMNS, INDEX_FILE, TOKENIZER_FILE, TOKENIZER_FOLDER, Encoding
 from behavior_tasks.text.verbalize import SETTINGS_FILE
 
-__all__ = ["checkpoint_identity", "encode_parts", "encode_stage", "encode_texts"]
+__all__ = ["checkpoint_identity", "encode_parts", "encode_stage", "encode_texts", "train_texts"]
 
 MANY_CUT = 0.5
 """A share of shortened texts above which the log says so."""

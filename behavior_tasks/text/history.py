@@ -5,6 +5,7 @@ a session allows; where it begins depends on nothing later, and a cutoff within 
 everything is looked up by place in the ordered events, so no event is copied for the many cutoffs that see it.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import duckdb
@@ -16,6 +17,8 @@ from behavior_tasks.examples.feature_sql import SESSION_GAP, UNITS, UNKNOWN
 
 LISTED_PRODUCTS = 3
 """A phrase names up to this many products; of more it says how many."""
+PICKED_PRODUCTS = 1
+"""Of many products, a phrase still names so many of those that have a name."""
 PAID = (ACTIONS.index("purchase"), ACTIONS.index("return"))
 """Actions of which the amount is told; of the others the price."""
 DAY = 86_400_000_000
@@ -41,7 +44,10 @@ class Events:
     amount: np.ndarray
     """In UNITS, as is the price."""
     price: np.ndarray
-    products: list[str]
+    products: int
+    """How many different ones there are."""
+    named: dict[str, int]
+    """Products with a name → place."""
     categories: list[str]
     queries: list[str]
 
@@ -82,7 +88,7 @@ class Phrases:
     products: np.ndarray
     """How many different ones."""
     listed: np.ndarray
-    """The products by name, in order, shape (phrases, LISTED_PRODUCTS); NONE where there are fewer, or too many."""
+    """The products that are named, in order, shape (phrases, LISTED_PRODUCTS); NONE where there are fewer."""
     listed_category: np.ndarray
     """Their categories, of the event that touched each first."""
     category: np.ndarray
@@ -109,8 +115,12 @@ class Older:
     """The categories with the most events, shape (moments, 2)."""
 
 
-def read_events(connection: duckdb.DuckDBPyConnection) -> Events:
+def read_events(connection: duckdb.DuckDBPyConnection, named: Collection[str]) -> Events:
     """Return the events of the shoppers in the table `people` (shopper, who), from the view `events`.
+
+    Args:
+        connection: has both.
+        named: products whose places are wanted.
 
     What comes after the query in the order of events is in no text but as a sum, so events that differ only in that may
     change places. Words take long to sort by and to copy, so all go by number.
@@ -123,8 +133,12 @@ def read_events(connection: duckdb.DuckDBPyConnection) -> Events:
             SELECT {column}, CAST(row_number() OVER (ORDER BY {column}) - 1 AS INTEGER) AS number
             FROM (SELECT DISTINCT {column} FROM events WHERE {column} <> {none})
         """)
+    for table, column in (("kinds", "category"), ("asked", "query")):
         rows = connection.execute(f"SELECT {column} FROM {table} ORDER BY number").fetchall()
         names[table] = [name for (name,) in rows]
+    places = "SELECT product_id, number FROM goods WHERE product_id IN (SELECT unnest(CAST(? AS VARCHAR[])))"
+    known = dict(connection.execute(places, [list(named)]).fetchall())
+    products = connection.execute("SELECT count(*) FROM goods").fetchall()[0][0]
     found = connection.sql(f"""
         SELECT s.who, epoch_us(e.timestamp) AS us, CAST({ACTION_RANK_SQL} AS TINYINT) AS rank,
                coalesce(p.number, -1) AS product, coalesce(c.number, -1) AS category, coalesce(q.number, -1) AS query,
@@ -136,7 +150,7 @@ def read_events(connection: duckdb.DuckDBPyConnection) -> Events:
         ORDER BY s.who, us, rank, product, category, query
     """).to_arrow_table()
     arrays = {name: found[name].to_numpy() for name in found.column_names}
-    return Events(**arrays, products=names["goods"], categories=names["kinds"], queries=names["asked"])
+    return Events(**arrays, products=products, named=known, categories=names["kinds"], queries=names["asked"])
 
 
 def find_moments(events: Events, who: np.ndarray, until: np.ndarray, *, lookback_days: int) -> Moments:
@@ -161,8 +175,15 @@ def _search(values: np.ndarray, low: np.ndarray, high: np.ndarray, wanted: np.nd
 class Histories:
     """Phrases of any moments over one bucket's events."""
 
-    def __init__(self, events: Events, *, last_events: int) -> None:
-        self._events, self._last_events = events, last_events
+    def __init__(self, events: Events, named: np.ndarray, *, last_events: int) -> None:
+        """Prepare the events.
+
+        Args:
+            events: of one bucket.
+            named: whether each product has a name, shape (products,).
+            last_events: most phrases told of a moment.
+        """
+        self._events, self._named, self._last_events = events, named, last_events
         n, rank, us, who = len(events), events.rank, events.us, events.who
         begins = np.ones(n, dtype=bool)
         begins[1:] = (rank[1:] != rank[:-1]) | (us[1:] - us[:-1] > SESSION_GAP) | (who[1:] != who[:-1])
@@ -179,7 +200,7 @@ class Histories:
         firsts = events.product >= 0
         # One event by itself can be no second.
         crowded = np.flatnonzero(firsts & (np.diff(self._start)[self._phrase] > 1))
-        keys = self._phrase[crowded] * (len(events.products) + 1) + events.product[crowded]
+        keys = self._phrase[crowded] * (events.products + 1) + events.product[crowded]
         firsts[crowded] = number_by_appearance(keys)[1]
         self._firsts, self._firsts_before = np.flatnonzero(firsts), np.append(0, np.cumsum(firsts))
         # Sorting whole numbers of two bytes takes no comparisons.
@@ -248,7 +269,7 @@ class Histories:
         row, place = np.repeat(cut, sizes), spread(start[cut], sizes)
         known = self._events.product[place] >= 0
         row, place = row[known], place[known]
-        keys = row * (len(self._events.products) + 1) + self._events.product[place]
+        keys = row * (self._events.products + 1) + self._events.product[place]
         kept = np.flatnonzero(number_by_appearance(keys)[1])
         own = len(self._firsts) + np.searchsorted(row[kept], np.stack([cut, cut + 1]))
         low[cut], high[cut] = own[0], own[1]
@@ -257,8 +278,16 @@ class Histories:
     def _listed(self, mentions: np.ndarray, low: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shape = (len(low), LISTED_PRODUCTS)
         places = np.arange(LISTED_PRODUCTS)
-        there = (places < products[:, None]) & (products[:, None] <= LISTED_PRODUCTS)
-        event = mentions[(low[:, None] + places)[there]]
+        is_named = self._named[self._events.product[mentions]]
+        names, before = np.flatnonzero(is_named), np.append(0, np.cumsum(is_named))
+        few = products <= LISTED_PRODUCTS
+        first = np.where(few, low, before[low])
+        count = np.where(few, products, np.minimum(before[low + products] - before[low], PICKED_PRODUCTS))
+        there = places < count[:, None]
+        chosen = (first[:, None] + places)[there]
+        picked = ~np.broadcast_to(few[:, None], shape)[there]
+        chosen[picked] = names[chosen[picked]]
+        event = mentions[chosen]
         listed, categories = np.full(shape, NONE, dtype=np.int64), np.full(shape, NONE, dtype=np.int64)
         listed[there], categories[there] = self._events.product[event], self._events.category[event]
         return listed, categories

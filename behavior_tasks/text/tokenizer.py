@@ -6,7 +6,8 @@ across (PIECES) decides both which words become one token and where texts may be
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,9 @@ PIECES = (
 """What a token can't reach across: a word with the blank and the comma before it. A number stays whole and keeps
 its unit ("2 days"), a product's letter the word "product" ("product B"): 30 % fewer tokens than single words. Chinese
 has no blanks; there it is what stands between two signs, and a gap ends with its 后 ("2天后" | "购买了商品D")."""
+
+
+_TAKE_WHOLE = "run again to make it anew; of a checkpoint or a model, take a whole copy"
 
 
 def untrained_tokenizer(special_tokens: Sequence[str] = ()) -> Tokenizer:
@@ -75,28 +79,35 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, folder: Path, special
     wrapped.save_pretrained(folder)
 
 
+@contextmanager
+def bare_errors_as_value_errors() -> Iterator[None]:
+    """Raise as ValueError what the library tokenizers raises as a bare Exception: whatever it can't read."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise ValueError(str(error)) from None
+
+
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Open the tokenizer of a folder; it neither pads nor cuts, whatever its file says.
 
     Raises:
         UserError: when the file is missing or damaged.
     """
-    path = folder / TOKENIZER_FILE
+    name = f"{folder.name}/{TOKENIZER_FILE}"
     try:
-        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        with bare_errors_as_value_errors():
+            tokenizer = Tokenizer.from_str((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
+        raise UserError(f"The tokenizer {name} is missing.", next_step=_TAKE_WHOLE) from None
+    except ValueError as error:
         raise UserError(
-            f"The tokenizer {folder.name}/{TOKENIZER_FILE} is missing.", next_step="make it again: run the stages again"
-        ) from None
-    except Exception as error:
-        # The library raises bare Exceptions for whatever it can't read.
-        if type(error) is not Exception and not isinstance(error, UnicodeDecodeError):
-            raise
-        raise UserError(
-            f"The tokenizer {folder.name}/{TOKENIZER_FILE} is damaged.",
+            f"The tokenizer {name} is damaged.",
             found=(str(error).splitlines() or [type(error).__name__])[0],
             expected="a file that the library tokenizers wrote",
-            next_step="run the stages again, or take a whole copy of the checkpoint",
+            next_step=_TAKE_WHOLE,
         ) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()

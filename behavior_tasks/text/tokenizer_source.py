@@ -15,11 +15,13 @@ from tokenizers import AddedToken
 
 from behavior_tasks.base.artifacts import hash_file, hash_of
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.text.tokenizer import bare_errors_as_value_errors, load_tokenizer
+from behavior_tasks.text.tokens import TOKENIZER_FILE
 
 SCRATCH = "scratch"
 MODEL_TYPES = ("gpt2", "bert")
 """Checkpoints that the network can be built from, by `model_type` of their config.json."""
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "vocab.txt")
+TOKENIZER_FILES = (TOKENIZER_FILE, "vocab.json", "vocab.txt")
 """A checkpoint's folder has at least one of them when it has a tokenizer."""
 HUB_SECONDS = 5.0
 """How long the hub may take to answer at all; its own client would try for minutes."""
@@ -37,19 +39,29 @@ def fetch_tokenizer(checkpoint: str, folder: Path, special_tokens: Sequence[str]
     only_local = local is not None or not _must_download(checkpoint)
     source = str(local or checkpoint)
     try:
+        if local is not None and (local / TOKENIZER_FILE).is_file():
+            _check_tokenizer(local)
         _check_model_type(checkpoint, source, only_local)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=only_local)
-    except (OSError, ValueError) as error:
+        with bare_errors_as_value_errors():
+            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=only_local)
+    except (OSError, ValueError, ImportError) as error:
         raise UserError(
             f'The checkpoint "{checkpoint}" (model.checkpoint) can\'t be loaded.',
             found=_first_line(error, source, checkpoint),
             expected="a GPT-2 or BERT checkpoint with config.json, weights and tokenizer",
             next_step=_other_choices(),
         ) from None
+    if not tokenizer.is_fast:
+        raise UserError(
+            f'The tokenizer of the checkpoint "{checkpoint}" (model.checkpoint) can\'t be used.',
+            found=f"{type(tokenizer).__name__}, which is written in Python alone",
+            expected="a fast tokenizer, which can be saved as tokenizer.json",
+            next_step=_other_choices(),
+        )
+    tokenizer.add_tokens([AddedToken(word, normalized=False, special=True) for word in special_tokens])
     if tokenizer.pad_token is None:
         # GPT-2 has no padding of its own; padded places are masked, so any token that it knows will do.
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.add_tokens([AddedToken(word, normalized=False, special=True) for word in special_tokens])
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     tokenizer.save_pretrained(folder)
 
 
@@ -71,7 +83,7 @@ def _local_folder(checkpoint: str) -> Path | None:
     if folder.is_dir():
         missing = [] if (folder / "config.json").is_file() else ["config.json"]
         if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-            missing.append("tokenizer.json (or vocab.json and merges.txt)")
+            missing.append("tokenizer.json (or vocab.json and merges.txt, or vocab.txt)")
         if missing:
             raise UserError(
                 f'The checkpoint folder "{checkpoint}" (model.checkpoint) is not complete.',
@@ -116,11 +128,20 @@ def _unreachable(checkpoint: str, found: str) -> UserError:
     )
 
 
+def _check_tokenizer(folder: Path) -> None:
+    """Raise as ValueError what `load_tokenizer` says; transformers would raise anything."""
+    try:
+        load_tokenizer(folder)
+    except UserError as error:
+        raise ValueError(f"{error.problem} {error.found}") from None
+
+
 def _check_model_type(checkpoint: str, source: str, only_local: bool) -> None:
     from transformers.utils import cached_file
 
     path = cached_file(source, "config.json", local_files_only=only_local)
-    kind = json.loads(Path(path).read_text(encoding="utf-8")).get("model_type")
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    kind = content.get("model_type") if isinstance(content, dict) else None
     if kind not in MODEL_TYPES:
         raise UserError(
             f'The checkpoint "{checkpoint}" (model.checkpoint) is neither a GPT-2 nor a BERT model.',

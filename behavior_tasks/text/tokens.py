@@ -12,6 +12,7 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -124,28 +125,35 @@ def _open_array(path: Path) -> np.ndarray:
 
 def _check(folder: Path, encoding: Encoding, sequences: Sequences) -> None:
     """Refuse arrays that do not belong together, looking at shapes and ends only."""
-    tokens, offsets, numbers = sequences.tokens, sequences.offsets, sequences.numbers
-    expected = {
-        "tokens.npy": (tokens.shape, (encoding.tokens,)),
-        "offsets.npy": (offsets.shape, (encoding.examples + 1,)),
-        "numbers.npy": (numbers.shape, (encoding.examples, len(encoding.numbers))),
-    }
-    for name, (found, shape) in expected.items():
-        if found != shape:
-            raise _damaged(folder, f"{name} of the shape {found}", f"{shape}, as {ENCODING_FILE} says")
-    if (int(offsets[0]), int(offsets[-1])) != (0, encoding.tokens):
-        raise _damaged(
-            folder, f"offsets.npy from {int(offsets[0])} to {int(offsets[-1])}", f"from 0 to {encoding.tokens}"
-        )
+    examples, names = encoding.examples, encoding.numbers
+    for name, array, kind, shape in (
+        ("tokens.npy", sequences.tokens, "u", (encoding.tokens,)),
+        ("offsets.npy", sequences.offsets, "i", (examples + 1,)),
+        ("numbers.npy", sequences.numbers, "f", (examples, len(names))),
+    ):
+        if array.shape != shape:
+            raise _damaged(folder, f"{name} of the shape {array.shape}", f"{shape}, as {ENCODING_FILE} says")
+        if array.dtype.kind != kind:
+            raise _damaged(folder, f"{name} of {array.dtype}")
+    ends = int(sequences.offsets[0]), int(sequences.offsets[-1])
+    if ends != (0, encoding.tokens):
+        raise _damaged(folder, f"offsets.npy from {ends[0]} to {ends[1]}", f"from 0 to {encoding.tokens}")
     tokenizer = folder / TOKENIZER_FOLDER / TOKENIZER_FILE
     if not tokenizer.is_file():
         raise _damaged(folder, f"no {TOKENIZER_FOLDER}/{TOKENIZER_FILE}")
     if hash_file(tokenizer) != encoding.tokenizer:
         raise _damaged(folder, "tokens of another tokenizer than the one beside them")
-    index = folder / INDEX_FILE
-    rows = pq.read_metadata(index).num_rows if index.is_file() else None
-    if rows != encoding.examples:
-        raise _damaged(folder, f"{INDEX_FILE} of {rows} rows" if index.is_file() else f"no {INDEX_FILE}")
+    if (rows := _index_rows(folder)) != encoding.examples:
+        raise _damaged(folder, f"{INDEX_FILE} of {rows} rows", f"{encoding.examples}, as {ENCODING_FILE} says")
+
+
+def _index_rows(folder: Path) -> int:
+    try:
+        return int(pq.read_metadata(folder / INDEX_FILE).num_rows)
+    except FileNotFoundError:
+        raise _damaged(folder, f"no {INDEX_FILE}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(folder, f"{INDEX_FILE}: {(str(error).splitlines() or ['?'])[0]}") from None
 
 
 def _damaged(folder: Path, found: str, expected: str | None = None) -> UserError:

@@ -9,6 +9,7 @@ shopper and no rare product can be recognised in it, and a text depends on nothi
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -124,10 +125,11 @@ def _work_bucket(bucket: _Bucket) -> tuple[int, str]:
 _LIST = pa.list_(pa.dictionary(pa.int32(), pa.string()))
 
 
-def _last_train_cutoff(examples: Path) -> object:
+def _last_train_cutoff(examples: Path) -> datetime:
     with connect() as connection:
         source = parquet_sql(bucket_files(examples))
-        return connection.execute(f"SELECT max(cutoff) FROM {source} WHERE split = 'train'").fetchall()[0][0]
+        found = connection.execute(f"SELECT max(cutoff) FROM {source} WHERE split = 'train'").fetchall()[0][0]
+    return found or datetime.min
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,17 +167,17 @@ def _read_bucket(
         moment=np.cumsum(begins) - 1,
         who=who[begins],
         until=until[begins],
-        events=read_events(connection),
+        events=read_events(connection, settings.products),
     )
 
 
 def _texts(connection: duckdb.DuckDBPyConnection, bucket: _Read, settings: TextSettings) -> Iterator[pa.Table]:
     """Yield the texts, so many examples at a time that memory does not grow with them."""
     events = bucket.events
-    histories = Histories(events, last_events=settings.last_events)
     moments = find_moments(events, bucket.who, bucket.until, lookback_days=settings.lookback_days)
     parts = PartTable()
-    composer = Composer(settings, parts, products=events.products, categories=events.categories)
+    composer = Composer(settings, parts, events)
+    histories = Histories(events, composer.named, last_events=settings.last_events)
     asked = _asked(connection, bucket, settings)
     before = np.append(0, np.cumsum(histories.count(moments)))
     first = 0

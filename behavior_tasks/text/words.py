@@ -111,6 +111,8 @@ class Style(BaseModel):
     product: Annotated[str, _holding("name")]
     products: Annotated[str, _holding("names")]
     many: Annotated[str, _holding("count|power")]
+    among: Annotated[str, _holding("names")]
+    """Some of many products."""
     once: Plain
     times: Annotated[str, _holding("count|power")]
     another: Plain

@@ -1,7 +1,9 @@
 """The commands as a person types them: a whole run here, the same again, doctor, simulate, status, settings."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,10 +60,12 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     kept = next((home / "mlflow").rglob("data_report/report.html"))
     assert kept.read_bytes() == Path(page).read_bytes()
     assert (kept.parent / "plots" / "events_per_day.png").is_file()
-    assert {path.name for path in (home / "mlflow").rglob("artifacts/plots/*.png")} >= {
-        "training.png",
-        "reliability.png",
-    }
+    plots = {path.name for path in (home / "mlflow").rglob("artifacts/plots/*.png")}
+    assert plots >= {"training.png", "reliability.png"}
+    with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database:
+        points = database.execute("SELECT run_uuid, step FROM metrics WHERE key = 'live/loss'").fetchall()
+    assert points, "reported by the training itself"
+    assert len(set(points)) == len(points)
 
     listed = said(capsys, "status")
     assert listed.count("command line") >= 2

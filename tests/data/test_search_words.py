@@ -27,9 +27,14 @@ CASES = {
 
 @pytest.mark.parametrize("raw", CASES)
 def test_what_is_left_of_a_search(raw: str | None) -> None:
-    once, twice = connect().execute(
-        f"SELECT once, {masked_sql('once')} FROM (SELECT {masked_sql('raw')} AS once FROM (SELECT ?::VARCHAR AS raw))",
-        [raw],
-    ).fetchall()[0]
+    once, twice = (
+        connect()
+        .execute(
+            f"""SELECT once, {masked_sql("once")}
+            FROM (SELECT {masked_sql("raw")} AS once FROM (SELECT ?::VARCHAR AS raw))""",
+            [raw],
+        )
+        .fetchall()[0]
+    )
     assert once == CASES[raw]
     assert twice == once

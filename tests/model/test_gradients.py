@@ -100,7 +100,7 @@ def test_recomputing_activations_changes_nothing(
         compute(toy, tmp_path / str(flag), model=dropped, gradient_checkpointing=flag) for flag in (False, True)
     )
     assert_equal(again, plain)
-    assert plain[1].loss != pytest.approx(whole[1].loss, rel=1e-3)
+    assert plain[1].loss != pytest.approx(whole[1].loss, rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -41,10 +41,11 @@ def train(model: BehaviorModel, optimiser: torch.optim.Optimizer, steps: range) 
         batch = batch_of(step)
         outputs = model(batch)
         assert outputs.amount_mean_B is not None
+        assert outputs.amount_log_std_B is not None
         labels_B = (batch.tokens_BT[:, 0] < 25).float()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(outputs.purchase_B, labels_B)
         loss = loss + model.next_token_loss(batch, outputs.hidden_BTD, torch.tensor([1, 5, 12]))
-        loss = loss + outputs.amount_mean_B.square().mean()
+        loss = loss + (outputs.amount_mean_B - 1).square().mean() + outputs.amount_log_std_B.mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -60,7 +61,7 @@ def test_adapters_and_heads_move_and_the_checkpoints_weights_do_not(tmp_path: Pa
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     train(model, optimiser_of(model), range(3))
     adapters = {name for name in before if ".lora_" in name}
-    heads = {name for name in before if not name.startswith("backbone.")}
+    heads = {name for name, _ in model.named_parameters() if not name.startswith("backbone.")}
     # Two matrices for each of four or six linear maps of the two layers.
     assert len(adapters) == 2 * 2 * (4 if kind == "gpt2" else 6)
     assert moved(model, before) == adapters | heads

@@ -10,7 +10,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.backbones import SIZES, right_to_left, token_embedding
 from behavior_tasks.model.batches import Batch
 from behavior_tasks.model.language import hide
-from behavior_tasks.model.network import LOG_STD_RANGE, BehaviorModel, Inputs, build_scratch, load_model, save_model
+from behavior_tasks.model.network import BehaviorModel, Inputs, build_scratch, load_model, save_model
 from behavior_tasks.model.numbers import NumberEncoding, fit_numbers
 
 VOCABULARY, MASK = 40, 2
@@ -168,7 +168,7 @@ def test_a_training_begins_at_the_bias_whatever_the_text_and_the_numbers(archite
     torch.nn.init.constant_(model.purchase.bias, -2.0)
     with torch.inference_mode():
         logits_B = model(make([[5, 6], [7, 8]], [2, 2], [[9.0, -9.0], [0.0, math.nan]])).purchase_B
-    assert logits_B.tolist() == pytest.approx([-2.0, -2.0], abs=0.6)
+    assert logits_B.tolist() == pytest.approx([-2.0, -2.0], abs=0.05)
 
 
 def test_numbers_move_purchase_and_amount(model: BehaviorModel) -> None:
@@ -178,13 +178,15 @@ def test_numbers_move_purchase_and_amount(model: BehaviorModel) -> None:
         assert len({round(value, 4) for value in told.tolist()}) == 3
 
 
-def test_an_expected_amount_cannot_explode(model: BehaviorModel) -> None:
-    torch.nn.init.constant_(model.amount.bias, 50.0)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_without_numbers_each_token_has_a_weight_of_its_own(architecture: str) -> None:
+    config = ModelConfig.model_validate({"architecture": architecture, "size": "tiny", "max_tokens": 16})
+    model = build_scratch(config, vocabulary=VOCABULARY, inputs=Inputs(numbers=None, amounts=True)).eval()
+    torch.nn.init.constant_(model.token_weight.weight, 0.25)
+    batch = Batch(tokens_BT=torch.tensor([[5, 6, 7]] * 2), lengths_B=torch.tensor([3, 2]), numbers_BF=torch.zeros(2, 0))
     with torch.inference_mode():
-        assert model(make([[5]], [1])).amount_log_std_B.item() == pytest.approx(LOG_STD_RANGE[1])
-    torch.nn.init.constant_(model.amount.bias, -50.0)
-    with torch.inference_mode():
-        assert model(make([[5]], [1])).amount_log_std_B.item() == pytest.approx(LOG_STD_RANGE[0])
+        assert model(batch).purchase_B.tolist() == [0.75, 0.5]
+    assert "token_weight.weight" not in build(architecture).state_dict()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

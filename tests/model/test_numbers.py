@@ -8,7 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from behavior_tasks.model.baselines import signed_log
-from behavior_tasks.model.fusion import NumberFusion
+from behavior_tasks.model.fusion import AmountHead, NumberFusion
 from behavior_tasks.model.numbers import EncodedNumbers, NumberEncoding, fit_numbers
 
 ENCODING = NumberEncoding(
@@ -27,7 +27,7 @@ def encode(encoding: NumberEncoding, numbers: list[list[float]]) -> list[list[fl
 
 def test_a_number_is_told_by_its_bins_by_being_undefined_and_standardised() -> None:
     log2 = math.log(2)
-    expected = {
+    expected: dict[tuple[float, float], list[float]] = {
         # Three bins, of which the first two are of `days`; two undefined; two standardised.
         (0.0, 0.0): [0, 0, 0.5, 0, 0, -0.5, -1],
         (2.0, 1.0): [1, 0.5, 1, 0, 0, 0, (log2 - 0.5) / 0.5],
@@ -81,26 +81,40 @@ def test_the_encoding_travels_as_json() -> None:
     assert NumberEncoding.model_validate_json(encoding.model_dump_json()) == encoding
 
 
-def test_fused_numbers_add_wide_and_deep() -> None:
+def test_numbers_tell_the_purchase_wide_and_deep_and_amounts_deep() -> None:
     torch.manual_seed(0)
-    fusion = NumberFusion(ENCODING, width=3, answers=2, dropout=0.5)
-    numbers_BF, last_BD = torch.tensor([[2.0, 1.0], [math.nan, -3.0]]), torch.randn(2, 3)
+    fusion = NumberFusion(ENCODING, answers=2, dropout=0.5)
+    numbers_BF = torch.tensor([[2.0, 1.0], [math.nan, -3.0]])
     with torch.no_grad():
         # Nothing, or nearly so, before the first step.
-        assert fusion(numbers_BF, last_BD).abs().max() < 0.05
-        assert fusion.wide.weight.abs().max() == 0
-        fusion.wide.weight.normal_()
+        assert fusion(numbers_BF).abs().max() < 0.1
         fusion.eval()
+        for parameter in fusion.parameters():
+            parameter.normal_()
+        weights = dict(fusion.named_parameters())
         places_BZ = EncodedNumbers(ENCODING)(numbers_BF)
-        first, second = fusion.deep[0], fusion.deep[3]
-        inner = torch.relu(torch.cat([places_BZ, last_BD], 1) @ first.weight.T + first.bias)
-        inner = torch.relu(inner @ second.weight.T + second.bias)
-        expected = places_BZ @ fusion.wide.weight.T + inner @ fusion.out.weight.T + fusion.out.bias
-        torch.testing.assert_close(fusion(numbers_BF, last_BD), expected)
-        # Both the numbers and the text's state count.
-        assert not torch.allclose(fusion(numbers_BF, last_BD), fusion(numbers_BF, last_BD + 1))
-    assert first.weight.shape == (64, ENCODING_PLACES + 3)
-    assert second.weight.shape == (64, 64)
+        inner = torch.relu(places_BZ @ weights["deep.0.weight"].T + weights["deep.0.bias"])
+        inner = torch.relu(inner @ weights["deep.3.weight"].T + weights["deep.3.bias"])
+        expected = inner @ fusion.out.weight.T + fusion.out.bias
+        expected[:, :1] += places_BZ @ fusion.wide.weight.T
+        torch.testing.assert_close(fusion(numbers_BF), expected)
+    assert weights["deep.0.weight"].shape == (64, 7)
+    assert weights["deep.3.weight"].shape == (64, 64)
 
 
-ENCODING_PLACES = 3 + 2 + 2
+def test_amounts_are_told_on_the_scale_of_trains_buyers() -> None:
+    head = AmountHead(3)
+    head.standardise(4.0, 0.5)
+    last_BD, told_B = torch.randn(2, 3), torch.tensor([0.0, 2.0])
+    with torch.no_grad():
+        mean_B, log_std_B = head(last_BD, told_B)
+        assert mean_B.tolist() == [4.0, 5.0]
+        assert log_std_B.exp().tolist() == pytest.approx([0.5, 0.5])
+        head.text.weight.fill_(1.0)
+        torch.testing.assert_close(head(last_BD, None)[0], 4 + 0.5 * last_BD.sum(1))
+        # An expected amount can't explode, whatever is learned.
+        for learned, told in ((50.0, 2.0), (-50.0, 0.05)):
+            head.log_std.fill_(learned)
+            assert head(last_BD, told_B)[1].exp().tolist() == pytest.approx([told, told], rel=0.01)
+    head.standardise(4.0, 0.0)
+    assert torch.isfinite(head(last_BD, told_B)[1]).all()

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,7 +25,9 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.backbones import token_embedding
 from behavior_tasks.model.batches import Batch
 from behavior_tasks.model.network import BehaviorModel, Inputs, load_model, save_model
+from behavior_tasks.model.predict import score_texts
 from behavior_tasks.model.pretrained import build_pretrained
+from tests.model.toy import NUMBERS, Toy, make_work, train_here
 
 GPT2 = {"vocab_size": 50, "n_positions": 32, "n_embd": 16, "n_layer": 2, "n_head": 2}
 BERT = {
@@ -78,6 +81,10 @@ def build(checkpoint: Path | str, *, vocabulary: int = 50, max_tokens: int = 32)
     config = ModelConfig(checkpoint=str(checkpoint), max_tokens=max_tokens, dropout=0.0)
     inputs = Inputs(numbers=None, amounts=False, mask=MASK)
     return build_pretrained(config, vocabulary=vocabulary, inputs=inputs).eval()
+
+
+def numbers_of(toy: Toy, rows: int) -> pd.DataFrame:
+    return pd.DataFrame(np.load(toy.encode / "numbers.npy")[:rows], columns=NUMBERS)
 
 
 def batch_of(tokens_BT: torch.Tensor) -> Batch:
@@ -141,6 +148,24 @@ def test_a_bundle_needs_its_checkpoint_no_more(checkpoint: Path, tmp_path: Path)
     with torch.inference_mode():
         expected_B = model(batch_of(TOKENS_BT)).purchase_B
         assert torch.equal(load_model(tmp_path / "bundle")(batch_of(TOKENS_BT)).purchase_B, expected_B)
+
+
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_checkpoint_trains_and_scores_without_its_folder(
+    checkpoint: Path, toy: Toy, tmp_path: Path, rank: int
+) -> None:
+    before = build(checkpoint).state_dict()
+    model = {"checkpoint": str(checkpoint), "lora_rank": rank}
+    work = make_work(tmp_path / "work", toy, epochs=1, model=model)
+    assert train_here(work) == 0
+    shutil.rmtree(checkpoint)
+    after = load_model(work.bundle).state_dict()
+    assert after.keys() >= {name for name in before if name.startswith("backbone.")}
+    projection = next(name for name in before if name.endswith(("c_fc.weight", "intermediate.dense.weight")))
+    assert 1e-4 < (after[projection] - before[projection]).abs().max() < 0.5
+    norm = next(name for name in before if name.endswith(("ln_1.weight", "output.LayerNorm.weight")))
+    assert torch.equal(after[norm], before[norm]) == (rank > 0)
+    assert np.isfinite(score_texts(work.bundle, toy.texts[:3], numbers_of(toy, 3), device="cpu", threads=1).logit).all()
 
 
 def test_a_folder_that_is_not_there_is_no_hub_id_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

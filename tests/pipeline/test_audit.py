@@ -64,7 +64,7 @@ def test_the_code_as_it_is_sees_no_future(home: Path) -> None:
     assert steps == ["reading the log", "the log itself", SHUFFLED, TEST, VALIDATION, TRAIN]
     whats = {check.what for check in audit.checks if check.where == TEST}
     fitted = {"what clean reports as fitted", "bounds by category", "text bins", "named categories", "vocabulary"}
-    fitted |= {"named products", "bins of prices", "bins of amounts"}
+    fitted |= {"named products", "search words", "bins of prices", "bins of amounts"}
     assert {"label windows", "clean events", "examples", "features", "texts", *fitted} <= whats
     assert all(check.compared for check in audit.checks)
     arrived = [check.what for check in audit.checks if "canaries among" in check.what]
@@ -111,6 +111,7 @@ LEAKS = {
     "text bins": (settings, "_fit_bins", leaky_bins),
     "named categories": (verbalize, "count_events", leaky_counts),
     "named products": (verbalize, "count_events", leaky_counts),
+    "search words": (verbalize, "count_events", leaky_counts),
     "bins of prices": (verbalize, "count_events", leaky_counts),
     "bins of amounts": (verbalize, "count_events", leaky_counts),
     "vocabulary": (encode, "train_texts", leaky_texts),

