@@ -84,7 +84,41 @@ def test_the_data_benchmark_fills_its_tables_and_the_plan_is_computed_from_it(tm
 
 
 @pytest.mark.slow
+def test_the_scoring_benchmark_compares_equal_probabilities() -> None:
+    text = run("scoring.py", "--shoppers", 60, "--repeats", 1, "--threads", 1)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]]
+    assert len(lines) == 7
+    assert [line[0] for line in lines[:2]] == [
+        "transformers.pipeline, default settings",
+        "transformers.pipeline, batch_size=32",
+    ]
+    for words, *figures, difference in lines:
+        assert all(float(figure.replace(",", "")) > 0 for figure in figures)
+        assert (difference == "other heads") == words.endswith("all heads")
+        if difference != "other heads":
+            assert float(difference) < 1e-5
+
+
 def test_the_encoding_benchmark_finds_the_same_tokens_in_both_ways(tmp_path: Path) -> None:
     lines = table_lines(run("encode.py", "--rows", 0.02, "--cutoffs", 1, "--folder", tmp_path))
     assert [line[4] for line in lines] == ["ours", "Hugging Face"]
     assert lines[0][3] == lines[1][3]
+
+
+@pytest.mark.slow
+def test_the_quality_benchmark_measures_every_model_on_the_same_examples(tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm")
+    pytest.importorskip("optuna")
+    small = ("simulate.shoppers=200", "simulate.rollouts=64", "model.size=tiny", "train.epochs=1")
+    settings = [word for setting in small for word in ("--set", setting)]
+    told = run("quality.py", "--data", "simulated", "--trials", 1, "--out", tmp_path, *settings)
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if line.startswith("| ")]
+    cells = {line[0]: line[1:] for line in reversed(lines)}
+    prior, best = float(cells["prior"][0]), float(cells["best possible"][0])
+    for model in ("recency only", "logistic", "boosting", "LightGBM, tuned", "text model", "blend"):
+        assert prior - 0.05 < float(cells[model][0]) < best + 0.15, f"{model} was measured on other examples"
+    losses = {name: float(cells[name][3]) for name in ("LightGBM, tuned", "text model", "blend")}
+    assert losses["blend"] <= min(losses.values()) + 1e-4, "either alone is among the shares of the blend"
+    assert float(cells["prior"][1]) == 0.5
+    assert {"boosting in two parts", "text model"} <= cells.keys()
+    assert len(list(tmp_path.glob("lightgbm-*.json"))) == 1, "the choice of LightGBM's settings is kept"

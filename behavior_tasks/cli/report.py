@@ -36,7 +36,7 @@ CALIBRATION_NAMES = {"platt": "Platt scaling", "isotonic": "isotonic regression"
 HEAD_NAMES = {
     "purchase": "purchase",
     "amount": "amount (no purchase on train states one)",
-    "next_token": "next token (train.next_token_weight = 0)",
+    "next_token": "next token (the tokenizer has no mask token)",
 }
 
 
@@ -57,7 +57,7 @@ def closing_page(run: Run) -> RenderableType:
     if evaluated is not None and gate is not None:
         measured = json.loads((evaluated.path / "metrics.json").read_bytes())
         verdict = json.loads((gate.path / "verdict.json").read_bytes())
-        parts += [_metric_table(measured), _about_model(measured), _verdict_panel(run, verdict)]
+        parts += [_metric_table(measured), about_model(measured), _verdict_panel(run, verdict)]
     parts.append(_next_steps(run))
     return Group(*parts)
 
@@ -94,7 +94,7 @@ def _metric_table(measured: dict[str, Any]) -> Table:
     return table
 
 
-def _about_model(measured: dict[str, Any]) -> Text:
+def about_model(measured: dict[str, Any]) -> Text:
     """Say how the language model's probabilities were calibrated, how well its amounts fit, and what it can't tell."""
     model, amount, ece = measured["candidate_model"], measured["amount"], measured["models"]["candidate"]["ece"]
     method = CALIBRATION_NAMES[model["calibration"]]

@@ -43,7 +43,7 @@ def example_page(found: Shown, *, top: int, every_token: bool, every_feature: bo
         every_feature: show all features instead of those that are words of the text.
         width: of the screen, in characters.
     """
-    parts: list[RenderableType] = [_header(found, min(width, WIDTH)), *_text(found)]
+    parts: list[RenderableType] = [_header(found, min(width, WIDTH)), *_text(found, width)]
     if found.effects:
         parts += _effects(found, top)
     if found.candidates:
@@ -59,6 +59,7 @@ def _header(found: Shown, width: int) -> Panel:
     rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
     place = f"split {moment.split}" if moment.split else "no cutoff of this run: made just now, as the stages would"
+    place += "; the model has learned from what followed" if moment.in_train else ""
     asked = UNITS[found.unit].format(product=found.product)
     rows.add_row("question", Text(f"buys {asked} within {found.horizon_days} days from {moment.day}?"))
     rows.add_row("cutoff", Text(f"{moment.day}, {place}"))
@@ -96,25 +97,29 @@ def _calibration(found: Shown) -> str:
     return f"{how}; {said}" + (f" ({decision.reason})" if decision.reason else "")
 
 
-def _text(found: Shown) -> list[RenderableType]:
-    """The text, its phrases coloured by their effects."""
+def _text(found: Shown, width: int) -> list[RenderableType]:
+    """The text, its phrases coloured by their effects, broken between phrases only where that is possible."""
     trace = found.trace
     strengths = {effect.place: effect.change for effect in found.effects if effect.kind == "part"}
     largest = max(map(abs, strengths.values()), default=0.0)
-    text, at = Text(overflow="fold"), 0
+    lines, at = [Text(overflow="fold")], 0
     for place, part in enumerate(trace.parts):
         unread = part[: max(trace.begin - at, 0)]
-        text.append(unread, style="dim")
+        phrase = Text()
+        phrase.append(unread, style="dim")
         if trace.cut and at <= trace.begin < at + len(part):
-            text.append(BEGIN, style="bold")
-        text.append(part[len(unread) :], style=_style(strengths.get(place, 0.0), largest))
+            phrase.append(BEGIN, style="bold")
+        phrase.append(part[len(unread) :], style=_style(strengths.get(place, 0.0), largest))
+        if lines[-1].cell_len + phrase.cell_len > width:
+            lines.append(Text(overflow="fold"))
+        lines[-1].append_text(phrase)
         at += len(part)
     words = [f"{len(trace.parts)} phrases"]
     if trace.cut:
         words.append(f"what stands before {BEGIN} is cut off and not read")
     if found.effects:
         words.append("green speaks for a purchase, red against")
-    return [_title("Text", "; ".join(words)), text]
+    return [_title("Text", "; ".join(words)), *lines]
 
 
 def _style(change: float, largest: float) -> str:

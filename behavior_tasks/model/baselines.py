@@ -62,14 +62,14 @@ def baselines_stage(job: Job) -> Output:
     `train.distillation` also `teacher.parquet`: example and boosting of every train example, out of fold.
 
     Raises:
-        UserError: when a split is empty, or train's examples all ended the same way.
+        UserError: when a split is empty, or train's or validation's examples all ended the same way.
     """
     features = job.inputs["features"]
     names: list[str] = features.facts["features"]
     categorical: list[str] = features.facts["categorical"]
     examples = read_examples(features.path / "examples", names)
     for split in get_args(Split):
-        check_labels(examples.loc[examples["split"] == split, "label"].to_numpy(), split, both=split == "train")
+        check_labels(examples.loc[examples["split"] == split, "label"].to_numpy(), split)
     # One thread: with more, the sums inside depend on the number of cores.
     with threadpool_limits(limits=1):
         predictions = predict_baselines(examples, names, categorical, seed=job.config.train.seed)

@@ -7,22 +7,22 @@ effects do not add up, and of two phrases that say the same neither may seem to 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from behavior_tasks.model.device import DeviceName
-from behavior_tasks.model.predict import Predictions, number_names, predict
+from behavior_tasks.model.predict import Predictions, Scorer
 from behavior_tasks.text.tokens import Sequences
 from behavior_tasks.text.trace import Trace
+
+Kind = Literal["part", "number"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
     """How one part or number moved the prediction."""
 
-    kind: Literal["part", "number"]
+    kind: Kind
     place: int
     """Which part of the text, or which of the numbers given, counted from 0."""
     name: str
@@ -41,33 +41,23 @@ class Explanation:
     """The largest first, whatever its sign; of parts that are read and numbers that are defined."""
 
 
-def explain(
-    model_folder: Path,
-    trace: Trace,
-    numbers: Mapping[str, float],
-    *,
-    occlude: bool = True,
-    device: DeviceName = "auto",
-    threads: int = 2,
-) -> Explanation:
+def explain(scorer: Scorer, trace: Trace, numbers: Mapping[str, float], *, occlude: bool = True) -> Explanation:
     """Predict one example, and every variant of it that lacks one part or one number, together.
 
     A part is left out token by token of what is read: nothing that was cut off slides in at the beginning, so that
     the effect is that of the part alone.
 
     Args:
-        model_folder: a model bundle.
+        scorer: a model bundle that is ready.
         trace: the text, by the bundle's own tokenizer and within its limit.
         numbers: the example's features; NaN where one is undefined. The model takes those that it reads.
         occlude: whether to measure effects at all.
-        device: where to compute.
-        threads: CPU threads, pinned.
 
     Raises:
-        UserError: as `predict`.
+        UserError: when numbers that the model reads are missing, or its answers are not finite.
     """
     names, given = tuple(numbers), np.array([numbers[name] for name in numbers], dtype=np.float32)
-    read = set(number_names(model_folder)) if occlude else set()
+    read = set(scorer.model.number_names) if occlude else set()
     parts = trace.read_parts if occlude else []
     defined = [place for place, name in enumerate(names) if name in read and not np.isnan(given[place])]
     texts = [trace.ids, *(trace.ids[trace.part_of != part] for part in parts), *(trace.ids for _ in defined)]
@@ -79,9 +69,9 @@ def explain(
         numbers=values,
         number_names=names,
     )
-    found = predict(model_folder, sequences, device=device, threads=threads)
+    found = scorer.predict(sequences)
     changes = found.probability[0] - found.probability[1:]
-    what = [
+    what: list[tuple[Kind, int, str]] = [
         *(("part", place, trace.parts[place]) for place in parts),
         *(("number", place, names[place]) for place in defined),
     ]

@@ -10,8 +10,10 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.timeline import Split
 
 
-def check_labels(labels: np.ndarray, split: Split, *, both: bool) -> None:
-    """Refuse a split without examples, and one whose examples all ended the same way where that is no use.
+def check_labels(labels: np.ndarray, split: Split) -> None:
+    """Refuse a split without examples, and a train or validation split whose examples all ended the same way.
+
+    A test split of one kind is only measured on: what can't be measured on it is undefined.
 
     Args:
         labels: 0 or 1 of the split's examples, shape (n,).
@@ -21,19 +23,19 @@ def check_labels(labels: np.ndarray, split: Split, *, both: bool) -> None:
     Raises:
         UserError: naming what is missing.
     """
-    buyers = int(np.sum(labels == 1))
-    others = len(labels) - buyers
-    if not len(labels):
-        problem, expected = f"The {split} split is empty.", "examples with buyers and non-buyers"
-    elif both and not buyers:
-        problem, expected = f"Nobody on the {split} split buys: there is nothing to tell apart.", "some buyers"
-    elif both and not others:
-        problem, expected = f"Everybody on the {split} split buys: there is nothing to tell apart.", "some non-buyers"
-    else:
+    positives = int(np.sum(labels == 1))
+    if 0 < positives < len(labels) or (split == "test" and len(labels)):
         return
+    if not len(labels):
+        problem, found = f"The {split} split is empty, so no model can be trained and measured.", "0 examples"
+    else:
+        who = "everybody" if positives else "nobody"
+        problem = f"On {split}, {who} buys within the horizon, so there is nothing to tell apart."
+        found = f"{positives} of {len(labels)} examples are positive"
     raise UserError(
         problem,
-        found=f"{buyers} buyers and {others} non-buyers",
-        expected=expected,
-        next_step="`behavior doctor` says what the log lacks; try another examples.horizon_days or a longer log",
+        found=found,
+        expected="examples" if split == "test" else f"buyers and non-buyers on {split}",
+        next_step="change examples.horizon_days or examples.train_cutoffs, or give a longer log; "
+        "`behavior doctor` says what a log can carry",
     )

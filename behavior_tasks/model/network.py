@@ -38,6 +38,7 @@ from behavior_tasks.model.backbones import (
 from behavior_tasks.model.batches import Batch
 from behavior_tasks.model.fusion import AmountHead, NumberFusion
 from behavior_tasks.model.language import MaskedHead, draw_targets, hide
+from behavior_tasks.model.last_state import last_states
 from behavior_tasks.model.lora import merged_state
 from behavior_tasks.model.numbers import NumberEncoding
 
@@ -45,16 +46,22 @@ FORMAT = "behavior-model/2"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outputs:
-    """What the network says of a batch."""
+class Answers:
+    """What the network says of a batch's examples."""
 
-    hidden_BTD: torch.Tensor
     purchase_B: torch.Tensor
     """Logits."""
     amount_mean_B: torch.Tensor | None
     """Mean of ln(amount) among buyers; None when the model has no amount head."""
     amount_log_std_B: torch.Tensor | None
     """Logarithm of its standard deviation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs(Answers):
+    """Answers, and the hidden states that the language head reads."""
+
+    hidden_BTD: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,21 +126,25 @@ class BehaviorModel(nn.Module):
 
     def forward(self, batch: Batch) -> Outputs:
         """Read a batch: purchase and amount from each example's last real token, all its tokens and its numbers."""
-        tokens_BT, lengths_B = batch.tokens_BT, batch.lengths_B
-        if batch.left_padded:
-            tokens_BT = left_to_right(tokens_BT, lengths_B)
+        tokens_BT, lengths_B = _padded_right(batch), batch.lengths_B
         hidden_BTD = hidden_states(self.backbone, tokens_BT, lengths_B)
         last_BD = hidden_BTD[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
-        purchase_B, amount_mean_B, amount_log_std_B = self.tell(last_BD, batch.numbers_BF)
-        if not self.number_names:
-            real_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B.unsqueeze(1)
-            purchase_B = purchase_B + (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
         return Outputs(
             hidden_BTD=right_to_left(hidden_BTD, lengths_B) if batch.left_padded else hidden_BTD,
-            purchase_B=purchase_B,
-            amount_mean_B=amount_mean_B,
-            amount_log_std_B=amount_log_std_B,
+            **vars(self._answer(batch, tokens_BT, last_BD)),
         )
+
+    def score(self, batch: Batch) -> Answers:
+        """Answer as `forward` does, in evaluation mode; faster, as it keeps no hidden states but the last."""
+        tokens_BT = _padded_right(batch)
+        return self._answer(batch, tokens_BT, last_states(self.backbone, tokens_BT, batch.lengths_B))
+
+    def _answer(self, batch: Batch, tokens_BT: torch.Tensor, last_BD: torch.Tensor) -> Answers:
+        purchase_B, amount_mean_B, amount_log_std_B = self.tell(last_BD, batch.numbers_BF)
+        if not self.number_names:
+            real_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < batch.lengths_B.unsqueeze(1)
+            purchase_B = purchase_B + (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
+        return Answers(purchase_B=purchase_B, amount_mean_B=amount_mean_B, amount_log_std_B=amount_log_std_B)
 
     def tell(
         self, last_BD: torch.Tensor, numbers_BF: torch.Tensor
@@ -271,6 +282,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         found = content.get("format") if isinstance(content, dict) else None
         raise _unreadable(folder, f"format {found}")
     return content
+
+
+def _padded_right(batch: Batch) -> torch.Tensor:
+    return left_to_right(batch.tokens_BT, batch.lengths_B) if batch.left_padded else batch.tokens_BT
 
 
 def _unreadable(folder: Path, found: str) -> UserError:

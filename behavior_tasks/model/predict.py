@@ -165,6 +165,18 @@ def score_texts(
     return Scorer.load(model_folder, device=device, threads=threads).score_texts(texts, numbers)
 
 
+def score_parts(
+    model_folder: Path,
+    parts: Sequence[Sequence[str]],
+    numbers: pd.DataFrame | None = None,
+    *,
+    device: DeviceName = "auto",
+    threads: int = 2,
+) -> Predictions:
+    """Return what a model bundle says of texts in parts and numbers; see `Scorer`."""
+    return Scorer.load(model_folder, device=device, threads=threads).score_parts(parts, numbers)
+
+
 def number_names(model_folder: Path) -> tuple[str, ...]:
     """Return the features that a bundle's model reads as numbers beside the text, in its order; may be none."""
     encoding = read_config(model_folder)["numbers"]
@@ -233,9 +245,9 @@ def run_model(
     with torch.inference_mode():
         for chosen in scoring_batches(lengths_of(sequences.offsets)[rows]):
             between_batches()
-            outputs = model(make_batch(sequences, rows[chosen], places).to(device))
-            told = [outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B][:count]
-            answers[:, chosen] = torch.stack(told).cpu().numpy()
+            outputs = model.score(make_batch(sequences, rows[chosen], places).to(device))
+            told = (outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B)
+            answers[:, chosen] = torch.stack([of for of in told if of is not None]).cpu().numpy()
     model.train(was_training)
     return Predictions(
         probability=sigmoid(answers[0]),

@@ -21,6 +21,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import epoch_batches
 from behavior_tasks.model.bundle import save_best, write_bundle
 from behavior_tasks.model.checkpoint import DivergedError, Position, load_checkpoint, save_checkpoint
+from behavior_tasks.model.cpu_speed import speed_up_on_cpu
 from behavior_tasks.model.decision import sigmoid
 from behavior_tasks.model.device import DeviceName, PrecisionName, pick_device, pick_precision
 from behavior_tasks.model.gradients import BatchGradients
@@ -60,13 +61,15 @@ class Trainer:
             # The others find what came of it in the first checkpoint.
             give_head_start(self.model, self.data, self._check_stop)
         self._say_what_differs()
+        if self.accelerator.device.type == "cpu":
+            speed_up_on_cpu(model, bf16=self.accelerator.mixed_precision == "bf16")
         if settings.gradient_checkpointing:
             model.backbone.activation_checkpointing_enable({"use_reentrant": False})
         objective = Objective(model, settings.positive_weight)
         if settings.compile:
             objective.compile(dynamic=True)
         self.gradients = BatchGradients(objective, self.data, settings, self.accelerator)
-        groups = parameter_groups(model, settings.weight_decay, numbers_know=settings.number_epochs > 0)
+        groups = parameter_groups(model, settings.weight_decay, numbers_know=self._numbers_know)
         self.optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=True)
         self.weights = LossWeights(next_token=settings.next_token_weight, amount=settings.amount_weight)
         self.steps_per_epoch = math.ceil(self.data.epoch_examples / settings.batch_size)
@@ -86,6 +89,7 @@ class Trainer:
         """
         while not self.position.finished:
             try:
+                self._judge_head_start()
                 self._train_epoch()
                 # Validation may be interrupted; it then needs no training repeated.
                 self._checkpoint()
@@ -139,10 +143,25 @@ class Trainer:
             position.batch_tokens = self.gradients.batch_tokens
         return result.stop
 
-    def _end_epoch(self) -> None:
-        """Validate, keep the epoch's metrics and, when it is the best so far, its weights."""
-        position, settings = self.position, self.job.train
+    def _judge_head_start(self) -> None:
+        """Before the first step, keep what the numbers say by themselves as the model to beat."""
+        position = self.position
+        if position.step or position.best_epoch is not None or not self._numbers_know:
+            return
+        logits = self._validate()
         labels = self.data.labels[self.data.validation_rows]
+        position.start_average_precision = float(average_precision_score(labels, logits))
+        position.best_epoch = 0
+        if self.accelerator.is_main_process:
+            save_best(self.work, self.model, logits)
+        log.info("The numbers by themselves: validation AP %.3f.", position.start_average_precision)
+        self._checkpoint()
+
+    @property
+    def _numbers_know(self) -> bool:
+        return bool(self.model.number_names) and self.job.train.number_epochs > 0
+
+    def _validate(self) -> np.ndarray:
         logits = validation_logits(
             self.model,
             self.data,
@@ -151,7 +170,14 @@ class Trainer:
             beat=lambda: self._beat("validate"),
         )
         if not np.isfinite(logits).all():
-            raise DivergedError(f"undefined probabilities on validation after epoch {position.epoch + 1}")
+            raise DivergedError(f"undefined probabilities on validation after step {self.position.step}")
+        return logits
+
+    def _end_epoch(self) -> None:
+        """Validate, keep the epoch's metrics and, when it is the best so far, its weights."""
+        position, settings = self.position, self.job.train
+        labels = self.data.labels[self.data.validation_rows]
+        logits = self._validate()
         best_before = position.best_average_precision
         epoch = self._summary(labels, logits)
         position.epochs.append(epoch)
@@ -271,7 +297,7 @@ class Trainer:
 
     def _beat(self, doing: Literal["train", "validate"]) -> None:
         now = time.monotonic()
-        if now - self.beaten < HEARTBEAT_SECONDS or not self.accelerator.is_main_process:
+        if now - self.beaten < HEARTBEAT_SECONDS or not self.accelerator.is_main_process or not self.position.step:
             return
         self.beaten = now
         position = self.position

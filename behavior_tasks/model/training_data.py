@@ -54,8 +54,8 @@ class TrainingData:
         index = data.read_index(["label", "amount", "weight"])
         labels = index["label"].to_numpy(dtype=np.float32)
         train_rows, validation_rows = data.rows("train"), data.rows("validation")
-        check_labels(labels[train_rows], "train", both=True)
-        check_labels(labels[validation_rows], "validation", both=True)
+        check_labels(labels[train_rows], "train")
+        check_labels(labels[validation_rows], "validation")
         # Weights of mean one leave the size of a step as it is; a constant weight stays exactly one.
         weights = index["weight"].to_numpy(dtype=np.float64)
         weights = weights / weights[train_rows].mean()

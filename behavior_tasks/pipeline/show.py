@@ -7,7 +7,6 @@ is shown is what the model was trained on and what it is asked when it scores.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,7 @@ from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.examples.feature_table import FEATURES, Feature
 from behavior_tasks.model.decision import Decision, sigmoid
 from behavior_tasks.model.explain import Effect, explain
-from behavior_tasks.model.network import read_config
-from behavior_tasks.model.predict import Predictions, number_names, score_parts
+from behavior_tasks.model.predict import Predictions, Scorer
 from behavior_tasks.pipeline.runs import Run
 from behavior_tasks.pipeline.show_find import (
     Moment,
@@ -115,7 +113,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class _Model:
-    bundle: Path
+    scorer: Scorer
     words: str
     settings: TextSettings
     as_trained: bool
@@ -165,18 +163,12 @@ def show_example(
     features = {feature.name: feature for feature in FEATURES if feature.name in rows.columns}
     names = [name for name, feature in features.items() if not feature.categorical]
     numbers = rows[names].astype(np.float64)
-    candidates = _rank(model.bundle, rows, numbers, run.record.config.train.threads) if unit != "shopper" else ()
+    candidates = _rank(model.scorer, rows, numbers) if unit != "shopper" else ()
     place = _choose(rows, candidates, product)
     row = rows.iloc[place]
-    limit = int(read_config(model.bundle)["max_tokens"])
-    trace = trace_tokens(model.bundle / "tokenizer", list(row[PARTS]), limit)
-    found = explain(
-        model.bundle,
-        trace,
-        numbers.iloc[place].to_dict(),
-        occlude=occlude,
-        threads=run.record.config.train.threads,
-    )
+    trace = trace_tokens(model.scorer.folder / "tokenizer", list(row[PARTS]), model.scorer.max_tokens)
+    given = {name: float(numbers[name].iloc[place]) for name in names}
+    found = explain(model.scorer, trace, given, occlude=occlude)
     return Shown(
         run_id=run.record.run_id,
         model=model.words,
@@ -190,10 +182,10 @@ def show_example(
         label=int(row["label"]) if moment.known else None,
         amount=float(row["amount"]) if moment.known and pd.notna(row["amount"]) else None,
         trace=trace,
-        max_tokens=limit,
+        max_tokens=model.scorer.max_tokens,
         features=_feature_values(row, features, model),
         candidates=candidates,
-        told=_tell(found.prediction, Decision.load(model.bundle)),
+        told=_tell(found.prediction, model.scorer.decision),
         effects=found.effects,
     )
 
@@ -201,7 +193,7 @@ def show_example(
 def _candidate(run: Run) -> _Model:
     bundle = need(run, "train").path / "model"
     return _Model(
-        bundle=bundle,
+        scorer=Scorer.load(bundle, threads=run.record.config.train.threads),
         words="the one that this run trained",
         settings=TextSettings.load(bundle / "text.json"),
         as_trained=True,
@@ -231,11 +223,12 @@ def _champion(run: Run) -> _Model:
     settings, _ = require_readable(bundle, need(run, "features"))
     same = found.model == need(run, "train").uri
     words = f"the champion, version {found.version}" + (", which this run trained" if same else "")
-    return _Model(bundle=bundle, words=words, settings=settings, as_trained=same)
+    scorer = Scorer.load(bundle, threads=config.train.threads)
+    return _Model(scorer=scorer, words=words, settings=settings, as_trained=same)
 
 
-def _rank(bundle: Path, rows: pd.DataFrame, numbers: pd.DataFrame, threads: int) -> tuple[Candidate, ...]:
-    found = score_parts(bundle, [list(parts) for parts in rows[PARTS]], numbers, threads=threads)
+def _rank(scorer: Scorer, rows: pd.DataFrame, numbers: pd.DataFrame) -> tuple[Candidate, ...]:
+    found = scorer.score_parts([list(parts) for parts in rows[PARTS]], numbers)
     candidates = [
         Candidate(product=str(product), probability=float(probability))
         for product, probability in zip(rows["product_id"], found.probability, strict=True)
@@ -266,7 +259,7 @@ def _choose(rows: pd.DataFrame, candidates: Sequence[Candidate], product: str | 
 
 
 def _feature_values(row: pd.Series, features: Mapping[str, Feature], model: _Model) -> tuple[FeatureValue, ...]:
-    read, bins = set(number_names(model.bundle)), model.settings.bins
+    read, bins = set(model.scorer.model.number_names), model.settings.bins
     values = []
     for name, feature in features.items():
         value = None if pd.isna(row[name]) else row[name] if feature.categorical else float(row[name])

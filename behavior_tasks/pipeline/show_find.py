@@ -25,6 +25,8 @@ from behavior_tasks.pipeline.runs import Run, last_runs, open_run
 NEEDED = ("ingest", "clean", "cutoffs", "features", "verbalize", "train")
 LATEST = "latest"
 MOST_RUNS = 100
+LISTED = 7
+"""Cutoffs that are named one by one."""
 PSEUDONYM = re.compile(rf"[0-9a-f]{{{PSEUDONYM_LENGTH}}}")
 
 
@@ -59,6 +61,8 @@ class Moment:
     """None: no cutoff of the run."""
     known: bool
     """Whether the log reaches to the end of the label window."""
+    in_train: bool
+    """Whether it lies before the end of the train period, so that the model has learned from what followed."""
 
 
 def find_run(home: Home, name: str = LATEST, *, preset: str | None = None) -> Run:
@@ -199,6 +203,7 @@ def moments_of(run: Run) -> list[Moment]:
             end=datetime.fromisoformat(window["end"]),
             split=window["split"],
             known=True,
+            in_train=window["split"] == "train",
         )
         for window in need(run, "cutoffs").facts["windows"]
     ]
@@ -232,7 +237,15 @@ def choose_moment(run: Run, asked: str | None) -> Moment:
     zone, timeline = ZoneInfo(config.source.timezone), plan_windows(need(run, "clean").facts, config)
     assert timeline is not None  # a log without a timeline was refused by the stage cutoffs
     end = local_midnight(day + timedelta(days=config.examples.horizon_days), zone)
-    return Moment(day=day, cutoff=local_midnight(day, zone), end=end, split=None, known=end <= timeline.test.end)
+    cutoff = local_midnight(day, zone)
+    return Moment(
+        day=day,
+        cutoff=cutoff,
+        end=end,
+        split=None,
+        known=end <= timeline.test.end,
+        in_train=cutoff < timeline.fit_until,
+    )
 
 
 def need_history(run: Run, shopper: Shopper, moment: Moment) -> None:
@@ -258,8 +271,11 @@ def need_history(run: Run, shopper: Shopper, moment: Moment) -> None:
 
 
 def describe(moments: Sequence[Moment]) -> str:
-    """Return cutoffs as words, e.g. `2026-02-20 (validation), 2026-02-27 (test)`."""
-    return ", ".join(f"{moment.day} ({moment.split})" for moment in moments)
+    """Return cutoffs as words, e.g. `2026-02-20 (validation), 2026-02-27 (test)`; of many the first and the last."""
+    words = [f"{moment.day} ({moment.split})" for moment in moments]
+    if len(words) > LISTED:
+        words[2:-3] = [f"{len(words) - 5} more"]
+    return ", ".join(words)
 
 
 def _local_day(instant: datetime, zone: ZoneInfo) -> date:

@@ -11,7 +11,7 @@ import numpy as np
 from behavior_tasks.base.schema import ACTIONS
 from behavior_tasks.examples.feature_sql import SESSION_GAP, UNITS
 from behavior_tasks.text.bands import band_table
-from behavior_tasks.text.history import LISTED_PRODUCTS, NONE, PAID, Older, Phrases, number_by_appearance
+from behavior_tasks.text.history import LISTED_PRODUCTS, NONE, PAID, Events, Older, Phrases, number_by_appearance
 from behavior_tasks.text.names import amount_keys, amount_word, letters, power_of_two, query_words
 from behavior_tasks.text.parts import PartTable, Ragged, side_by_side, spaced
 from behavior_tasks.text.settings import HOURS_A_DAY, TextSettings
@@ -25,13 +25,15 @@ ONE, FEW, MANY, ONCE, TIMES = range(5)
 class Composer:
     """Writes the texts of one bucket."""
 
-    def __init__(self, settings: TextSettings, parts: PartTable, *, products: list[str], categories: list[str]) -> None:
+    def __init__(self, settings: TextSettings, parts: PartTable, events: Events) -> None:
         """Learn a bucket's own numbers of products and categories."""
+        categories = events.categories
         self.settings, self.words, self.parts = settings, settings.words, parts
         self._gap_edges, self._gaps = band_table(self.words.gaps, most=settings.lookback_days * HOURS_A_DAY)
-        names = [settings.products.get(product) for product in products]
-        self._product_words = [name or "" for name in names]
-        self._has_name = np.array([name is not None for name in names] + [False])
+        self._product_words = {place: settings.products[product] for product, place in events.named.items()}
+        # The last place answers for NONE.
+        self._has_name = np.zeros(events.products + 1, dtype=bool)
+        self._has_name[list(self._product_words)] = True
         self.named = self._has_name[:-1]
         told = dict(zip(settings.categories, settings.category_words(), strict=True))
         self._category_words = [told.get(category) or self.words.other for category in categories]
@@ -98,7 +100,7 @@ class Composer:
         letter, is_first = np.full(told.listed.shape, NONE, dtype=np.int64), np.zeros(told.listed.shape, dtype=bool)
         product = told.listed[there]
         moment = np.broadcast_to(told.moment[:, None], told.listed.shape)[there]
-        back, first = number_by_appearance(moment * (len(self._product_words) + 1) + product)
+        back, first = number_by_appearance(moment * len(self._has_name) + product)
         place = np.flatnonzero(first)
         nameless = ~self._has_name[product]
         number = np.cumsum(first & nameless)

@@ -5,6 +5,7 @@ a session allows; where it begins depends on nothing later, and a cutoff within 
 everything is looked up by place in the ordered events, so no event is copied for the many cutoffs that see it.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import duckdb
@@ -43,7 +44,10 @@ class Events:
     amount: np.ndarray
     """In UNITS, as is the price."""
     price: np.ndarray
-    products: list[str]
+    products: int
+    """How many different ones there are."""
+    named: dict[str, int]
+    """Products with a name → place."""
     categories: list[str]
     queries: list[str]
 
@@ -111,8 +115,12 @@ class Older:
     """The categories with the most events, shape (moments, 2)."""
 
 
-def read_events(connection: duckdb.DuckDBPyConnection) -> Events:
+def read_events(connection: duckdb.DuckDBPyConnection, named: Collection[str]) -> Events:
     """Return the events of the shoppers in the table `people` (shopper, who), from the view `events`.
+
+    Args:
+        connection: has both.
+        named: products whose places are wanted.
 
     What comes after the query in the order of events is in no text but as a sum, so events that differ only in that may
     change places. Words take long to sort by and to copy, so all go by number.
@@ -125,8 +133,12 @@ def read_events(connection: duckdb.DuckDBPyConnection) -> Events:
             SELECT {column}, CAST(row_number() OVER (ORDER BY {column}) - 1 AS INTEGER) AS number
             FROM (SELECT DISTINCT {column} FROM events WHERE {column} <> {none})
         """)
+    for table, column in (("kinds", "category"), ("asked", "query")):
         rows = connection.execute(f"SELECT {column} FROM {table} ORDER BY number").fetchall()
         names[table] = [name for (name,) in rows]
+    places = "SELECT product_id, number FROM goods WHERE product_id IN (SELECT unnest(CAST(? AS VARCHAR[])))"
+    known = dict(connection.execute(places, [list(named)]).fetchall())
+    products = connection.execute("SELECT count(*) FROM goods").fetchall()[0][0]
     found = connection.sql(f"""
         SELECT s.who, epoch_us(e.timestamp) AS us, CAST({ACTION_RANK_SQL} AS TINYINT) AS rank,
                coalesce(p.number, -1) AS product, coalesce(c.number, -1) AS category, coalesce(q.number, -1) AS query,
@@ -138,7 +150,7 @@ def read_events(connection: duckdb.DuckDBPyConnection) -> Events:
         ORDER BY s.who, us, rank, product, category, query
     """).to_arrow_table()
     arrays = {name: found[name].to_numpy() for name in found.column_names}
-    return Events(**arrays, products=names["goods"], categories=names["kinds"], queries=names["asked"])
+    return Events(**arrays, products=products, named=known, categories=names["kinds"], queries=names["asked"])
 
 
 def find_moments(events: Events, who: np.ndarray, until: np.ndarray, *, lookback_days: int) -> Moments:
@@ -188,7 +200,7 @@ class Histories:
         firsts = events.product >= 0
         # One event by itself can be no second.
         crowded = np.flatnonzero(firsts & (np.diff(self._start)[self._phrase] > 1))
-        keys = self._phrase[crowded] * (len(events.products) + 1) + events.product[crowded]
+        keys = self._phrase[crowded] * (events.products + 1) + events.product[crowded]
         firsts[crowded] = number_by_appearance(keys)[1]
         self._firsts, self._firsts_before = np.flatnonzero(firsts), np.append(0, np.cumsum(firsts))
         # Sorting whole numbers of two bytes takes no comparisons.
@@ -257,7 +269,7 @@ class Histories:
         row, place = np.repeat(cut, sizes), spread(start[cut], sizes)
         known = self._events.product[place] >= 0
         row, place = row[known], place[known]
-        keys = row * (len(self._events.products) + 1) + self._events.product[place]
+        keys = row * (self._events.products + 1) + self._events.product[place]
         kept = np.flatnonzero(number_by_appearance(keys)[1])
         own = len(self._firsts) + np.searchsorted(row[kept], np.stack([cut, cut + 1]))
         low[cut], high[cut] = own[0], own[1]

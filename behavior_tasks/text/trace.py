@@ -62,6 +62,9 @@ def trace_tokens(tokenizer_folder: Path, parts: Sequence[str], max_tokens: int) 
     whole = tokenizer.encode(text, add_special_tokens=False)
     cut = len(whole.ids) - (len(ids) - len(before) - len(after))
     spans = whole.offsets[cut:]
+    # What is told of the tokens is wrong unless they are the same ones.
+    assert ids[len(before) : len(ids) - len(after)].tolist() == whole.ids[cut:]
+    begin = spans[0][0] if spans and cut else len(text) if cut else 0
     ends = list(accumulate(map(len, parts)))
     inner = np.searchsorted(ends, [start for start, _ in spans], side="right")
     # A token without characters can only stand behind the last one.
@@ -71,13 +74,13 @@ def trace_tokens(tokenizer_folder: Path, parts: Sequence[str], max_tokens: int) 
         parts=tuple(parts),
         ids=ids,
         pieces=(
-            *(tokenizer.id_to_token(token) for token in before),
+            *(_name(tokenizer, token) for token in before),
             *_pieces(tokenizer, text, whole.ids[cut:], spans),
-            *(tokenizer.id_to_token(token) for token in after),
+            *(_name(tokenizer, token) for token in after),
         ),
         part_of=np.concatenate([framed[0], inner, framed[1]]),
         cut=cut,
-        begin=spans[0][0] if cut and spans else len(text) if cut else 0,
+        begin=begin,
     )
 
 
@@ -88,6 +91,10 @@ def _pieces(tokenizer: Tokenizer, text: str, ids: Sequence[int], spans: Sequence
         for place, span in enumerate(spans)
     ]
     return [
-        tokenizer.id_to_token(token) if alike or start == end else text[start:end]
+        _name(tokenizer, token) if alike or start == end else text[start:end]
         for token, (start, end), alike in zip(ids, spans, shared, strict=True)
     ]
+
+
+def _name(tokenizer: Tokenizer, token: int) -> str:
+    return tokenizer.id_to_token(token) or ""

@@ -167,7 +167,7 @@ def _read_bucket(
         moment=np.cumsum(begins) - 1,
         who=who[begins],
         until=until[begins],
-        events=read_events(connection),
+        events=read_events(connection, settings.products),
     )
 
 
@@ -176,7 +176,7 @@ def _texts(connection: duckdb.DuckDBPyConnection, bucket: _Read, settings: TextS
     events = bucket.events
     moments = find_moments(events, bucket.who, bucket.until, lookback_days=settings.lookback_days)
     parts = PartTable()
-    composer = Composer(settings, parts, products=events.products, categories=events.categories)
+    composer = Composer(settings, parts, events)
     histories = Histories(events, composer.named, last_events=settings.last_events)
     asked = _asked(connection, bucket, settings)
     before = np.append(0, np.cumsum(histories.count(moments)))

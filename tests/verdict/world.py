@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -80,19 +80,21 @@ class World:
         verbalize: Artifact | None = None,
         amounts: bool = True,
         numbers: bool = True,
+        architecture: Literal["gpt2", "bert"] = "gpt2",
     ) -> Artifact:
         """A train artifact whose weights are drawn with a seed."""
         text = verbalize or self.artifacts["verbalize"]
 
         def work(job: Job) -> Output:
-            write_bundle(job.out / "model", self.artifacts["encode"], text, seed, amounts=amounts, numbers=numbers)
+            kind: dict[str, Any] = {"amounts": amounts, "numbers": numbers, "architecture": architecture}
+            write_bundle(job.out / "model", self.artifacts["encode"], text, seed, **kind)
             calibration = {"calibration": "platt", "prior_offset": -0.1, "slope": 0.9, "intercept": 0.2}
             Decision.model_validate({"threshold": threshold, **calibration}).save(job.out / "model")
             epoch = {"epoch": 1, "step": 5, "train_loss": 0.7, "validation_average_precision": 0.3}
             (job.out / "metrics.jsonl").write_text(json.dumps(epoch) + "\n")
             return one("examples", "models")
 
-        name = f"{seed} {threshold} {text.uri} {amounts} {numbers}"
+        name = f"{seed} {threshold} {text.uri} {amounts} {numbers} {architecture}"
         return self.build("train", work, self.artifacts["encode"], self.artifacts["verbalize"], name=name)
 
     def baselines(self) -> Artifact:
@@ -139,7 +141,14 @@ def make_world(root: Path) -> World:
 
 
 def write_bundle(
-    folder: Path, encode: Artifact, verbalize: Artifact, seed: int, *, amounts: bool, numbers: bool
+    folder: Path,
+    encode: Artifact,
+    verbalize: Artifact,
+    seed: int,
+    *,
+    amounts: bool,
+    numbers: bool,
+    architecture: Literal["gpt2", "bert"],
 ) -> None:
     """Write a self-contained model folder with random weights, large enough for answers that differ."""
     folder.mkdir(parents=True)
@@ -149,10 +158,11 @@ def write_bundle(
     tokens = TokenSet.load(encode.path)
     fitted = fit_numbers(tokens.sequences.numbers[tokens.rows("train")], tokens.sequences.number_names)
     inputs = Inputs(numbers=fitted if numbers else None, amounts=amounts)
-    model = build_scratch(CONFIG.model, vocabulary=tokens.encoding.vocabulary, inputs=inputs)
+    settings = CONFIG.model.model_copy(update={"architecture": architecture})
+    model = build_scratch(settings, vocabulary=tokens.encoding.vocabulary, inputs=inputs)
     torch.nn.init.normal_(model.purchase.weight, std=0.5)
     if numbers:
-        torch.nn.init.normal_(model.number_weight.weight, std=0.2)
+        torch.nn.init.normal_(model.fusion.wide.weight, std=0.2)
     save_model(model, folder, max_tokens=CONFIG.model.max_tokens)
 
 
