@@ -47,6 +47,9 @@ class Position(BaseModel):
     seconds: float = 0.0
     epochs: list[Epoch] = []
     best_epoch: int | None = None
+    """0: what the numbers said by themselves, before the first epoch, is still the best."""
+    start_average_precision: float | None = None
+    """Validation AP before the first epoch, when the numbers had a head start."""
     finished: bool = False
     batch_tokens: int | None = None
     """Most padded tokens at once, when what was asked for did not fit into memory."""
@@ -57,7 +60,16 @@ class Position(BaseModel):
 
     def next_epoch(self) -> Self:
         """Return the position at the start of the next epoch."""
-        kept = {"epochs", "best_epoch", "finished", "step", "batch_tokens", "first_loss", "divergences"}
+        kept = {
+            "epochs",
+            "best_epoch",
+            "start_average_precision",
+            "finished",
+            "step",
+            "batch_tokens",
+            "first_loss",
+            "divergences",
+        }
         return type(self)(epoch=self.epoch + 1, **self.model_dump(include=kept))
 
     @property
@@ -68,7 +80,9 @@ class Position(BaseModel):
     @property
     def best_average_precision(self) -> float | None:
         """Validation AP of the best epoch so far."""
-        return None if self.best_epoch is None else self.epochs[self.best_epoch - 1].validation_average_precision
+        if not self.best_epoch:
+            return self.start_average_precision
+        return self.epochs[self.best_epoch - 1].validation_average_precision
 
 
 class DivergedError(Exception):

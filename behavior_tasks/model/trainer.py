@@ -69,7 +69,7 @@ class Trainer:
         if settings.compile:
             objective.compile(dynamic=True)
         self.gradients = BatchGradients(objective, self.data, settings, self.accelerator)
-        groups = parameter_groups(model, settings.weight_decay, numbers_know=settings.number_epochs > 0)
+        groups = parameter_groups(model, settings.weight_decay, numbers_know=self._numbers_know)
         self.optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=True)
         self.weights = LossWeights(next_token=settings.next_token_weight, amount=settings.amount_weight)
         self.steps_per_epoch = math.ceil(self.data.epoch_examples / settings.batch_size)
@@ -89,6 +89,7 @@ class Trainer:
         """
         while not self.position.finished:
             try:
+                self._judge_head_start()
                 self._train_epoch()
                 # Validation may be interrupted; it then needs no training repeated.
                 self._checkpoint()
@@ -142,10 +143,25 @@ class Trainer:
             position.batch_tokens = self.gradients.batch_tokens
         return result.stop
 
-    def _end_epoch(self) -> None:
-        """Validate, keep the epoch's metrics and, when it is the best so far, its weights."""
-        position, settings = self.position, self.job.train
+    def _judge_head_start(self) -> None:
+        """Before the first step, keep what the numbers say by themselves as the model to beat."""
+        position = self.position
+        if position.step or position.best_epoch is not None or not self._numbers_know:
+            return
+        logits = self._validate()
         labels = self.data.labels[self.data.validation_rows]
+        position.start_average_precision = float(average_precision_score(labels, logits))
+        position.best_epoch = 0
+        if self.accelerator.is_main_process:
+            save_best(self.work, self.model, logits)
+        log.info("The numbers by themselves: validation AP %.3f.", position.start_average_precision)
+        self._checkpoint()
+
+    @property
+    def _numbers_know(self) -> bool:
+        return bool(self.model.number_names) and self.job.train.number_epochs > 0
+
+    def _validate(self) -> np.ndarray:
         logits = validation_logits(
             self.model,
             self.data,
@@ -154,7 +170,14 @@ class Trainer:
             beat=lambda: self._beat("validate"),
         )
         if not np.isfinite(logits).all():
-            raise DivergedError(f"undefined probabilities on validation after epoch {position.epoch + 1}")
+            raise DivergedError(f"undefined probabilities on validation after step {self.position.step}")
+        return logits
+
+    def _end_epoch(self) -> None:
+        """Validate, keep the epoch's metrics and, when it is the best so far, its weights."""
+        position, settings = self.position, self.job.train
+        labels = self.data.labels[self.data.validation_rows]
+        logits = self._validate()
         best_before = position.best_average_precision
         epoch = self._summary(labels, logits)
         position.epochs.append(epoch)
@@ -274,7 +297,7 @@ class Trainer:
 
     def _beat(self, doing: Literal["train", "validate"]) -> None:
         now = time.monotonic()
-        if now - self.beaten < HEARTBEAT_SECONDS or not self.accelerator.is_main_process:
+        if now - self.beaten < HEARTBEAT_SECONDS or not self.accelerator.is_main_process or not self.position.step:
             return
         self.beaten = now
         position = self.position

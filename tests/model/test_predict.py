@@ -76,10 +76,10 @@ def test_neither_order_nor_company_changes_a_probability(
     everything = score(trained, tokens, None)
     assert everything.shape == (280,)
     rows = np.random.default_rng(0).permutation(280)[:50]
-    np.testing.assert_allclose(score(trained, tokens, rows), everything[rows], atol=1e-6)
-    np.testing.assert_allclose(score(trained, tokens, rows[:1]), everything[rows[:1]], atol=1e-6)
+    np.testing.assert_allclose(score(trained, tokens, rows), everything[rows], atol=1e-5)
+    np.testing.assert_allclose(score(trained, tokens, rows[:1]), everything[rows[:1]], atol=1e-5)
     monkeypatch.setattr(batches, "SCORING_BATCH_TOKENS", 40)
-    np.testing.assert_allclose(score(trained, tokens, None), everything, atol=1e-6)
+    np.testing.assert_allclose(score(trained, tokens, None), everything, atol=1e-5)
 
 
 def test_asking_twice_gives_the_same_bits(trained: WorkFolder, tokens: TokenSet) -> None:

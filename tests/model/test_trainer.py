@@ -130,17 +130,18 @@ def test_a_batch_that_stays_poisoned_ends_the_training_with_the_rates_tried(
 
 
 def test_a_far_too_high_learning_rate_is_halved_until_it_works_or_given_up(
-    toy: Toy, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # At a rate of one the weights grow by one in each step.
-    settings: dict[str, Any] = {"epochs": 4, "patience": 4, "learning_rate": 1.0, "weight_decay": 0.0}
+    # At a rate of one the weights grow by one in each step, and logits with them.
+    change_outputs(monkeypatch, lambda _batch, out: poisoned(out) if (out.purchase_B.abs() > 10).any() else out)
+    settings: dict[str, Any] = {"epochs": 8, "patience": 8, "learning_rate": 1.0, "weight_decay": 0.0}
     outcome = refusal(make_work(tmp_path / "once", toy, divergence_retries=0, **settings))
-    assert str(outcome.found).endswith("epoch 1; tried at a learning rate of 1")
+    assert str(outcome.found).endswith("; tried at a learning rate of 1")
     work = make_work(tmp_path / "work", toy, divergence_retries=5, **settings)
     with caplog.at_level(logging.WARNING, "behavior"):
         assert train_here(work) == 0
-    assert "on from step 0 at half the learning rate, 0.5" in caplog.text
-    assert work.read_metrics()[-1].validation_average_precision > 0.9
+    assert "at half the learning rate, 0.5" in caplog.text
+    assert work.read_metrics()[-1].epoch == 8
 
 
 @pytest.mark.parametrize(
@@ -227,7 +228,7 @@ def test_a_teacher_is_learned_from_as_far_as_the_setting_says(tmp_path: Path) ->
     pd.DataFrame({"example": train["example"], "boosting": 0.9 - 0.8 * train["label"]}).to_parquet(teacher)
     precision = {}
     for share in (0.3, 1.0):
-        work = make_work(tmp_path / str(share), toy, epochs=8, patience=8, distillation=share)
+        work = make_work(tmp_path / str(share), toy, epochs=8, patience=8, distillation=share, model={"numbers": False})
         work.job.write_text(work.read_job().model_copy(update={"teacher": teacher}).model_dump_json())
         assert train_here(work) == 0
         precision[share] = work.read_metrics()[-1].validation_average_precision
