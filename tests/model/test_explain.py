@@ -33,14 +33,13 @@ def explained(toy: Toy, trained: WorkFolder, tokens: TokenSet, row: int) -> tupl
     return trace, explain(scorer_of(trained), trace, numbers)
 
 
-@pytest.mark.parametrize("label", [0, 1])
-def test_the_word_that_decides_moved_it_most(toy: Toy, trained: WorkFolder, tokens: TokenSet, label: int) -> None:
-    rows = np.flatnonzero((toy.labels == label) & (toy.splits == "test"))[:8]
+def test_the_word_that_decides_moved_it_most(toy: Toy, trained: WorkFolder, tokens: TokenSet) -> None:
+    rows = np.flatnonzero((toy.labels == 1) & (toy.splits == "test"))[:12]
+    # What speaks for `no` is that there is no `yes`, which can't be taken away.
     found = [explained(toy, trained, tokens, int(row))[1].effects[0] for row in rows]
-    planted, sign = ("yes", 1) if label else ("no", -1)
-    right = [effect for effect in found if effect.name.strip() == planted and effect.change * sign > 0]
+    right = [effect for effect in found if effect.name.strip() == "yes" and effect.change > 0.3]
     # By chance it would be about one of eight.
-    assert len(right) >= 5
+    assert len(right) >= 8
 
 
 def test_the_prediction_is_that_of_predict(toy: Toy, trained: WorkFolder, tokens: TokenSet) -> None:
