@@ -6,6 +6,7 @@ words and signs do not say as well, so that it reads the same in a file.
 
 from datetime import datetime
 
+from rich.cells import cell_len, chop_cells
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -171,8 +172,8 @@ def _tokens(found: Shown, *, every_token: bool, width: int) -> list[RenderableTy
     trace = found.trace
     told = [piece.replace(" ", SPACE) for piece in trace.pieces]
     line = " ".join(told)
-    if not every_token and len(line) > width:
-        line = line[: width - 2].rpartition(" ")[0] + " …"
+    if not every_token and cell_len(line) > width:
+        line = chop_cells(line, width - 2)[0].rpartition(" ")[0] + " …"
     words = f"{len(trace.ids)} read"
     words += f", {trace.cut} cut off at the beginning (model.max_tokens {found.max_tokens})" if trace.cut else ""
     words += "" if every_token else "; all with --tokens"
