@@ -83,7 +83,7 @@ def test_the_stage_leaves_the_bundle_and_the_metrics_and_nothing_unfinished(toy:
 def test_a_mistake_found_by_the_process_comes_back_as_the_users(toy: Toy, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     job = job_on(toy, tmp_path / "job", model={"checkpoint": str(tmp_path / "empty")})
-    with pytest.raises(UserError, match="is not a GPT-2"):
+    with pytest.raises(UserError, match="neither a GPT-2 nor a BERT"):
         train_stage(job)
     assert list(job.out.iterdir()) == []
 

@@ -132,25 +132,26 @@ def test_a_batch_that_stays_poisoned_ends_the_training_with_the_rates_tried(
 def test_a_far_too_high_learning_rate_is_halved_until_it_works_or_given_up(
     toy: Toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # At a rate of one the weights grow by one in each step, and logits with them.
-    change_outputs(monkeypatch, lambda _batch, out: poisoned(out) if (out.purchase_B.abs() > 10).any() else out)
-    settings: dict[str, Any] = {"epochs": 8, "patience": 8, "learning_rate": 1.0, "weight_decay": 0.0}
+    # At a rate of one the weights grow by one in each step, and the loss of the amounts runs away.
+    settings: dict[str, Any] = {"epochs": 4, "patience": 4, "learning_rate": 1.0, "amount_weight": 10}
     outcome = refusal(make_work(tmp_path / "once", toy, divergence_retries=0, **settings))
     assert str(outcome.found).endswith("; tried at a learning rate of 1")
     work = make_work(tmp_path / "work", toy, divergence_retries=5, **settings)
     with caplog.at_level(logging.WARNING, "behavior"):
         assert train_here(work) == 0
-    assert "at half the learning rate, 0.5" in caplog.text
-    assert work.read_metrics()[-1].epoch == 8
+    assert "on from step 0 at half the learning rate, 0.5" in caplog.text
+    losses = [epoch.train_loss for epoch in work.read_metrics()]
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize(
     ("split", "label", "words"),
     [
-        ("train", 1, "Everybody on the train split buys"),
-        ("train", 0, "Nobody on the train split buys"),
-        ("validation", 1, "Everybody on the validation split buys"),
-        ("validation", 0, "Nobody on the validation split buys"),
+        ("train", 1, "On train, everybody buys"),
+        ("train", 0, "On train, nobody buys"),
+        ("validation", 1, "On validation, everybody buys"),
+        ("validation", 0, "On validation, nobody buys"),
         ("validation", None, "The validation split is empty"),
         ("train", None, "The train split is empty"),
     ],
