@@ -58,9 +58,8 @@ class TrainLabels:
 def baselines_stage(job: Job) -> Output:
     """Fit the baselines on train and write their predictions for validation and test.
 
-    Writes `predictions.parquet`: example, split, prior, logistic, boosting; rows in the order of the features. With
-    `train.distillation`, and of unit shopper, also `teacher.parquet`: example and boosting of every train example, out of
-    fold.
+    Writes `predictions.parquet`: example, split, prior, logistic, boosting; rows in the order of the features. Of unit
+    shopper, with `train.distillation`, also `teacher.parquet`: example and boosting of each train example, out of fold.
 
     Raises:
         UserError: when a split is empty, or train's or validation's examples all ended the same way.

@@ -47,9 +47,6 @@ class Position(BaseModel):
     seconds: float = 0.0
     epochs: list[Epoch] = []
     best_epoch: int | None = None
-    """0: what the numbers said by themselves, before the first epoch, is still the best."""
-    start_average_precision: float | None = None
-    """Validation AP before the first epoch, when the numbers had a head start."""
     finished: bool = False
     batch_tokens: int | None = None
     """Most padded tokens at once, when what was asked for did not fit into memory."""
@@ -63,7 +60,6 @@ class Position(BaseModel):
         kept = {
             "epochs",
             "best_epoch",
-            "start_average_precision",
             "finished",
             "step",
             "batch_tokens",
@@ -80,9 +76,7 @@ class Position(BaseModel):
     @property
     def best_average_precision(self) -> float | None:
         """Validation AP of the best epoch so far."""
-        if not self.best_epoch:
-            return self.start_average_precision
-        return self.epochs[self.best_epoch - 1].validation_average_precision
+        return None if self.best_epoch is None else self.epochs[self.best_epoch - 1].validation_average_precision
 
 
 class DivergedError(Exception):

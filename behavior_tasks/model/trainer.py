@@ -89,7 +89,7 @@ class Trainer:
         """
         while not self.position.finished:
             try:
-                self._judge_head_start()
+                self._say_what_numbers_know()
                 self._train_epoch()
                 # Validation may be interrupted; it then needs no training repeated.
                 self._checkpoint()
@@ -143,19 +143,12 @@ class Trainer:
             position.batch_tokens = self.gradients.batch_tokens
         return result.stop
 
-    def _judge_head_start(self) -> None:
-        """Before the first step, keep what the numbers say by themselves as the model to beat."""
-        position = self.position
-        if position.step or position.best_epoch is not None or not self._numbers_know:
+    def _say_what_numbers_know(self) -> None:
+        """Before the first step, say what the numbers tell by themselves: what the text then adds to."""
+        if self.position.step or not self._numbers_know:
             return
-        logits = self._validate()
-        labels = self.data.labels[self.data.validation_rows]
-        position.start_average_precision = float(average_precision_score(labels, logits))
-        position.best_epoch = 0
-        if self.accelerator.is_main_process:
-            save_best(self.work, self.model, logits)
-        log.info("The numbers by themselves: validation AP %.3f.", position.start_average_precision)
-        self._checkpoint()
+        score = average_precision_score(self.data.labels[self.data.validation_rows], self._validate())
+        log.info("The numbers by themselves: validation AP %.3f.", score)
 
     @property
     def _numbers_know(self) -> bool:

@@ -145,13 +145,7 @@ def show_example(
     who, moment = find_shopper(run, shopper), choose_moment(run, cutoff)
     need_history(run, who, moment)
     unit = run.record.config.examples.unit
-    if product is not None and unit != "shopper_product":
-        raise UserError(
-            "This run asks whether a shopper buys anything, not about one product.",
-            found=f"--product {product}, unit {unit}",
-            expected="a run with examples.unit=shopper_product",
-            next_step="leave --product out",
-        )
+    _check_product(product, unit)
     model = _champion(run) if champion else _candidate(run)
     rows = find_rows(run, who, moment, None if model.as_trained else model.settings)
     if rows.empty:
@@ -188,6 +182,16 @@ def show_example(
         told=_tell(found.prediction, model.scorer.decision),
         effects=found.effects,
     )
+
+
+def _check_product(product: str | None, unit: str) -> None:
+    if product is not None and unit != "shopper_product":
+        raise UserError(
+            "This run asks whether a shopper buys anything, not about one product.",
+            found=f"--product {product}, unit {unit}",
+            expected="a run with examples.unit=shopper_product",
+            next_step="leave --product out",
+        )
 
 
 def _candidate(run: Run) -> _Model:
