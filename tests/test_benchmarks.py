@@ -107,8 +107,6 @@ def test_the_encoding_benchmark_finds_the_same_tokens_in_both_ways(tmp_path: Pat
 
 @pytest.mark.slow
 def test_the_quality_benchmark_measures_every_model_on_the_same_examples(tmp_path: Path) -> None:
-    pytest.importorskip("lightgbm")
-    pytest.importorskip("optuna")
     small = ("simulate.shoppers=200", "simulate.rollouts=64", "model.size=tiny", "train.epochs=1")
     settings = [word for setting in small for word in ("--set", setting)]
     told = run("quality.py", "--data", "simulated", "--trials", 1, "--out", tmp_path, *settings)
