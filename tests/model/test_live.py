@@ -1,6 +1,7 @@
 import io
 import logging
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,9 @@ def test_a_receiver_that_hangs_holds_nobody_up(work: WorkFolder, monkeypatch: py
     monkeypatch.setattr(live, "LAST_REPORT_SECONDS", 0.05)
     release = threading.Event()
     work.beat(BEAT)
+    started = time.monotonic()
     with reporting(work, lambda _figures, _step: release.wait(30) and None):
         pass
+    waited = time.monotonic() - started
     release.set()
+    assert waited < 10
