@@ -117,4 +117,4 @@ with DAG(
         version = with_mlflow_link(register(RUN, verdict, evaluation, model))
         report >> version >> promote(RUN, version, verdict) >> closed.as_teardown(setups=opened)
     started >> opened >> [simulated, champion]
-    checked >> baselines
+    checked >> [model, baselines]

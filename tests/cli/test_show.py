@@ -249,8 +249,9 @@ def test_the_page_fits_eighty_columns_and_says_what_matters_without_colour(
 def test_colours_say_which_way_a_phrase_moved_it(run: Run, tokens: TokenSet) -> None:
     found = show_example(run, shoppers(tokens)[1])
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, color_system="standard", width=80)
-    console.print(example_page(found, top=1, every_token=False, every_feature=False, width=80))
+    # So wide that no line ends within a phrase.
+    console = Console(file=screen, force_terminal=True, color_system="standard", width=9999)
+    console.print(example_page(found, top=1, every_token=False, every_feature=False, width=9999))
     text = screen.getvalue().partition("What moved it most")[0]
     largest = next(effect for effect in found.effects if effect.kind == "part")
     colour = 32 if largest.change > 0 else 31

@@ -17,6 +17,7 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.device import cores
@@ -26,9 +27,15 @@ from behavior_tasks.model.work_folder import WorkFolder
 from tests.model.toy import MODEL, NUMBERS, TRAIN, Toy, make_artifact, make_job, make_work, train_here, weights_hash
 
 
+def artifacts(toy: Toy) -> list[Artifact]:
+    """What the stage reads: tokens, text settings, and baselines that teach nothing."""
+    places = {"encode": toy.encode, "verbalize": toy.verbalize, "baselines": toy.verbalize}
+    return [make_artifact(path, stage) for stage, path in places.items()]
+
+
 def job_on(toy: Toy, folder: Path, *, model: dict[str, object] | None = None, **settings: object) -> Job:
     config = {"model": MODEL | (model or {}), "train": TRAIN | settings}
-    return make_job(folder, config, make_artifact(toy.encode, "encode"), make_artifact(toy.verbalize, "verbalize"))
+    return make_job(folder, config, *artifacts(toy))
 
 
 BLOCKER = """
@@ -198,7 +205,8 @@ from tests.model.toy import MODEL, TRAIN, make_artifact, make_job, make_toy
 assert not [name for name in ("airflow", "mlflow", "pytest") if importlib.util.find_spec(name)]
 folder = Path(sys.argv[1])
 toy = make_toy(folder / "toy")
-inputs = [make_artifact(toy.encode, "encode"), make_artifact(toy.verbalize, "verbalize")]
+stages = {"encode": toy.encode, "verbalize": toy.verbalize, "baselines": toy.verbalize}
+inputs = [make_artifact(path, stage) for stage, path in stages.items()]
 train_stage(make_job(folder, {"model": MODEL, "train": TRAIN | {"epochs": 1}}, *inputs))
 """
 

@@ -101,7 +101,8 @@ def test_a_training_is_seen_in_mlflow_while_it_runs_and_after_a_resume(
 ) -> None:
     monkeypatch.setattr(live, "LOG_EVERY_SECONDS", 0.2)
     run, toy = start(home), make_toy(tmp_path / "toy")
-    inputs = [make_artifact(toy.encode, "encode"), make_artifact(toy.verbalize, "verbalize")]
+    places = {"encode": toy.encode, "verbalize": toy.verbalize, "baselines": toy.verbalize}
+    inputs = [make_artifact(path, stage) for stage, path in places.items()]
 
     def job(name: str, epochs: int) -> Job:
         settings = {"model": MODEL, "train": TRAIN | {"epochs": epochs, "patience": 100}}
