@@ -30,8 +30,9 @@ def show(
     preset: Annotated[str | None, typer.Option("--preset", "-p", help="Only runs of this preset.")] = None,
     champion: Annotated[bool, typer.Option("--champion", help="Ask the champion instead of the run's model.")] = False,
     top: Annotated[
-        int, typer.Option("--top", min=0, max=1000, help="How many phrases and numbers that moved it; 0: measure none.")
-    ] = 8,
+        int,
+        typer.Option("--top", min=0, max=1000, help="How many phrases, and how many numbers, that moved it; 0: none."),
+    ] = 6,
     tokens: Annotated[bool, typer.Option("--tokens", help="Show every token.")] = False,
     features: Annotated[bool, typer.Option("--features", help="Show every feature.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -68,6 +69,8 @@ def show(
 
 
 def _as_json(found: "Shown", top: int) -> dict[str, Any]:
+    from behavior_tasks.model.explain import largest
+
     told, trace, moment = found.told, found.trace, found.moment
     return {
         "run": found.run_id,
@@ -98,7 +101,7 @@ def _as_json(found: "Shown", top: int) -> dict[str, Any]:
             for token, piece, part in zip(trace.ids, trace.pieces, trace.part_of, strict=True)
         ],
         "tokens_cut": trace.cut,
-        "effects": [asdict(effect) for effect in found.effects[:top]],
+        "effects": [asdict(effect) for effect in largest(found.effects, top)],
         "features": {
             one.feature.name: {
                 "value": one.value,

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from behavior_tasks.cli.screen import count
-from behavior_tasks.model.explain import Effect
+from behavior_tasks.model.explain import Effect, largest
 from behavior_tasks.pipeline.show import Candidate, FeatureValue, Shown
 from behavior_tasks.pipeline.show_find import describe
 
@@ -39,7 +39,7 @@ def example_page(found: Shown, *, top: int, every_token: bool, every_feature: bo
     """Return the page.
 
     Args:
-        top: how many effects to list.
+        top: how many phrases, and how many numbers, to list.
         every_token: show all tokens instead of the first line.
         every_feature: show all features instead of those that are words of the text.
         width: of the screen, in characters.
@@ -131,8 +131,8 @@ def _style(change: float, largest: float) -> str:
 
 
 def _effects(found: Shown, top: int) -> list[RenderableType]:
-    shown = found.effects[:top]
-    largest = max(abs(effect.change) for effect in shown)
+    shown = largest(found.effects, top)
+    most = max(abs(effect.change) for effect in shown)
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True, width=BAR)
@@ -140,7 +140,7 @@ def _effects(found: Shown, top: int) -> list[RenderableType]:
     table.add_column(justify="right", no_wrap=True)
     for effect in shown:
         style = FOR if effect.change > 0 else AGAINST
-        bar = "█" * round(BAR * abs(effect.change) / largest) if largest else ""
+        bar = "█" * round(BAR * abs(effect.change) / most) if most else ""
         points = f"{100 * effect.change:+.2f}"
         table.add_row(Text(points, style=style), Text(bar or "▏", style=style), *_what(found, effect))
     explained = (

@@ -5,7 +5,7 @@ each number alone is made undefined, and the change of the calibrated probabilit
 effects do not add up, and of two phrases that say the same neither may seem to matter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,3 +91,8 @@ def _first(found: Predictions) -> Predictions:
         log_mean=None if found.log_mean is None else found.log_mean[:1],
         log_std=None if found.log_std is None else found.log_std[:1],
     )
+
+
+def largest(effects: Sequence[Effect], top: int) -> list[Effect]:
+    """Return the `top` largest effects of parts, then the `top` largest of numbers; the effects stand largest first."""
+    return [effect for kind in ("part", "number") for effect in [e for e in effects if e.kind == kind][:top]]

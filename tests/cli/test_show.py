@@ -136,7 +136,7 @@ def test_text_tokens_features_and_prediction_are_those_of_training(
         assert (told["label"], told["split"]) == (known["label"], "test")
         for name, one in told["features"].items():
             assert one["value"] == (None if pd.isna(known[name]) else pytest.approx(known[name])), name
-        assert len(told["effects"]) == 3
+        assert [effect["kind"] for effect in told["effects"]] == ["part"] * 3 + ["number"] * 3
     assert cut == {True, False}
 
 
