@@ -8,6 +8,7 @@ import threading
 import time
 import venv
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -173,7 +174,9 @@ def test_a_training_that_hangs_is_ended_and_goes_on_to_the_same_weights(toy: Toy
     assert not psutil.pid_exists(stopped[0])
     assert work.last.is_file()
 
-    train_stage(job)
+    # On a busy machine, five seconds of silence may be honest; the limit changes nothing of what is learned.
+    patient = job.config.model_copy(update={"train": job.config.train.model_copy(update={"stall_seconds": 300.0})})
+    train_stage(replace(job, config=patient))
     whole = job_on(toy, tmp_path / "whole", **settings)
     train_stage(whole)
     assert weights_hash(job.out / "model") == weights_hash(whole.out / "model")
