@@ -24,7 +24,8 @@ LITTLE: dict[str, object] = {
     "simulate.products": 40,
     "simulate.rollouts": 10,
     "examples.train_cutoffs": 1,
-    "model.vocabulary": 400,
+    # Beyond the bytes and the special tokens, so that there are merges to learn.
+    "model.vocabulary": 900,
     "engine.buckets": 2,
     "engine.workers": 1,
     "engine.min_free_disk_mb": 0,
