@@ -99,6 +99,7 @@ def test_the_scoring_benchmark_compares_equal_probabilities() -> None:
             assert float(difference) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_encoding_benchmark_finds_the_same_tokens_in_both_ways(tmp_path: Path) -> None:
     lines = table_lines(run("encode.py", "--rows", 0.02, "--cutoffs", 1, "--folder", tmp_path))
     assert [line[4] for line in lines] == ["ours", "Hugging Face"]
