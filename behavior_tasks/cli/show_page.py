@@ -102,7 +102,7 @@ def _text(found: Shown, width: int) -> list[RenderableType]:
     """The text, its phrases coloured by their effects, broken between phrases only where that is possible."""
     trace = found.trace
     strengths = {effect.place: effect.change for effect in found.effects if effect.kind == "part"}
-    largest = max(map(abs, strengths.values()), default=0.0)
+    most = max(map(abs, strengths.values()), default=0.0)
     lines, at = [Text(overflow="fold")], 0
     for place, part in enumerate(trace.parts):
         unread = part[: max(trace.begin - at, 0)]
@@ -110,7 +110,7 @@ def _text(found: Shown, width: int) -> list[RenderableType]:
         phrase.append(unread, style="dim")
         if trace.cut and at <= trace.begin < at + len(part):
             phrase.append(BEGIN, style="bold")
-        phrase.append(part[len(unread) :], style=_style(strengths.get(place, 0.0), largest))
+        phrase.append(part[len(unread) :], style=_style(strengths.get(place, 0.0), most))
         if lines[-1].cell_len + phrase.cell_len > width:
             lines.append(Text(overflow="fold"))
         lines[-1].append_text(phrase)
@@ -123,8 +123,8 @@ def _text(found: Shown, width: int) -> list[RenderableType]:
     return [_title("Text", "; ".join(words)), *lines]
 
 
-def _style(change: float, largest: float) -> str:
-    share = abs(change) / largest if largest else 0.0
+def _style(change: float, most: float) -> str:
+    share = abs(change) / most if most else 0.0
     if share < WEAK:
         return ""
     return ("bold " if share >= STRONG else "") + (FOR if change > 0 else AGAINST)

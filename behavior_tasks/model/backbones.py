@@ -196,9 +196,19 @@ def hidden_states(backbone: PreTrainedModel, tokens_BT: torch.Tensor, lengths_B:
     """
     mask_BT = None
     if not architecture_of(backbone).causal:
-        mask_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B.unsqueeze(1)
+        mask_BT = real_places(tokens_BT, lengths_B)
     hidden_BTD: torch.Tensor = backbone(input_ids=tokens_BT, attention_mask=mask_BT, use_cache=False).last_hidden_state
     return hidden_BTD
+
+
+def real_places(tokens_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+    """Return real_BT: True where sequences that are padded on the right have a token of their own."""
+    return torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < lengths_B.unsqueeze(1)
+
+
+def at_last(values_BTx: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+    """Return what stands at each sequence's last real token, values_Bx, of sequences that are padded on the right."""
+    return values_BTx[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
 
 
 def left_to_right(values_BTx: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:

@@ -26,11 +26,10 @@ from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, quote, write_parquet
 from behavior_tasks.base.timeline import Split
 from behavior_tasks.model.labels import check_labels
+from behavior_tasks.model.skewness import SKEWED_ABOVE, signed_log
 from behavior_tasks.model.threshold import best_f1_threshold
 
 NAMES = ("prior", "logistic", "boosting")
-SKEWED_ABOVE = 1.0
-"""Features with a larger sample skewness on train enter the regression as signed logarithms."""
 MAX_CATEGORIES = 32
 HELD_OUT = 0.15
 MAX_ROUNDS = 400
@@ -203,15 +202,6 @@ def make_logistic(fitted: pd.DataFrame, numeric: Sequence[str], categorical: Seq
         sparse_threshold=0.0,
     )
     return make_pipeline(columns, LogisticRegression(C=1.0, max_iter=2000))
-
-
-def signed_log(values: np.ndarray) -> np.ndarray:
-    """Return sign(x) ln(1 + |x|), which keeps order, zero and undefined values.
-
-    >>> signed_log(np.array([0.0, -1.0])).round(3).tolist()
-    [0.0, -0.693]
-    """
-    return np.sign(values) * np.log1p(np.abs(values))
 
 
 def fit_boosting(

@@ -17,10 +17,10 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.backbones import ARCHITECTURES, Architecture
 from behavior_tasks.text.tokenizer import load_tokenizer, vocabulary_of
+from behavior_tasks.text.tokenizer_source import TOKENIZER_FILES
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
-VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt")
-PATTERNS = ["config.json", "*.safetensors", "model.safetensors.index.json", *VOCABULARIES]
+PATTERNS = ["config.json", "*.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from behavior_tasks.model.work_folder import Epoch
+from behavior_tasks.model.work_folder import Epoch, best_epoch
 
 LOOKS = {"train": ("#0072B2", "o"), "validation": ("#D55E00", "s")}
 """Okabe and Ito's colours, which colour-blind people can tell apart, and a marker for those who see none."""
@@ -35,7 +35,7 @@ def plot_training(path: Path, epochs: Sequence[Epoch]) -> None:
     """
     figures = [epoch.model_dump() for epoch in epochs]
     panels = [(title, curves) for title, curves in PANELS if any(f[key] for f in figures for key in curves.values())]
-    best = max(epochs, key=lambda epoch: (epoch.validation_average_precision, -epoch.epoch))
+    best = best_epoch(epochs)
     width, height = PANEL_INCHES
     figure = Figure(figsize=(width * len(panels), height), dpi=DOTS_PER_INCH, layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):

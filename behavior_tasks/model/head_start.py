@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from behavior_tasks.base.config import TrainConfig
 from behavior_tasks.model.batches import number_places
 from behavior_tasks.model.losses import amount_loss, purchase_loss
 from behavior_tasks.model.network import BehaviorModel
@@ -30,6 +31,11 @@ CHECK_STEPS = 50
 VALIDATION_BATCH = 4096
 
 
+def has_head_start(model: BehaviorModel, settings: TrainConfig) -> bool:
+    """Whether a model reads numbers that learn by themselves first."""
+    return bool(model.number_names) and settings.number_epochs > 0
+
+
 def give_head_start(model: BehaviorModel, data: TrainingData, check: Callable[[], None]) -> None:
     """Fit the number branch on train and keep its best epoch; nothing is done when the model reads no numbers.
 
@@ -39,7 +45,7 @@ def give_head_start(model: BehaviorModel, data: TrainingData, check: Callable[[]
         check: called now and then; may raise to stop.
     """
     settings = data.settings
-    if not model.number_names or not settings.number_epochs:
+    if not has_head_start(model, settings):
         return
     device = next(model.parameters()).device
     heads = [model.purchase.bias]

@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import GPT2Model, PreTrainedModel
 
-from behavior_tasks.model.backbones import hidden_states
+from behavior_tasks.model.backbones import at_last, hidden_states, real_places
 
 
 def last_states(backbone: PreTrainedModel, tokens_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
@@ -24,13 +24,11 @@ def last_states(backbone: PreTrainedModel, tokens_BT: torch.Tensor, lengths_B: t
     """
     if isinstance(backbone, GPT2Model):
         return _last_of_gpt2(backbone, tokens_BT, lengths_B)
-    hidden_BTD = hidden_states(backbone, tokens_BT, lengths_B)
-    return hidden_BTD[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
+    return at_last(hidden_states(backbone, tokens_BT, lengths_B), lengths_B)
 
 
 def _last_of_gpt2(backbone: GPT2Model, tokens_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
     places_T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)
-    rows_B = torch.arange(len(lengths_B), device=lengths_B.device)
     hidden_BTD = backbone.wte(tokens_BT) + backbone.wpe(places_T)
     for block in backbone.h[:-1]:
         hidden_BTD = block(hidden_BTD)
@@ -38,15 +36,15 @@ def _last_of_gpt2(backbone: GPT2Model, tokens_BT: torch.Tensor, lengths_B: torch
     attention, normed_BTD = block.attn, block.ln_1(hidden_BTD)
     # Asked of the layer as a whole, so that adapters in it take part.
     queries_BTD, keys_BTD, values_BTD = attention.c_attn(normed_BTD).chunk(3, dim=2)
-    seen_BHQT = (places_T < lengths_B.unsqueeze(1))[:, None, None]
+    seen_BHQT = real_places(tokens_BT, lengths_B)[:, None, None]
     found_BHQK = scaled_dot_product_attention(
-        _by_head(queries_BTD[rows_B, lengths_B - 1].unsqueeze(1), attention.num_heads),
+        _by_head(at_last(queries_BTD, lengths_B).unsqueeze(1), attention.num_heads),
         _by_head(keys_BTD, attention.num_heads),
         _by_head(values_BTD, attention.num_heads),
         attn_mask=seen_BHQT,
         scale=attention.scaling,
     )
-    last_BD = hidden_BTD[rows_B, lengths_B - 1] + attention.c_proj(found_BHQK.transpose(1, 2).flatten(1))
+    last_BD = at_last(hidden_BTD, lengths_B) + attention.c_proj(found_BHQK.transpose(1, 2).flatten(1))
     last_BD = last_BD + block.mlp(block.ln_2(last_BD))
     normed_BD: torch.Tensor = backbone.ln_f(last_BD)
     return normed_BD

@@ -27,10 +27,12 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.backbones import (
     ARCHITECTURES,
     architecture_of,
+    at_last,
     backbone_values,
     build_backbone,
     hidden_states,
     left_to_right,
+    real_places,
     right_to_left,
     scratch_sizes,
     token_embedding,
@@ -128,10 +130,9 @@ class BehaviorModel(nn.Module):
         """Read a batch: purchase and amount from each example's last real token, all its tokens and its numbers."""
         tokens_BT, lengths_B = _padded_right(batch), batch.lengths_B
         hidden_BTD = hidden_states(self.backbone, tokens_BT, lengths_B)
-        last_BD = hidden_BTD[torch.arange(len(lengths_B), device=lengths_B.device), lengths_B - 1]
         return Outputs(
             hidden_BTD=right_to_left(hidden_BTD, lengths_B) if batch.left_padded else hidden_BTD,
-            **vars(self._answer(batch, tokens_BT, last_BD)),
+            **vars(self._answer(batch, tokens_BT, at_last(hidden_BTD, lengths_B))),
         )
 
     def score(self, batch: Batch) -> Answers:
@@ -142,7 +143,7 @@ class BehaviorModel(nn.Module):
     def _answer(self, batch: Batch, tokens_BT: torch.Tensor, last_BD: torch.Tensor) -> Answers:
         purchase_B, amount_mean_B, amount_log_std_B = self.tell(last_BD, batch.numbers_BF)
         if not self.number_names:
-            real_BT = torch.arange(tokens_BT.shape[1], device=tokens_BT.device) < batch.lengths_B.unsqueeze(1)
+            real_BT = real_places(tokens_BT, batch.lengths_B)
             purchase_B = purchase_B + (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
         return Answers(purchase_B=purchase_B, amount_mean_B=amount_mean_B, amount_log_std_B=amount_log_std_B)
 

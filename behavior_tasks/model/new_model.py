@@ -14,6 +14,7 @@ from behavior_tasks.model.numbers import fit_numbers
 from behavior_tasks.model.pretrained import build_pretrained
 from behavior_tasks.model.training_data import TrainingData
 from behavior_tasks.text.tokenizer import frame_of, load_tokenizer
+from behavior_tasks.text.tokenizer_source import SCRATCH
 from behavior_tasks.text.tokens import TOKENIZER_FOLDER
 
 
@@ -36,7 +37,7 @@ def build_model(settings: ModelConfig, data: TrainingData) -> BehaviorModel:
         mask=data.tokens.encoding.mask,
         frame=(len(before), len(after)),
     )
-    build = build_scratch if settings.checkpoint == "scratch" else build_pretrained
+    build = build_scratch if settings.checkpoint == SCRATCH else build_pretrained
     model = build(settings, vocabulary=data.tokens.encoding.vocabulary, inputs=inputs)
     # The first predictions are then the share of buyers, not one half, which saves the first steps.
     buyers = min(max(data.learned_share, 1e-4), 1 - 1e-4)

@@ -17,10 +17,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from behavior_tasks.model.skewness import SKEWED_ABOVE, signed_log
+
 BINS = 8
 """Most bins of one feature."""
-SKEWED = 1.0
-"""Skewness on train, either way, above which a feature goes through sign(x) ln(1 + |x|)."""
 CONSTANT = 1e-9
 """A standard deviation below this is none."""
 FARTHEST = 5.0
@@ -62,8 +62,8 @@ def fit_numbers(numbers: np.ndarray, names: Sequence[str], bins: int = BINS) -> 
         defined = column[~np.isnan(column)]
         points = np.unique(np.quantile(defined, np.linspace(0, 1, bins + 1), method="inverted_cdf"))
         edges.append(tuple(points.tolist()) if len(points) > 1 else (float(points[0]), float(points[0]) + 1))
-        skewed.append(bool(abs(_skewness(defined)) > SKEWED))
-        column = _signed_logarithm(column) if skewed[-1] else column
+        skewed.append(bool(abs(_skewness(defined)) > SKEWED_ABOVE))
+        column = signed_log(column) if skewed[-1] else column
         medians.append(float(np.nanmedian(column)))
         column = np.where(np.isnan(column), medians[-1], column)
         means.append(float(column.mean()))
@@ -129,7 +129,3 @@ def _skewness(values: np.ndarray) -> float:
     if deviation <= CONSTANT:
         return 0.0
     return float((((values - values.mean()) / deviation) ** 3).mean())
-
-
-def _signed_logarithm(values: np.ndarray) -> np.ndarray:
-    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))

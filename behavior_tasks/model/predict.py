@@ -165,18 +165,6 @@ def score_texts(
     return Scorer.load(model_folder, device=device, threads=threads).score_texts(texts, numbers)
 
 
-def score_parts(
-    model_folder: Path,
-    parts: Sequence[Sequence[str]],
-    numbers: pd.DataFrame | None = None,
-    *,
-    device: DeviceName = "auto",
-    threads: int = 2,
-) -> Predictions:
-    """Return what a model bundle says of texts in parts and numbers; see `Scorer`."""
-    return Scorer.load(model_folder, device=device, threads=threads).score_parts(parts, numbers)
-
-
 def number_names(model_folder: Path) -> tuple[str, ...]:
     """Return the features that a bundle's model reads as numbers beside the text, in its order; may be none."""
     encoding = read_config(model_folder)["numbers"]

@@ -5,7 +5,6 @@ passes stop signals on and copies the finished bundle. The work folder outlives 
 attempt goes on from the last checkpoint to the same weights.
 """
 
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -18,10 +17,11 @@ from behavior_tasks.base.home import make_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.baselines import TEACHER_FILE
 from behavior_tasks.model.curves import plot_training
+from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.launch import check_hardware, launch_command, launch_environment
 from behavior_tasks.model.live import reporting, showing
 from behavior_tasks.model.supervise import Limits, TrainingStoppedError, run_process
-from behavior_tasks.model.work_folder import Outcome, TrainingJob, WorkFolder
+from behavior_tasks.model.work_folder import Outcome, TrainingJob, WorkFolder, best_epoch
 from behavior_tasks.text.tokens import TokenSet
 
 __all__ = ["TrainingStoppedError", "train_stage"]
@@ -86,17 +86,16 @@ def _train_in(work: WorkFolder, job: Job) -> Output:
 
 def _describe(work: WorkFolder, job: Job) -> Output:
     epochs = work.read_metrics()
-    best = max(epochs, key=lambda epoch: (epoch.validation_average_precision, -epoch.epoch))
+    best = best_epoch(epochs)
     tokens = TokenSet.load(job.inputs["encode"].path)
     examples = len(tokens.rows("train")) + len(tokens.rows("validation"))
-    decision = json.loads((work.bundle / "decision.json").read_bytes())
     return Output(
         rows=Rows(unit_in="examples", unit_out="models", rows_in=examples, rows_out=1),
         facts={
             "epochs": len(epochs),
             "best_epoch": best.epoch,
             "validation_average_precision": best.validation_average_precision,
-            "threshold": decision["threshold"],
+            "threshold": Decision.load(work.bundle).threshold,
             "examples_per_second": round(best.examples_per_second, 1),
         },
     )

@@ -26,9 +26,9 @@ from behavior_tasks.model.decision import sigmoid
 from behavior_tasks.model.device import DeviceName, PrecisionName, pick_device, pick_precision
 from behavior_tasks.model.gradients import BatchGradients
 from behavior_tasks.model.groups import parameter_groups
-from behavior_tasks.model.head_start import give_head_start
+from behavior_tasks.model.head_start import give_head_start, has_head_start
 from behavior_tasks.model.new_model import build_model
-from behavior_tasks.model.objective import LossWeights, Objective
+from behavior_tasks.model.objective import Objective
 from behavior_tasks.model.schedule import learning_rate
 from behavior_tasks.model.teacher import read_teacher
 from behavior_tasks.model.training_data import TrainingData
@@ -69,9 +69,8 @@ class Trainer:
         if settings.compile:
             objective.compile(dynamic=True)
         self.gradients = BatchGradients(objective, self.data, settings, self.accelerator)
-        groups = parameter_groups(model, settings.weight_decay, numbers_know=self._numbers_know)
+        groups = parameter_groups(model, settings.weight_decay, numbers_know=has_head_start(model, settings))
         self.optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=True)
-        self.weights = LossWeights(next_token=settings.next_token_weight, amount=settings.amount_weight)
         self.steps_per_epoch = math.ceil(self.data.epoch_examples / settings.batch_size)
         self.position = Position()
         self.beaten = 0.0
@@ -145,14 +144,10 @@ class Trainer:
 
     def _say_what_numbers_know(self) -> None:
         """Before the first step, say what the numbers tell by themselves: what the text then adds to."""
-        if self.position.step or not self._numbers_know:
+        if self.position.step or not has_head_start(self.model, self.job.train):
             return
         score = average_precision_score(self.data.labels[self.data.validation_rows], self._validate())
         log.info("The numbers by themselves: validation AP %.3f.", score)
-
-    @property
-    def _numbers_know(self) -> bool:
-        return bool(self.model.number_names) and self.job.train.number_epochs > 0
 
     def _validate(self) -> np.ndarray:
         logits = validation_logits(
@@ -268,7 +263,8 @@ class Trainer:
 
     def _mean_loss(self) -> float:
         purchase, next_token, amount = self._mean_losses()
-        return purchase + self.weights.next_token * next_token + self.weights.amount * amount
+        weights = self.gradients.weights
+        return purchase + weights.next_token * next_token + weights.amount * amount
 
     def _summary(self, labels: np.ndarray, logits: np.ndarray) -> Epoch:
         position = self.position

@@ -7,6 +7,7 @@ else passes between the two, so either can be killed at any moment and the next 
 import json
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
@@ -65,6 +66,11 @@ class Epoch(Record):
     micro_batch_tokens: int | None = None
     """Most padded tokens computed at once."""
     seconds: float
+
+
+def best_epoch(epochs: Sequence[Epoch]) -> Epoch:
+    """Return the epoch that a bundle is made of: the highest validation AP, of equals the first."""
+    return max(epochs, key=lambda epoch: (epoch.validation_average_precision, -epoch.epoch))
 
 
 class Heartbeat(Record):

@@ -29,6 +29,7 @@ from behavior_tasks.pipeline.show_find import (
 )
 from behavior_tasks.pipeline.show_rows import PARTS, find_rows
 from behavior_tasks.registry import versions
+from behavior_tasks.text.bands import quantile_numbers
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.trace import Trace, trace_tokens
 from behavior_tasks.verdict.champion import require_readable
@@ -270,8 +271,7 @@ def _feature_values(row: pd.Series, features: Mapping[str, Feature], model: _Mod
         edges = bins.get(name)
         quantile = None
         if edges is not None and isinstance(value, float):
-            # A value at an edge belongs to the quantile below it, as in the text.
-            quantile = int(np.searchsorted(edges, value, side="left")) + 1
+            quantile = int(quantile_numbers(edges, value))
         values.append(
             FeatureValue(
                 feature=feature,

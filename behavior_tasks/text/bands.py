@@ -1,4 +1,4 @@
-"""Bands: every word that a list of bands can give, and the number from which each holds.
+"""Bands: every word that a list of bands can give, and the number from which each holds; and numbers of quantiles.
 
 In come bands of a template, out come rising edges and their words, so that a column of numbers becomes words by one
 search among the edges.
@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from behavior_tasks.text.words import Band
 
@@ -37,6 +38,15 @@ def band_table(bands: Sequence[Band], *, most: float) -> tuple[np.ndarray, list[
                     words.append(band.words.format(count=count))
         low = low if band.below is None else band.below
     return np.array(starts[1:], dtype=np.float64), words
+
+
+def quantile_numbers(edges: Sequence[float], values: ArrayLike) -> np.ndarray:
+    """Return which quantile values lie in, counted from 1; a value at an edge belongs to the one below.
+
+    >>> quantile_numbers([2.0, 5.0], [1.0, 2.0, 2.5, 9.0]).tolist()
+    [1, 1, 2, 3]
+    """
+    return np.searchsorted(np.asarray(edges, dtype=np.float64), values, side="left") + 1
 
 
 def band_words(bands: Sequence[Band], *, most: float) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from behavior_tasks.base.schema import ACTIONS
 from behavior_tasks.examples.feature_sql import SESSION_GAP, UNITS
-from behavior_tasks.text.bands import band_table
+from behavior_tasks.text.bands import band_table, quantile_numbers
 from behavior_tasks.text.history import LISTED_PRODUCTS, NONE, PAID, Events, Older, Phrases, number_by_appearance
 from behavior_tasks.text.names import amount_keys, amount_word, letters, power_of_two, query_words
 from behavior_tasks.text.parts import PartTable, Ragged, side_by_side, spaced
@@ -181,7 +181,7 @@ class Composer:
             return self.parts.codes(
                 amount_keys(amounts), lambda key: self._write(template.format(**{name: amount_word(key)}))
             )
-        keys = np.where(units < 0, NONE, np.searchsorted(np.array(edges), amounts) + 1)
+        keys = np.where(units < 0, NONE, quantile_numbers(edges, amounts))
         return self.parts.codes(keys, lambda number: self._write(template.format(quantile=number)))
 
     # --- blocks ------------------------------------------------------------------------------------------------
@@ -273,7 +273,7 @@ class Composer:
         same = np.zeros(rows, dtype=np.int64)
         slots = [codes(same, lambda _: self._write(words.features))]
         for place, (name, edges) in enumerate(bins.items()):
-            key = np.where(np.isnan(values[name]), 0, np.searchsorted(np.array(edges), values[name]) + 1)
+            key = np.where(np.isnan(values[name]), 0, quantile_numbers(edges, values[name]))
             slots.append(codes(key, partial(self._feature, name, words.feature_joint if place else "")))
         slots.append(codes(same, lambda _: words.end))
         return Ragged.of_table(np.stack(slots, axis=1))

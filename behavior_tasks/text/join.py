@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from tokenizers import Tokenizer
 
 from behavior_tasks.text.boundary import SAFE, Boundaries
-from behavior_tasks.text.parts import join_parts
+from behavior_tasks.text.parts import every_second, join_parts
 from behavior_tasks.text.tokenizer import PIECES, frame_of, token_kind
 
 WORDS = re.compile(r"[,，。：；（）、]?\s?[^\s,，。：；（）、]+|[,，。：；（）、]?\s?")
@@ -208,10 +208,8 @@ class Joiner:
     def _prove(self, rows: _Rows, table: _Table, learn: Callable[[list[str]], np.ndarray]) -> _Rows:
         """Take together what may not be put behind one another; each round at least halves what is to be done."""
         while (bad := self._unproven(rows, table)).any():
-            places = np.arange(len(bad))
-            before = np.maximum.accumulate(np.where(bad, -1, places))
             # Of a run of these the first, the third and so on go to the one before.
-            chosen = np.flatnonzero(bad & ((places - before) % 2 == 1))
+            chosen = np.flatnonzero(every_second(bad))
             pairs = pa.array(rows.numbers[chosen - 1] << 32 | rows.numbers[chosen]).dictionary_encode()
             halves = [(table.texts[pair >> 32], table.texts[pair & LOW]) for pair in pairs.dictionary.to_pylist()]
             if table is self._parts:

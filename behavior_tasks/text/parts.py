@@ -114,7 +114,7 @@ class PartTable:
             if not glued.any():
                 return Ragged(counts=counts, codes=codes)
             # Of a run of parts to join, two by two, from the left.
-            glued = _every_second(glued)
+            glued = every_second(glued)
             second = np.flatnonzero(glued)
             keys, place = np.unique(
                 codes[second - 1].astype(np.int64) * len(self.texts) + codes[second], return_inverse=True
@@ -158,8 +158,12 @@ def part_edges(text: str) -> tuple[int, int]:
     return begin, end
 
 
-def _every_second(flags: np.ndarray) -> np.ndarray:
-    """Say of each true flag whether it is the first, third, … of its run."""
+def every_second(flags: np.ndarray) -> np.ndarray:
+    """Say of each true flag whether it is the first, third, … of its run.
+
+    >>> every_second(np.array([True, True, True, False, True])).tolist()
+    [True, False, True, False, True]
+    """
     places = np.arange(len(flags))
     last_false = np.maximum.accumulate(np.where(flags, -1, places))
     return flags & ((places - last_false) % 2 == 1)

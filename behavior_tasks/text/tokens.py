@@ -100,9 +100,13 @@ class TokenSet:
         """Return some columns of the index, which of millions of examples is much quicker than all."""
         return pd.read_parquet(self.folder / INDEX_FILE, columns=list(columns))
 
+    @cached_property
+    def _splits(self) -> pd.Series:
+        return self.read_index(["split"])["split"]
+
     def rows(self, split: Split) -> np.ndarray:
         """Return the row numbers of a split, rising, int64."""
-        return np.flatnonzero((self.read_index(["split"])["split"] == split).to_numpy())
+        return np.flatnonzero((self._splits == split).to_numpy())
 
 
 def _read_encoding(folder: Path) -> Encoding:

@@ -7,7 +7,8 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from behavior_tasks.base.artifacts import Output
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.baselines import baselines_stage, signed_log, teach
+from behavior_tasks.model.baselines import baselines_stage, teach
+from behavior_tasks.model.skewness import signed_log
 from behavior_tasks.model.teacher import read_teacher
 from behavior_tasks.model.threshold import best_f1_threshold
 from tests.model.toy import make_artifact, make_job

@@ -7,9 +7,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from behavior_tasks.model.baselines import signed_log
 from behavior_tasks.model.fusion import AmountHead, NumberFusion
 from behavior_tasks.model.numbers import EncodedNumbers, NumberEncoding, fit_numbers
+from behavior_tasks.model.skewness import signed_log
 
 ENCODING = NumberEncoding(
     names=("days", "spent"),
