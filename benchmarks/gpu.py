@@ -21,7 +21,7 @@ from behavior_tasks.base.config import TrainConfig
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.model.device import gpu_computes_bf16
 from behavior_tasks.model.hardware import look_at_hardware
-from behavior_tasks.pipeline import STAGES, open_run, run_stage, start_run
+from behavior_tasks.pipeline import open_run, run_stages, start_run
 
 WAYS: dict[str, dict[str, Any]] = {
     "fp32": {"train.precision": "fp32"},
@@ -35,11 +35,7 @@ COMMON = {"train.device": "cuda", "train.epochs": 2, "train.patience": 2, "simul
 def measure(name: str, overrides: dict[str, Any]) -> dict[str, float]:
     """Run the stages up to the training, reusing what is there, and return the last epoch's figures."""
     uri = start_run(name, day=date(2026, 11, 24), trigger="inspection", overrides=overrides)
-    uris: dict[str, str] = {}
-    for stage, row in STAGES.items():
-        uris[stage] = run_stage(stage, uri, *(uris.get(i.removesuffix("?")) for i in row.inputs))
-        if stage == "train":
-            break
+    uris = run_stages(uri, until="train")
     lines = (open_run(uri).store.open(uris["train"]).path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     return dict(json.loads(lines[-1]))
 

@@ -34,7 +34,7 @@ from behavior_tasks.model.baselines import read_examples
 from behavior_tasks.model.predict import predict
 from behavior_tasks.model.predict import threshold as bundle_threshold
 from behavior_tasks.model.threshold import best_f1_threshold
-from behavior_tasks.pipeline import STAGES, Run, open_run, run_stage, start_run
+from behavior_tasks.pipeline import Run, StageRecord, open_run, run_stages, start_run
 from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.verdict.metrics import (
     Resampling,
@@ -93,7 +93,7 @@ class Measured:
 
 def measure_seed(arguments: argparse.Namespace, seed: int) -> Measured:
     """Train with one seed and measure every model."""
-    run = run_stages(arguments, seed)
+    run = run_seed(arguments, seed)
     examples = open_examples(run)
     names, categorical = _facts(run)["features"], _facts(run)["categorical"]
     table = feature_table(examples, names, categorical)
@@ -161,7 +161,7 @@ def blend_share(labels: np.ndarray, text: np.ndarray, other: np.ndarray) -> floa
     return float(SHARES[int(np.argmin(losses))])
 
 
-def run_stages(arguments: argparse.Namespace, seed: int) -> Run:
+def run_seed(arguments: argparse.Namespace, seed: int) -> Run:
     """Run the pipeline's stages with one seed; what an earlier run has made is found again.
 
     Raises:
@@ -183,13 +183,11 @@ def run_stages(arguments: argparse.Namespace, seed: int) -> Run:
         preset=data.preset,
         overrides={**data.settings, **parse_settings(arguments.set), "train.seed": seed},
     )
-    uris: dict[str, str] = {}
-    for name, stage in STAGES.items():
-        if name in BEYOND or (name == "simulate" and log):
-            continue
-        uris[name] = run_stage(name, uri, *(uris.get(i.removesuffix("?")) for i in stage.inputs))
-        record = next(record for record in open_run(uri).stages() if record.stage == name)
-        print(f"seed {seed}: {name} {record.seconds:.1f} s", file=sys.stderr, flush=True)
+
+    def tell(record: StageRecord) -> None:
+        print(f"seed {seed}: {record.stage} {record.seconds:.1f} s", file=sys.stderr, flush=True)
+
+    run_stages(uri, without=BEYOND, on_end=tell)
     return open_run(uri)
 
 

@@ -25,7 +25,7 @@ from fresh import Measured, run_step
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import Config, ModelConfig
 from behavior_tasks.base.home import HOME_VARIABLE
-from behavior_tasks.pipeline import STAGES, open_run, run_stage, start_run
+from behavior_tasks.pipeline import open_run, run_stages, start_run
 from behavior_tasks.text.tokens import TokenSet
 
 STEPS = Path(__file__).with_name("scoring_steps.py")
@@ -54,13 +54,7 @@ def prepare(root: Path, shoppers: int) -> Case:
     os.environ[HOME_VARIABLE] = str(root / "state")
     overrides = {"simulate.shoppers": shoppers, "simulate.rollouts": 10}
     uri = start_run("benchmark-scoring", day=date(2026, 11, 24), trigger="inspection", overrides=overrides)
-    run, made = open_run(uri), {}
-    for name, stage in STAGES.items():
-        if name in NOT_NEEDED:
-            continue
-        made[name] = run_stage(name, uri, *(made.get(i.removesuffix("?")) for i in stage.inputs))
-        if name == UNTIL:
-            break
+    run, made = open_run(uri), run_stages(uri, until=UNTIL, without=NOT_NEEDED)
     artifacts = {name: run.store.open(of) for name, of in made.items()}
     case = Case(root=root, encoded=artifacts["encode"].path, settings=Config().model)
     _write_inputs(case, artifacts)

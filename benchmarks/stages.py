@@ -12,7 +12,7 @@ import tempfile
 from datetime import date
 
 from behavior_tasks.base.home import HOME_VARIABLE
-from behavior_tasks.pipeline import STAGES, open_run, run_stage, start_run
+from behavior_tasks.pipeline import STAGES, StageRecord, open_run, run_stages, start_run
 
 
 def measure(shoppers: int, until: str) -> None:
@@ -24,18 +24,17 @@ def measure(shoppers: int, until: str) -> None:
         overrides={"simulate.shoppers": shoppers, "simulate.rollouts": 10},
     )
     run = open_run(uri)
-    uris: dict[str, str] = {}
-    for name, stage in STAGES.items():
-        uris[name] = run_stage(name, uri, *(uris.get(i.removesuffix("?")) for i in stage.inputs))
-        manifest = run.store.open(uris[name]).manifest
+
+    def tell(record: StageRecord) -> None:
+        manifest = run.store.open(record.uri).manifest
         rate = manifest.rows.rows_in / manifest.seconds if manifest.seconds else 0.0
         print(
-            f"| {shoppers:,} | {name} | {manifest.seconds:.2f} | {manifest.rows.rows_in:,} {manifest.rows.unit_in} "
-            f"| {rate:,.0f} | {manifest.peak_memory_mb:,.0f} |",
+            f"| {shoppers:,} | {record.stage} | {manifest.seconds:.2f} "
+            f"| {manifest.rows.rows_in:,} {manifest.rows.unit_in} | {rate:,.0f} | {manifest.peak_memory_mb:,.0f} |",
             flush=True,
         )
-        if name == until:
-            return
+
+    run_stages(uri, until=until, on_end=tell)
 
 
 def main() -> None:

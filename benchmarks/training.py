@@ -44,7 +44,7 @@ from behavior_tasks.model.new_model import build_model
 from behavior_tasks.model.predict import run_model
 from behavior_tasks.model.training_data import TrainingData
 from behavior_tasks.model.work_folder import TrainingJob, WorkFolder
-from behavior_tasks.pipeline import STAGES, open_run, run_stage, start_run
+from behavior_tasks.pipeline import open_run, run_stages, start_run
 
 OURS, SAME, PLAIN = "ours", "Trainer, same network", "Trainer, plain network"
 SETTINGS = {"train.epochs": 1, "train.distillation": 0.0, "train.number_epochs": 0, "model.calibration": "off"}
@@ -165,13 +165,7 @@ def encode(shoppers: int, settings: dict[str, Any]) -> tuple[Path, Path, Config]
     """Run the stages up to the tokens; return the token set, the text settings and the configuration."""
     overrides = {"simulate.shoppers": shoppers, "simulate.rollouts": 10, **SETTINGS, **settings}
     uri = start_run(f"benchmark-{shoppers}", day=date(2026, 11, 24), trigger="inspection", overrides=overrides)
-    run, uris = open_run(uri), {}
-    for name, stage in STAGES.items():
-        if name == "baselines":
-            continue
-        uris[name] = run_stage(name, uri, *(uris.get(i.removesuffix("?")) for i in stage.inputs))
-        if name == "encode":
-            break
+    run, uris = open_run(uri), run_stages(uri, until="encode")
     paths = {name: run.store.open(uris[name]).path for name in ("encode", "verbalize")}
     return paths["encode"], paths["verbalize"] / "text.json", load_config(overrides=overrides)
 

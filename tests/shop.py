@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 
-from behavior_tasks.pipeline import STAGES, Run, open_run, run_stage, start_run
+from behavior_tasks.pipeline import Run, open_run, run_stages, start_run
 
 TINY: dict[str, object] = {
     "simulate.shoppers": 300,
@@ -39,13 +39,7 @@ def run_until(
         input_path=str(log) if log else None,
         overrides={**TINY, **(overrides or {})},
     )
-    uris: dict[str, str] = {}
-    for name, stage in STAGES.items():
-        if name in without or (name == "simulate" and log is not None):
-            continue
-        uris[name] = run_stage(name, uri, *(uris.get(i.removesuffix("?")) for i in stage.inputs))
-        if name == last:
-            break
+    run_stages(uri, until=last, without=without)
     return open_run(uri)
 
 

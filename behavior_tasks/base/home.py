@@ -5,6 +5,7 @@
 """
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,18 @@ class Home:
 def current_home() -> Home:
     """Return the state folder named by BEHAVIOR_HOME, else `var/` below the working folder."""
     return Home(Path(os.environ.get(HOME_VARIABLE) or "var").resolve())
+
+
+def temporary_folder(home: Home, purpose: str) -> "tempfile.TemporaryDirectory[str]":
+    """Return a folder below the state folder that goes away at the end of a `with` block, which gives its path.
+
+    Args:
+        purpose: a word that its name begins with.
+
+    Raises:
+        UserError: when the state folder cannot be written to.
+    """
+    return tempfile.TemporaryDirectory(dir=make_folder(home.work), prefix=f"{purpose}-")
 
 
 def make_folder(path: Path) -> Path:

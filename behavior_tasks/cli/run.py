@@ -22,7 +22,7 @@ from behavior_tasks.pipeline import (
     open_tracking,
     promote,
     register,
-    run_all,
+    run_stages,
     start_run,
 )
 
@@ -108,7 +108,7 @@ def _here(uri: str) -> Run:
     open_tracking(uri)
     try:
         with console.status("starting") as status:
-            run_all(uri, on_start=lambda name: status.update(name), on_end=lambda record: _say(run, record))
+            run_stages(uri, on_start=lambda name: status.update(name), on_end=lambda record: _say(run, record))
             status.update("registering")
             uris = {record.stage: record.uri for record in run.stages()}
             version = register(uri, uris["gate"], uris["evaluate"], uris["train"])

@@ -4,7 +4,7 @@ The DAG and the command line both call `start_run` once and then `run_stage` by 
 finished inputs; what comes back is the URI of the new artifact. Importing it costs nothing heavy, so a DAG may.
 """
 
-from behavior_tasks.pipeline.execute import run_all, run_stage
+from behavior_tasks.pipeline.execute import run_stage, run_stages
 from behavior_tasks.pipeline.publish import close_tracking, open_tracking, promote, register
 from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
 from behavior_tasks.pipeline.stages import STAGES
@@ -19,7 +19,7 @@ __all__ = [
     "open_tracking",
     "promote",
     "register",
-    "run_all",
     "run_stage",
+    "run_stages",
     "start_run",
 ]

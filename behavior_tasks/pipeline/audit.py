@@ -6,7 +6,6 @@ is built anew from that in a state folder of its own. The one thing to know: a c
 that it lies in and whatever is later; nothing with a cutoff at or before it, and nothing fitted before it.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import Config
-from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.base.home import Home, temporary_folder
 from behavior_tasks.data.keys import identity_key
 from behavior_tasks.pipeline.audit_compare import Artifacts, Check, Comparison, count_canary_events
 from behavior_tasks.pipeline.audit_log import FILES, AuditLog, Plant, audit_config, count_canaries, filled_constants
@@ -165,7 +164,7 @@ def _build(run: Run, last: str) -> dict[str, Artifact]:
 def _state_folder(home: Home) -> Iterator[Home]:
     """Give a state folder that goes away again, with the identity key of another."""
     identity_key(home)
-    with tempfile.TemporaryDirectory(dir=make_folder(home.work), prefix="audit-") as folder:
+    with temporary_folder(home, "audit") as folder:
         own = Home(Path(folder))
         if home.secrets.is_dir():
             own.secrets.symlink_to(home.secrets, target_is_directory=True)

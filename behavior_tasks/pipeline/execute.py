@@ -2,7 +2,7 @@
 
 import importlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,38 @@ from behavior_tasks.pipeline.runs import Run, StageRecord, open_run
 from behavior_tasks.pipeline.stages import STAGES
 
 
-def run_all(run_uri: str, *, on_start: Callable[[str], None], on_end: Callable[[StageRecord], None]) -> None:
-    """Run every stage of a run in this process, without Airflow.
+def run_stages(
+    run_uri: str,
+    *,
+    until: str | None = None,
+    without: Collection[str] = (),
+    on_start: Callable[[str], None] = lambda _: None,
+    on_end: Callable[[StageRecord], None] = lambda _: None,
+) -> dict[str, str]:
+    """Run the stages of a run in this process, in their order, without Airflow.
 
     Args:
         run_uri: what `start_run` gave.
+        until: the last stage; None: all of them.
+        without: stages that are left out; none that another one needs.
         on_start: called with a stage's name before it runs.
         on_end: called with its record afterwards.
+
+    Returns:
+        Stage → URI of its artifact.
     """
     run = open_run(run_uri)
     uris: dict[str, str] = {}
     for name, stage in STAGES.items():
-        if name == "simulate" and run.record.input:
+        if name in without or (name == "simulate" and run.record.input):
             continue
         on_start(name)
         wanted = (i.removesuffix("?") for i in stage.inputs)
         uris[name] = run_stage(name, run_uri, *(uris.get(i) for i in wanted))
         on_end(next(record for record in run.stages() if record.stage == name))
+        if name == until:
+            break
+    return uris
 
 
 def run_stage(name: str, run_uri: str, *inputs: str | None) -> str:

@@ -6,14 +6,13 @@ thing to know: for a date that is no cutoff of the run, the whole log is counted
 features tell how popular a product is.
 """
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 
-from behavior_tasks.base.home import make_folder
+from behavior_tasks.base.home import temporary_folder
 from behavior_tasks.base.tables import bucket_file, connect, quote, write_parquet
 from behavior_tasks.base.timeline import Window
 from behavior_tasks.data.events import BucketEvents, open_events
@@ -48,7 +47,7 @@ def find_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings
     features = bucket_file(need(run, "features").path / "examples", shopper.bucket)
     texts = bucket_file(need(run, "verbalize").path / "texts", shopper.bucket)
     where = f"shopper = '{shopper.pseudonym}' AND cutoff = TIMESTAMP '{moment.cutoff}'"
-    with _folder(run) as folder, connect() as connection:
+    with temporary_folder(run.home, "show") as folder, connect() as connection:
         examples = Path(folder) / "examples.parquet"
         _keep(connection, features, where, examples)
         if settings is None:
@@ -70,7 +69,7 @@ def make_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings
         timezone=config.source.timezone,
         has_amounts="amount" in clean.facts["present"],
     )
-    with _folder(run) as folder, connect(memory_mb=engine.memory_mb) as connection:
+    with temporary_folder(run.home, "show") as folder, connect(memory_mb=engine.memory_mb) as connection:
         here = Path(folder)
         own.create_view(connection)
         write_parquet(connection, query, here / "chosen.parquet")
@@ -99,10 +98,6 @@ def _until(events: BucketEvents, moment: Moment) -> BucketEvents:
         return events
     cutoffs = sorted({*events.index.cutoffs, moment.cutoff})
     return replace(events, index=events.index.model_copy(update={"cutoffs": cutoffs}))
-
-
-def _folder(run: Run) -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(dir=make_folder(run.home.work), prefix="show-")
 
 
 def _keep(connection: duckdb.DuckDBPyConnection, source: Path, where: str, out: Path) -> None:

@@ -6,7 +6,6 @@ for 12"), profile words, features as quantile words; of the unit shopper_product
 shopper and no rare product can be recognised in it, and a text depends on nothing at or after its cutoff.
 """
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 
 from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.engine import run_buckets
-from behavior_tasks.base.home import make_folder
+from behavior_tasks.base.home import temporary_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import RowHash, bucket_file, bucket_files, combine_hashes, connect, parquet_sql, quote
 from behavior_tasks.data.events import BucketEvents, open_events
@@ -55,7 +54,7 @@ def verbalize_stage(job: Job) -> Output:
     features, clean = job.inputs["features"], job.inputs["clean"]
     examples, events = features.path / "examples", open_events(clean)
     engine, rows = job.config.engine, clean.manifest.rows.rows_out
-    with tempfile.TemporaryDirectory(dir=make_folder(job.home.work), prefix="counts-") as counted:
+    with temporary_folder(job.home, "counts") as counted:
         until = _last_train_cutoff(examples)
         settings = fit_settings(
             examples,

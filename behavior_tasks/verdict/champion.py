@@ -4,7 +4,6 @@ Text settings travel with a model, so that it reads what it was trained to read.
 features and events of this run, by the same function that wrote its training texts.
 """
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import make_folder
+from behavior_tasks.base.home import temporary_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, connect, quote, write_parquet
 from behavior_tasks.data.events import BucketEvents, open_events
@@ -47,7 +46,7 @@ def champion_inputs(job: Job, model: Path) -> pd.DataFrame:
     """
     features, events = job.inputs["features"], open_events(job.inputs["clean"])
     settings, names = require_readable(model, features)
-    with tempfile.TemporaryDirectory(dir=make_folder(job.home.work), prefix="champion-") as folder:
+    with temporary_folder(job.home, "champion") as folder:
         buckets = [
             _Bucket(
                 features=file,

@@ -10,7 +10,7 @@ import pytest
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.base.spark import stop_spark
 from behavior_tasks.data.keys import KEY_VARIABLE
-from behavior_tasks.pipeline import STAGES, open_run, run_stage, start_run
+from behavior_tasks.pipeline import open_run, run_stages, start_run
 from tests.data.stages import real_log
 from tests.shop import TINY, content_hashes
 
@@ -56,13 +56,7 @@ def prepared(home: Path, name: str, **engine: object) -> dict[str, str | None]:
             preset=preset,
             overrides={**overrides, **{f"engine.{key}": value for key, value in engine.items()}},
         )
-        uris: dict[str, str] = {}
-        for stage, row in STAGES.items():
-            if stage == "simulate" and log is not None:
-                continue
-            uris[stage] = run_stage(stage, uri, *(uris.get(i.removesuffix("?")) for i in row.inputs))
-            if stage == last:
-                break
+        run_stages(uri, until=last)
         hashes = content_hashes(open_run(uri))
     assert hashes[last]
     return hashes
