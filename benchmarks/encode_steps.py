@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from steps import Clock, open_clean
+from clock import Clock
+from steps import open_clean
 from tokenizers import Tokenizer
 
 from behavior_tasks.base.config import EngineConfig
@@ -27,7 +28,7 @@ from behavior_tasks.data.events import open_events
 from behavior_tasks.text.encode import encode_parts, train_texts
 from behavior_tasks.text.parts import TEXT_SQL
 from behavior_tasks.text.token_files import ArrayFile, map_array, read_parts
-from behavior_tasks.text.tokenizer import train_tokenizer
+from behavior_tasks.text.tokenizer import load_tokenizer, token_kind, train_tokenizer
 from behavior_tasks.text.tokenizer_source import fetch_tokenizer
 
 TEXTS_AT_ONCE = 20_000
@@ -116,15 +117,11 @@ def encode_theirs(texts: str, tokenizer: str, threads: int) -> dict[str, Any]:
 
 def _encode_bucket(bucket: _Bucket) -> tuple[int, int]:
     texts = total = 0
-    file: ArrayFile | None = None
-    for parts in read_parts(bucket.texts):
-        tokens, offsets = encode_parts(bucket.tokenizer, parts, LONGEST * LONGEST)
-        file = file or ArrayFile(bucket.out, tokens.dtype)
-        file.append(tokens)
-        texts, total = texts + len(offsets) - 1, total + len(tokens)
-    assert file is not None
-    with file:
-        pass
+    with ArrayFile(bucket.out, token_kind(load_tokenizer(bucket.tokenizer))) as file:
+        for parts in read_parts(bucket.texts):
+            tokens, offsets = encode_parts(bucket.tokenizer, parts, LONGEST * LONGEST)
+            file.append(tokens)
+            texts, total = texts + len(offsets) - 1, total + len(tokens)
     return texts, total
 
 

@@ -9,13 +9,13 @@ seconds, of all threads, are told beside: they are much the same on a busy machi
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from clock import Clock
 
 
 def from_tokens(bundle: str, encoded: str, out: str, threads: int) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def from_tokens(bundle: str, encoded: str, out: str, threads: int) -> dict[str, 
     scorer = Scorer.load(Path(bundle), device="cpu", threads=threads)
     tokens = TokenSet.load(Path(encoded))
     rows = tokens.rows("test")
-    started = _Clock()
+    started = Clock()
     probabilities = scorer.predict(tokens.sequences, rows).probability
     return _told(started, probabilities, out)
 
@@ -38,7 +38,7 @@ def from_parts(bundle: str, inputs: str, out: str, threads: int) -> dict[str, An
     scorer = Scorer.load(Path(bundle), device="cpu", threads=threads)
     table = pd.read_parquet(inputs)
     parts = [list(text) for text in table.pop("parts")]
-    started = _Clock()
+    started = Clock()
     probabilities = scorer.score_parts(parts, table).probability
     return _told(started, probabilities, out)
 
@@ -50,7 +50,7 @@ def from_texts(bundle: str, inputs: str, out: str, threads: int) -> dict[str, An
     scorer = Scorer.load(Path(bundle), device="cpu", threads=threads)
     table = pd.read_parquet(inputs)
     texts = ["".join(text) for text in table.pop("parts")]
-    started = _Clock()
+    started = Clock()
     probabilities = scorer.score_texts(texts, table).probability
     return _told(started, probabilities, out)
 
@@ -65,21 +65,13 @@ def from_pipeline(
     torch.set_num_threads(threads)
     texts = ["".join(text) for text in pd.read_parquet(inputs, columns=["parts"])["parts"]]
     classify = pipeline("text-classification", model=checkpoint, device="cpu")
-    started = _Clock()
+    started = Clock()
     # It would stop at a text that is longer than the positions, so it cuts as our encoding does: from the left.
     answers = classify(texts, batch_size=batch_size, truncation=True, max_length=max_tokens)
     return _told(started, np.array([answer["score"] for answer in answers]), out)
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
-
-    def told(self) -> dict[str, float]:
-        return {"seconds": time.perf_counter() - self.wall, "cpu_seconds": time.process_time() - self.cpu}
-
-
-def _told(started: _Clock, probabilities: np.ndarray, out: str) -> dict[str, Any]:
+def _told(started: Clock, probabilities: np.ndarray, out: str) -> dict[str, Any]:
     told = started.told()
     np.save(out, probabilities)
     return {**told, "examples": len(probabilities)}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from clock import Clock
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import EngineConfig
@@ -46,22 +47,6 @@ TYPES = {
     "age": "INTEGER",
     "gender": "VARCHAR",
 }
-
-
-class Clock:
-    """Wall and processor time of a step, from when it is made; worker processes that have ended are counted."""
-
-    def __init__(self) -> None:
-        self._began, self._used = time.monotonic(), self._cpu()
-
-    def told(self) -> dict[str, float]:
-        """Return `seconds` and `cpu_seconds` so far."""
-        return {"seconds": time.monotonic() - self._began, "cpu_seconds": self._cpu() - self._used}
-
-    @staticmethod
-    def _cpu() -> float:
-        times = os.times()
-        return times.user + times.system + times.children_user + times.children_system
 
 
 def data_stages() -> list[str]:
