@@ -148,13 +148,7 @@ def show_example(
     unit = run.record.config.examples.unit
     _check_product(product, unit)
     model = _champion(run) if champion else _candidate(run)
-    rows = find_rows(run, who, moment, None if model.as_trained else model.settings)
-    if rows.empty:
-        raise UserError(
-            f"The shopper {who.pseudonym} touched no product in the lookback before {moment.day}, "
-            "so there is nothing to ask about.",
-            next_step="choose a later --cutoff",
-        )
+    rows = _need_rows(run, who, moment, model)
     features = {feature.name: feature for feature in FEATURES if feature.name in rows.columns}
     names = [name for name, feature in features.items() if not feature.categorical]
     numbers = rows[names].astype(np.float64)
@@ -193,6 +187,17 @@ def _check_product(product: str | None, unit: str) -> None:
             expected="a run with examples.unit=shopper_product",
             next_step="leave --product out",
         )
+
+
+def _need_rows(run: Run, who: Shopper, moment: Moment, model: _Model) -> pd.DataFrame:
+    rows = find_rows(run, who, moment, None if model.as_trained else model.settings)
+    if rows.empty:
+        raise UserError(
+            f"The shopper {who.pseudonym} touched no product in the lookback before {moment.day}, "
+            "so there is nothing to ask about.",
+            next_step="choose a later --cutoff",
+        )
+    return rows
 
 
 def _candidate(run: Run) -> _Model:
