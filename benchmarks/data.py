@@ -136,8 +136,8 @@ def _against(sizes: Sequence[Numbers], part: str, title: str, goal: float) -> li
         ratios = [turn[part]["seconds"] / turn[f"{part}_duckdb"]["seconds"] for turn in size["repeats"]]
         cpu = median(turn[part]["cpu_seconds"] / turn[f"{part}_duckdb"]["cpu_seconds"] for turn in size["repeats"])
         lines.append(
-            f"| {size['rows']:,} | {_median(size, part, 'seconds'):.1f} "
-            f"| {_median(size, part + '_duckdb', 'seconds'):.1f} "
+            f"| {size['rows']:,} | {_median(size, part, 'seconds'):.2f} "
+            f"| {_median(size, part + '_duckdb', 'seconds'):.2f} "
             f"| {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
             f"| {cpu:.2f} | {cost:.2f} | {cost / costs[0]:.2f} "
             f"| {_most(size, part):,.0f} | {_most(size, part + '_duckdb'):,.0f} |"

@@ -23,6 +23,14 @@ from behavior_tasks.base.form import read_form
 
 ZONE = os.environ.get("BEHAVIOR_TIMEZONE") or "UTC"
 NIGHTLY = os.environ.get("BEHAVIOR_SCHEDULE") or "0 2 * * *"
+GROUPS = {
+    "data": ("simulate", "source", "ingest", "clean", "report"),
+    "examples": ("cutoffs", "doctor", "features"),
+    "text": ("verbalize", "encode"),
+    "model": ("baselines", "train"),
+    "verdict": ("champion", "evaluate", "gate"),
+}
+HOURS = {"train": 12}  # the other stages: 2
 
 
 @task
@@ -71,14 +79,22 @@ def close_tracking(run: str) -> str:
     return explained(pipeline.close_tracking, run)
 
 
-def stage(name: str, *inputs: XComArg, hours: float = 2) -> XComArg:
-    """Return a stage's task; its inputs are its edges in the graph."""
+def stage(name: str) -> XComArg:
+    """Return a stage's task. The table of stages says what it reads, which are its edges, and what it waits for."""
+    if name == "simulate":
+        return simulate(RUN)
+    row = pipeline.STAGES[name]
     # A skipped simulation must not stop what could have read it; a failed one must.
-    rule = TriggerRule.NONE_FAILED if "simulate?" in pipeline.STAGES[name].inputs else TriggerRule.ALL_SUCCESS
-    named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=hours))
-    return named(name, RUN, *inputs)
+    rule = TriggerRule.NONE_FAILED if "simulate?" in row.inputs else TriggerRule.ALL_SUCCESS
+    longest = timedelta(hours=HOURS.get(name, 2))
+    named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=longest)
+    result = named(name, RUN, *(made[i.removesuffix("?")] for i in row.inputs))
+    for earlier in row.after:
+        made[earlier] >> result
+    return result
 
 
+made: dict[str, XComArg] = {}
 with DAG(
     dag_id="behavior_training",
     description="A behaviour log in, a language model that earns its promotion out.",
@@ -94,27 +110,11 @@ with DAG(
     params=form(),
 ) as dag:
     started, opened, closed = start(), with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
-    with TaskGroup("data"):
-        simulated = simulate(RUN)
-        ingested = stage("ingest", stage("source", simulated), simulated)
-        events = stage("clean", ingested)
-        report = stage("report", ingested, events)
-    with TaskGroup("examples"):
-        examples = stage("cutoffs", events)
-        checked = stage("doctor", examples, ingested, events)
-        features = stage("features", examples, events)
-    with TaskGroup("text"):
-        texts = stage("verbalize", features, events)
-        tokens = stage("encode", texts, features)
-    with TaskGroup("model"):
-        baselines = stage("baselines", features)
-        model = stage("train", tokens, texts, baselines, hours=12)
-    with TaskGroup("verdict"):
-        champion = stage("champion")
-        evaluation = stage("evaluate", model, tokens, baselines, features, events, champion, simulated)
-        verdict = stage("gate", evaluation)
+    for group, names in GROUPS.items():
+        with TaskGroup(group):
+            for name in names:
+                made[name] = stage(name)
     with TaskGroup("registry"):
-        version = with_mlflow_link(register(RUN, verdict, evaluation, model))
-        report >> version >> promote(RUN, version, verdict) >> closed.as_teardown(setups=opened)
-    started >> opened >> [simulated, champion]
-    checked >> [model, baselines]
+        version = with_mlflow_link(register(RUN, made["gate"], made["evaluate"], made["train"]))
+        made["report"] >> version >> promote(RUN, version, made["gate"]) >> closed.as_teardown(setups=opened)
+    started >> opened >> [made["simulate"], made["champion"]]
