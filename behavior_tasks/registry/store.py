@@ -41,6 +41,11 @@ def tracking_uri(home: Home) -> str:
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{home.mlflow / DATABASE}"
 
 
+def public_uri(home: Home) -> str:
+    """Return the store's address without a login; of the embedded one, without a path of this machine."""
+    return "the state folder" if is_embedded(home) else _without_login(tracking_uri(home))
+
+
 def is_embedded(home: Home) -> bool:
     """Whether the store is the SQLite file in the state folder."""
     return tracking_uri(home) == f"sqlite:///{home.mlflow / DATABASE}"
