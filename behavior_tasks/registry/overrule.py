@@ -144,7 +144,7 @@ def _require_usable(desk: Desk, found: "ModelVersion") -> None:
 def _loading_problem(desk: Desk, found: "ModelVersion") -> str | None:
     from mlflow.artifacts import download_artifacts
 
-    from behavior_tasks.model.predict import Scorer
+    from behavior_tasks.model.predict import open_scorer
 
     failure = store.failures()
     uri = store.tracking_uri(desk.home)
@@ -156,7 +156,7 @@ def _loading_problem(desk: Desk, found: "ModelVersion") -> str | None:
             return "its files are gone from MLflow, or it was not registered by this program"
         model = Path(folder) / Path(MODEL_PLACE).name
         try:
-            Scorer.load(model, device="cpu", threads=1)
+            open_scorer(model, device="cpu", threads=1)
         except (UserError, OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
             told = error.problem if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             return f"its model can't be loaded ({told.replace(folder, '').rstrip('.')})"
