@@ -85,10 +85,10 @@ def deliver_all(home: Home) -> list[Delivery]:
 
 def _attempt(home: Home, entry: Entry, kind: str, delivery: Delivery) -> UserError | None:
     record = entry.read(kind) or {}
-    if record["store"] != store.store_name(home):
+    if record["store"] != store.public_uri(home):
         return UserError(
             f"The run {entry.run_id} belongs to another MLflow.",
-            found=store.store_name(home),
+            found=store.public_uri(home),
             expected=record["store"],
             next_step=f"set {store.URI_VARIABLE} to it (unset: the store in the state folder), then `behavior sync`",
         )
@@ -168,9 +168,7 @@ def _promotion(home: Home, entry: Entry, record: Mapping[str, Any]) -> dict[str,
             who=record["who"],
             when=datetime.fromisoformat(record["when"]),
         )
-    except store.UnreachableError:
-        raise
-    except UserError as error:
+    except versions.RefusedError as error:
         return {"promoted": False, "refused": str(error)}
     return {"promoted": True, "refused": None}
 

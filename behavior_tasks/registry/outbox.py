@@ -7,14 +7,16 @@ delivered by doing what can be repeated and then renaming its file, so a crash i
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from behavior_tasks.base.artifacts import SCHEME, write_durably
+from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.registry import store
 
 KINDS: tuple[str, ...] = ("start", "live", "results", "model", "promotion", "end")
 """Kinds of records, in the order in which they are delivered."""
@@ -63,6 +65,18 @@ class Entry:
         make_folder(self.folder)
         write_durably(self._waiting(kind), json.dumps(content, ensure_ascii=False, indent=1).encode())
 
+    def add_points(self, about: Mapping[str, Any], points: Sequence[Sequence[Any]]) -> None:
+        """Add points of curves to those that wait.
+
+        Args:
+            about: what `record` gave.
+            points: key, value, step and milliseconds of each.
+        """
+        with self.lock():
+            waiting = self._waiting("live")
+            earlier = json.loads(waiting.read_bytes())["points"] if waiting.is_file() else []
+            self.put("live", {**about, "points": [*earlier, *points]})
+
     def read(self, kind: str) -> dict[str, Any] | None:
         """Return a record, delivered or not; the one that waits comes first."""
         for path in (self._waiting(kind), self._sent(kind)):
@@ -108,6 +122,11 @@ class Entry:
 
     def _sent(self, kind: str) -> Path:
         return self.folder / f"{kind}.sent.json"
+
+
+def record(home: Home, config: Config, **content: Any) -> dict[str, Any]:
+    """Return a record that knows which MLflow it is for."""
+    return {"store": store.public_uri(home), "registry": config.registry.model_dump(mode="json"), **content}
 
 
 def entries(home: Home) -> Iterator[Entry]:

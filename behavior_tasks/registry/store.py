@@ -44,9 +44,9 @@ def tracking_uri(home: Home) -> str:
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{home.mlflow / DATABASE}"
 
 
-def store_name(home: Home) -> str:
-    """Return what tells this store from others, without a path or a password: `embedded`, or the server's address."""
-    return "embedded" if is_embedded(home) else _without_login(tracking_uri(home))
+def public_uri(home: Home) -> str:
+    """Return the store's address without a login; of the embedded one, without a path of this machine."""
+    return "the state folder" if is_embedded(home) else _without_login(tracking_uri(home))
 
 
 def is_embedded(home: Home) -> bool:

@@ -18,7 +18,7 @@ from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.registry import alive, store
 from behavior_tasks.registry.delivery import Delivery, deliver
 from behavior_tasks.registry.mlflow_run import plain
-from behavior_tasks.registry.outbox import Entry, entries
+from behavior_tasks.registry.outbox import Entry, entries, record
 from behavior_tasks.registry.store import tracking_uri
 
 __all__ = [
@@ -57,7 +57,7 @@ def start_tracking(
     entry = Entry(home, run_id)
     clean = {key: plain(value, home) for key, value in tags.items()}
     started = (entry.read("start") or {}).get("started", _now())
-    entry.put("start", _record(home, config, name=name, tags=clean, parent=parent, started=started))
+    entry.put("start", record(home, config, name=name, tags=clean, parent=parent, started=started))
     entry.drop("end")
     delivery = deliver(home, run_id)
     problem = delivery.problems.get("start")
@@ -133,7 +133,7 @@ def log_results(
     for epoch in epochs:
         points += [(k, v, int(epoch["epoch"])) for k, v in epoch.items() if k not in {"epoch", "step"}]
     placed = (("plots", plots), (None, files), *(folders or {}).items())
-    record = _record(
+    results = record(
         home,
         config,
         params={key: plain(value, home) for key, value in params.items()},
@@ -143,7 +143,7 @@ def log_results(
         datasets=dict(datasets),
         tags={key: plain(value, home) for key, value in {**tags, **hashes}.items()},
     )
-    entry.put("results", record)
+    entry.put("results", results)
     delivery = deliver(home, run_id)
     if not known:
         _give_up_unknown(entry, "results", delivery)
@@ -164,7 +164,7 @@ def finish_tracking(home: Home, config: Config, *, run_id: str, succeeded: bool,
     if not entry.exists and not store.exists(home):
         return
     status = "FINISHED" if succeeded else "FAILED"
-    entry.put("end", _record(home, config, status=status, ended=_now(), note=note))
+    entry.put("end", record(home, config, status=status, ended=_now(), note=note))
     deliver(home, run_id)
 
 
@@ -220,12 +220,6 @@ def run_link(home: Home, config: Config, run_id: str) -> dict[str, str] | None:
     }
 
 
-def _record(home: Home, config: Config, **content: Any) -> dict[str, Any]:
-    """Return a record that knows which MLflow it is for."""
-    registry = config.registry.model_dump(mode="json")
-    return {"store": store.store_name(home), "registry": registry, **content}
-
-
 def _below(home: Home, entry: Entry, path: Path) -> str:
     """Return a file's place below the state folder; one from elsewhere is copied into the run's records."""
     if path.is_relative_to(home.root):
@@ -239,10 +233,7 @@ def _below(home: Home, entry: Entry, path: Path) -> str:
 def _give_up_unknown(entry: Entry, kind: str, delivery: Delivery) -> None:
     """Raise what is wrong with a record of a run that was never started here, and forget the record."""
     problem = delivery.problems.get(kind)
-    if problem is None:
-        if not delivery.waiting:
-            entry.remove()
-    elif not isinstance(problem, store.UnreachableError):
+    if problem is not None and not isinstance(problem, store.UnreachableError):
         entry.remove()
         raise problem
 
