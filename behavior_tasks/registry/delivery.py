@@ -99,6 +99,10 @@ def _attempt(home: Home, entry: Entry, kind: str, delivery: Delivery) -> UserErr
         return UserError(f"MLflow did not take the {kind} of the run {entry.run_id}.", found=str(error).splitlines()[0])
     except UserError as error:
         return error
+    except OSError as error:
+        return UserError(
+            f"MLflow did not take the {kind} of the run {entry.run_id}.", found=error.strerror or str(error)
+        )
     entry.sent(kind, **result)
     delivery.done.append(kind)
     delivery.results[kind] = result
