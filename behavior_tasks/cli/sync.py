@@ -24,11 +24,9 @@ def waiting_line(home: Home) -> str | None:
     reasons = list(waiting(home).values())
     if not reasons:
         return None
-    why, runs = reasons[0].splitlines()[0].rstrip("."), len(reasons)
-    what = (
-        "1 run waits; `behavior sync` delivers it" if runs == 1 else f"{runs} runs wait; `behavior sync` delivers them"
-    )
-    return f"MLflow has not taken everything ({why}): {what}."
+    why = reasons[0].splitlines()[0].rstrip(".")
+    what = "1 run waits" if len(reasons) == 1 else f"{len(reasons)} runs wait"
+    return f"MLflow has not taken everything ({why}): {what}; `behavior sync` delivers."
 
 
 def _lines(done: Synced) -> list[str]:

@@ -23,6 +23,8 @@ DISTRIBUTION = "behavior-tasks"
 GIT_SECONDS = 20.0
 TEST_SET_DIGITS = 6
 MOST_OWN_SETTINGS = 12
+NOT_OWN = ("engine.", "registry.", "train.device", "train.threads")
+"""Settings that say who does the work, and change no result."""
 UNKNOWN = "unknown"
 
 
@@ -108,7 +110,8 @@ def settings_file(config: Config) -> str:
 def own_settings(preset: str, config: Config) -> str:
     """Return what differs from the preset, for a column of a table: `model.size=tiny train.epochs=1`."""
     usual = flat_settings(load_config(preset))
-    differing = [f"{key}={value}" for key, value in flat_settings(config).items() if usual.get(key) != value]
+    flat = {key: value for key, value in flat_settings(config).items() if not key.startswith(NOT_OWN)}
+    differing = [f"{key}={value}" for key, value in flat.items() if usual.get(key) != value]
     more = len(differing) - MOST_OWN_SETTINGS
     return " ".join(differing[:MOST_OWN_SETTINGS]) + (f" and {more} more" if more > 0 else "") or "none"
 

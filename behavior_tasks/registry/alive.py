@@ -23,7 +23,7 @@ from behavior_tasks.base.home import make_folder
 from behavior_tasks.registry.outbox import Entry
 
 PROCESS = "process"
-"""Leads a run from stage to stage in one process. Any other driver is the name of a DAG, which may pause between two."""
+"""The driver of a run that one process leads; any other is the name of a DAG, which may pause between tasks."""
 BEAT_SECONDS = 60.0
 QUIET_SECONDS = 24 * 3600.0
 """Longer than the DAG's own longest time (20 hours): nobody comes back after that."""

@@ -100,9 +100,8 @@ def _attempt(home: Home, entry: Entry, kind: str, delivery: Delivery) -> UserErr
     except UserError as error:
         return error
     except OSError as error:
-        return UserError(
-            f"MLflow did not take the {kind} of the run {entry.run_id}.", found=error.strerror or str(error)
-        )
+        why = error.strerror or str(error)
+        return UserError(f"MLflow did not take the {kind} of the run {entry.run_id}.", found=why)
     entry.sent(kind, **result)
     delivery.done.append(kind)
     delivery.results[kind] = result
