@@ -5,7 +5,7 @@ finished inputs; what comes back is the URI of the new artifact. Importing it co
 """
 
 from behavior_tasks.pipeline.execute import run_stage, run_stages
-from behavior_tasks.pipeline.publish import at_work, close_tracking, open_tracking, promote, register
+from behavior_tasks.pipeline.publish import at_work, close_tracking, open_tracking, promote, register, runs_page
 from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
 from behavior_tasks.pipeline.stages import STAGES
 from behavior_tasks.pipeline.sync import Synced, close_dead_runs, sync, waiting
@@ -25,6 +25,7 @@ __all__ = [
     "register",
     "run_stage",
     "run_stages",
+    "runs_page",
     "start_run",
     "sync",
     "waiting",

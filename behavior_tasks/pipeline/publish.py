@@ -177,6 +177,13 @@ def close_tracking(run_uri: str) -> str:
     return "FINISHED" if succeeded else "FAILED"
 
 
+def runs_page(run: Run) -> str | None:
+    """Return the path, on the MLflow server, of the table of runs to which a run belongs; None when there is none."""
+    from behavior_tasks.registry.view import view_path
+
+    return view_path(run.home, run.record.config)
+
+
 def nothing_changed(run: Run) -> bool:
     """Whether the run found its model and baselines finished already."""
     reused = {record.stage: record.reused for record in run.stages()}
