@@ -14,36 +14,56 @@ from behavior_tasks.registry import store
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+PREFIX = "mlflow.sharedViewState."
 KEY = "behavior"
-TAG = f"mlflow.sharedViewState.{KEY}"
-SORTED_BY = "metrics.`test_f1`"
+"""The view of runs; that of trials is `behavior-trials`."""
+F1 = "metrics.`test_f1`"
 COLUMNS: dict[str, int] = {
-    SORTED_BY: 80,
-    "metrics.`test_average_precision`": 100,
-    "metrics.`test_ece`": 80,
-    "metrics.`boosting_test_f1`": 100,
-    "tags.`test_set`": 110,
-    "tags.`verdict`": 90,
-    "tags.`gate`": 190,
-    "tags.`own_settings`": 420,
+    F1: 90,
+    "metrics.`test_average_precision`": 175,
+    "metrics.`test_ece`": 90,
+    "metrics.`boosting_test_f1`": 130,
+    "tags.`test_set`": 115,
+    "tags.`verdict`": 85,
+    "tags.`gate`": 210,
+    "tags.`own_settings`": 480,
 }
 """Column → width in pixels."""
+TRIAL_COLUMNS: dict[str, int] = {
+    "metrics.`validation_average_precision`": 215,
+    "metrics.`validation_loss`": 130,
+    "params.`train.learning_rate`": 170,
+    "params.`train.epochs`": 120,
+    "params.`model.size`": 110,
+    "params.`text.style`": 110,
+}
 
 
 def prepare_view(client: "MlflowClient", experiment_id: str) -> None:
-    """Keep the view with the experiment, unless it is there; people's own views are others."""
-    state = {
-        "searchFilter": "",
-        "orderByKey": SORTED_BY,
-        "orderByAsc": False,
-        "selectedColumns": list(COLUMNS),
-        "columnOrder": list(COLUMNS),
-        "columnWidths": COLUMNS,
-        "runListHidden": False,
+    """Keep both views with the experiment, unless they are there; people's own views are others."""
+    # MLflow shows trials below their study only while the table is sorted by time.
+    views = {
+        PREFIX + KEY: _state(F1, COLUMNS),
+        PREFIX + KEY + "-trials": _state("attributes.start_time", TRIAL_COLUMNS),
     }
-    text = json.dumps(state)
-    if client.get_experiment(experiment_id).tags.get(TAG) != text:
-        client.set_experiment_tag(experiment_id, TAG, text)
+    known = client.get_experiment(experiment_id).tags
+    for tag, state in views.items():
+        if known.get(tag) != state:
+            client.set_experiment_tag(experiment_id, tag, state)
+
+
+def _state(sorted_by: str, columns: dict[str, int]) -> str:
+    return json.dumps(
+        {
+            "searchFilter": "",
+            "orderByKey": sorted_by,
+            "orderByAsc": False,
+            "selectedColumns": list(columns),
+            "columnOrder": list(columns),
+            "columnWidths": columns,
+            "runListHidden": False,
+        }
+    )
 
 
 def view_path(home: Home, config: Config) -> str | None:

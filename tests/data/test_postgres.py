@@ -1,9 +1,5 @@
 """A log in Postgres, on a real server of our own: streamed once, equal bytes for an equal result, no password shown."""
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +13,7 @@ from behavior_tasks.base.home import Home
 from behavior_tasks.data.inputs import find_inputs, resolve_inputs
 from behavior_tasks.data.sources import hash_raw_files
 from tests.data.stages import events, run_to
+from tests.postgres_server import private_postgres
 
 PASSWORD = "s3cr3t/p@ss"
 QUERY = (
@@ -26,49 +23,11 @@ QUERY = (
 SETTINGS: dict[str, object] = {"source.query": QUERY, "source.time_format": "iso"}
 
 
-def binaries() -> Path | None:
-    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    found = shutil.which("initdb") or (folders[-1] if folders else None)
-    return Path(found).parent if found else None
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Start a private server on a socket and a free port of this machine; return the address without a password."""
-    folder = binaries()
-    if folder is None:
-        pytest.skip("no Postgres server here: apt-get install postgresql")
-    # Postgres refuses to run as root, and the user who runs it must get through to its folder.
-    place = Path(tempfile.mkdtemp(prefix="behavior-postgres-"))
-    become: list[str] = []
-    if os.getuid() == 0:
-        shutil.chown(place, "postgres")
-        become = ["runuser", "-u", "postgres", "--"]
-    (place / "password").write_text(PASSWORD, encoding="utf-8")
-    data, port = place / "data", free_port()
-
-    def run(*words: str) -> None:
-        subprocess.run([*become, *words], check=True, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-    run(
-        str(folder / "initdb"), "-D", str(data), "-U", "anna", "--auth=scram-sha-256", "--no-sync",
-        f"--pwfile={place / 'password'}", "--encoding=UTF8", "--no-locale",
-    )  # fmt: skip
-    options = f"-p {port} -k {place} -c listen_addresses=127.0.0.1 -c fsync=off"
-    run(str(folder / "pg_ctl"), "-D", str(data), "-o", options, "-l", str(place / "log"), "-w", "start")
-    try:
-        yield f"127.0.0.1:{port}/postgres"
-    finally:
-        run(str(folder / "pg_ctl"), "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Start a private server on a free port of this machine; return the address without a password."""
+    with private_postgres(PASSWORD) as place:
+        yield f"{place}/postgres"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What MLflow does not take waits and is delivered once, though processes are killed, disks fill and runs are deleted."""
+"""What MLflow does not take waits and is delivered once, though processes die, disks fill and runs are deleted."""
 
 import json
 import os
