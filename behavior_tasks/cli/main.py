@@ -17,7 +17,10 @@ from behavior_tasks.cli import (
     data_report,
     doctor,
     features,
+    gc,
+    history,
     quarantine,
+    rollback,
     run,
     services,
     settings,
@@ -47,6 +50,10 @@ app.command("settings")(settings.settings)
 app.command("show")(show.show)
 app.command("features")(features.features)
 app.command("sources")(sources.sources)
+app.command("history")(history.history)
+app.command("rollback")(rollback.rollback)
+app.command("promote")(rollback.promote)
+app.command("gc")(gc.gc)
 app.command("up")(services.up)
 
 
