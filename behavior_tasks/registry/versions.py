@@ -31,7 +31,13 @@ if TYPE_CHECKING:
 ARTIFACT_TAG = "artifact"
 KIND_TAG = "kind"
 """Tag of a version: language_model or boosting."""
+UNASKED = "MLflow did not answer"
+"""What stands for the champion when nobody could be asked: the verdict is then to keep him, whoever he is."""
 log = logging.getLogger("behavior")
+
+
+class RefusedError(UserError):
+    """The verdict is out of date: the champion changed since, or the version is gone. Asking again gives the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +112,7 @@ def promote(
         when: the instant, with its zone.
 
     Raises:
-        UserError: when another version became champion after the verdict, or the version was deleted.
+        RefusedError: when another version became champion after the verdict, or the version was deleted.
         ledger.LedgerError: when the ledger is not what was written.
         ValueError: when the verdict says keep or is about another model.
     """
@@ -118,7 +124,7 @@ def promote(
             return
         judged = find_version(desk.client, name, version)
         if judged is None:
-            raise UserError(
+            raise RefusedError(
                 f"Version {version} of {name} is gone: somebody has deleted it in MLflow.",
                 expected="the version that this run registered",
                 next_step="run again; the model is then registered anew",
@@ -127,7 +133,7 @@ def promote(
             raise ValueError(f"the verdict is about {verdict['candidate']}, which is not version {version}")
         current = desk.aliases.champion
         if current != was:
-            raise UserError(
+            raise RefusedError(
                 f"The champion changed while this run was judged; version {version} is not promoted.",
                 found=f"version {current} is champion" if current else "no version is champion",
                 expected=f"version {was}, with which the candidate was compared" if was else "no champion",
@@ -186,16 +192,18 @@ def champion_identity(raw: Path | None, config: Config, home: Home) -> dict[str,
     """Return what names the champion in the key of `champion_stage`; `raw` plays no part.
 
     Whether its files can be read belongs to the name: a champion that could not be read yesterday and can be
-    today is compared again.
+    today is compared again. An MLflow that does not answer has a name of its own, so that its champion is
+    asked for again by the next run.
     """
-    found = champion(home, config)
-    if found is None:
-        return {"champion": "none"}
-    return {
-        "champion": found.version,
-        "model": found.model or "unknown",
-        "problem": _problem(home, config, found) or "none",
-    }
+    try:
+        found = champion(home, config)
+        if found is None:
+            return {"champion": "none"}
+        problem = _problem(home, config, found) or "none"
+    except store.UnreachableError as error:
+        log.warning("%s\nThe run goes on, but whatever it finds, the champion is kept.", error)
+        return {"champion": UNASKED}
+    return {"champion": found.version, "model": found.model or "unknown", "problem": problem}
 
 
 def champion_stage(job: Job) -> Output:
@@ -206,6 +214,9 @@ def champion_stage(job: Job) -> Output:
     Raises:
         UserError: when another run has moved the title since this artifact's key was made.
     """
+    if job.outside.get("champion") == UNASKED:
+        facts = {"version": None, "model": None, "problem": "MLflow did not answer when it was asked for the champion"}
+        return Output(rows=_rows(0, 0), facts=facts)
     if job.outside and champion_identity(None, job.config, job.home) != job.outside:
         raise UserError(
             "The champion changed while this run was asking for it.",
