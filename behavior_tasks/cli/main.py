@@ -14,6 +14,7 @@ from behavior_tasks import __version__
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.cli import (
     audit,
+    compare,
     data_report,
     doctor,
     features,
@@ -53,6 +54,7 @@ app.command("sources")(sources.sources)
 app.command("history")(history.history)
 app.command("rollback")(rollback.rollback)
 app.command("promote")(rollback.promote)
+app.command("compare")(compare.compare)
 app.command("gc")(gc.gc)
 app.command("up")(services.up)
 

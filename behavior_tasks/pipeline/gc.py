@@ -16,7 +16,7 @@ from behavior_tasks.base.home import Home
 from behavior_tasks.base.in_use import alone_with_artifacts
 from behavior_tasks.base.workfolder import sweep
 from behavior_tasks.pipeline.runs import Run, last_runs
-from behavior_tasks.registry import store, title
+from behavior_tasks.registry import outbox, store, title
 from behavior_tasks.registry.retention import Policy, Retention, Unneeded, champions_artifacts
 
 NAMED = re.compile(rb"artifact://([A-Za-z0-9_-]+/[0-9a-f]+)")
@@ -66,7 +66,7 @@ def _collect(
     delete: bool,
     on_deleted: Callable[[Unneeded], None] = lambda _: None,
 ) -> list[Unneeded]:
-    needed = _needed_by_runs(home, policy) | champions_artifacts(home)
+    needed = _needed_by_runs(home, policy) | champions_artifacts(home) | outbox.artifacts(home)
     found: list[Unneeded] = []
     if store.exists(home):
         with title.hold(home, config) as desk:

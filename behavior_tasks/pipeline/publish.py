@@ -62,7 +62,7 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
         plots=[*sorted((evaluated.path / "plots").glob("*.png")), *sorted((trained.path / "plots").glob("*.png"))],
         files=[gate.path / "verdict.json", evaluated.path / "metrics.json", *_reports(run)],
         folders=_data_report(run),
-        datasets=_dataset_hashes(run),
+        datasets=dataset_hashes(run),
         tags=tags,
     )
     judged = run.store.open(verdict["candidate"]) if verdict["candidate"] else trained
@@ -86,7 +86,7 @@ def _version_tags(run: Run, verdict: Mapping[str, Any], measured: Mapping[str, A
         "verdict": str(verdict["decision"]),
         "reason": str(verdict["reason"]),
         "test_hash": str(measured["test_hash"]),
-        "data_hash": _dataset_hashes(run).get("clean", "unknown"),
+        "data_hash": dataset_hashes(run).get("clean", "unknown"),
         "f1": str(figures["f1"]),
         "unit": str(measured["unit"]),
         "horizon_days": str(run.record.config.examples.horizon_days),
@@ -183,7 +183,7 @@ def _data_report(run: Run) -> dict[str, list[Path]]:
     return {"data_report": pages, "data_report/plots": sorted((report.path / "plots").glob("*.png"))}
 
 
-def _dataset_hashes(run: Run) -> dict[str, str]:
+def dataset_hashes(run: Run) -> dict[str, str]:
     """Return the content hashes of the tables this run stands on."""
     found = ((name, run.artifact(name)) for name in ("clean", "features", "verbalize"))
     return {name: a.manifest.content_hash for name, a in found if a is not None and a.manifest.content_hash}
