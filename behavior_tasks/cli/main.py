@@ -29,6 +29,7 @@ from behavior_tasks.cli import (
     simulate,
     sources,
     status,
+    sync,
 )
 from behavior_tasks.cli.screen import errors
 
@@ -47,6 +48,7 @@ app.command("audit-leakage")(audit.audit)
 app.command("report")(data_report.report)
 app.command("quarantine")(quarantine.quarantine)
 app.command("status")(status.status)
+app.command("sync")(sync.sync)
 app.command("settings")(settings.settings)
 app.command("show")(show.show)
 app.command("features")(features.features)

@@ -14,7 +14,8 @@ import pandas as pd
 from behavior_tasks.base.config import Config, GateConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
-from behavior_tasks.pipeline.publish import dataset_hashes, flat_metrics, flat_settings
+from behavior_tasks.pipeline.provenance import flat_settings
+from behavior_tasks.pipeline.publish import dataset_hashes, flat_metrics
 from behavior_tasks.pipeline.runs import Run
 from behavior_tasks.registry.aliases import NAMES as ALIASES
 from behavior_tasks.registry.lookup import Logged, Version, find_logged, find_registered
@@ -221,10 +222,9 @@ def _differences(one: Side, other: Side, gate: GateConfig) -> dict[str, Differen
     labels, shoppers = both["label"].to_numpy(), both["shopper"].to_numpy()
     first, second = (both[f"probability_{n}"].to_numpy(dtype=float) for n in (1, 2))
     drawn = Resampling(resamples=gate.bootstrap, confidence=gate.confidence, seed=gate.seed)
-    scored = [
-        Scored(probabilities=p, threshold=side.metrics["threshold"]) for p, side in ((second, other), (first, one))
-    ]
+    before = Scored(probabilities=first, threshold=one.metrics["threshold"])
+    after = Scored(probabilities=second, threshold=other.metrics["threshold"])
     return {
-        "f1": f1_difference(labels, *scored, shoppers, drawn),
+        "f1": f1_difference(labels, after, before, shoppers, drawn),
         "average_precision": average_precision_difference(labels, second, first, shoppers, drawn),
     }

@@ -99,6 +99,9 @@ def _attempt(home: Home, entry: Entry, kind: str, delivery: Delivery) -> UserErr
         return UserError(f"MLflow did not take the {kind} of the run {entry.run_id}.", found=str(error).splitlines()[0])
     except UserError as error:
         return error
+    except OSError as error:
+        why = error.strerror or str(error)
+        return UserError(f"MLflow did not take the {kind} of the run {entry.run_id}.", found=why)
     entry.sent(kind, **result)
     delivery.done.append(kind)
     delivery.results[kind] = result
