@@ -164,9 +164,19 @@ def readable_lines(content: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def title_of(entries: Sequence[Mapping[str, Any]], model: str) -> list[Mapping[str, Any]]:
-    """Return the lines about one registered model. Lines of 0.3.0 name none and count for every one."""
-    return [entry for entry in entries if entry.get("model", model) == model]
+def title_of(home: Home, entries: Sequence[Mapping[str, Any]], model: str) -> list[Mapping[str, Any]]:
+    """Return the lines about one registered model. Lines of 0.3.0 name none; their runs do, where they are there."""
+    return [entry for entry in entries if _model_of(home, entry, model) == model]
+
+
+def _model_of(home: Home, entry: Mapping[str, Any], otherwise: str) -> str:
+    if "model" in entry:
+        return str(entry["model"])
+    try:
+        run = json.loads((home.runs / str(entry.get("run_id")) / "run.json").read_bytes())
+        return str(run["config"]["registry"]["model_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return otherwise
 
 
 def _parse(number: int, line: bytes) -> dict[str, Any]:

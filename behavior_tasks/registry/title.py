@@ -70,7 +70,7 @@ class Desk:
     @property
     def lines(self) -> list[Mapping[str, Any]]:
         """The ledger's lines about this registered model, oldest first."""
-        return ledger.title_of(ledger.read(self.home), self.model)
+        return ledger.title_of(self.home, ledger.read(self.home), self.model)
 
 
 def intent_path(home: Home) -> Path:

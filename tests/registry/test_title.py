@@ -211,6 +211,20 @@ def test_a_ledger_of_0_3_0_goes_on_without_a_notice(home: Home) -> None:
     assert [line["version"] for line in ledger.read(home)] == ["1", "2"]
 
 
+def test_an_old_line_belongs_to_the_model_of_its_run(home: Home) -> None:
+    make_versions(home, 1)
+    client(home).set_registered_model_alias("behavior", "champion", "1")
+    (home.runs / "taobao-9").mkdir(parents=True)
+    run = {"config": {"registry": {"model_name": "behavior-taobao"}}}
+    (home.runs / "taobao-9" / "run.json").write_text(json.dumps(run))
+    old = {"when": "w", "who": "a", "why": "y", "from_version": None, "verdict": "promote", "test_hash": "abc"}
+    home.registry.mkdir(parents=True, exist_ok=True)
+    both = [old | {"version": "1", "run_id": "night-1"}, old | {"version": "5", "run_id": "taobao-9"}]
+    ledger.ledger_path(home).write_text("".join(json.dumps(line) + "\n" for line in both))
+    assert versions.champion(home, CONFIG) is not None
+    assert len(ledger.read(home)) == 2
+
+
 def damage(home: Home) -> None:
     path = ledger.ledger_path(home)
     path.write_bytes(path.read_bytes().replace(b"nightly", b"mallory", 1))
