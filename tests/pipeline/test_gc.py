@@ -165,34 +165,28 @@ def add_version(home: Home, number: int) -> None:
         )
 
 
-def test_versions_go_with_their_files_but_never_a_champion_or_an_alias(registered: Home) -> None:
+def test_versions_and_run_files_go_but_never_a_champions_or_an_aliased_ones(registered: Home) -> None:
     assert plan_collection(registered, CONFIG, now=time.time()) == []
+    with store.connect(registered) as mlflow:
+        runs = {n: store.need_run(mlflow, registered, CONFIG, f"n{n}").info.run_id for n in range(1, 7)}
     planned = plan_collection(registered, CONFIG, now=LATER)
     assert names(planned, "version") == {"4", "5"}
     assert all(item.bytes == 1000 for item in planned if item.kind == "version")
     assert names(planned) == {place_of(train(registered, number)) for number in (4, 5)}
-    files = list(registered.mlflow.rglob("MLmodel"))
-    assert len(files) == 6
+    assert names(planned, "run files") == {runs[4], runs[5]}
+    assert len(list(registered.mlflow.rglob("MLmodel"))) == 6
     collect(registered, CONFIG, now=LATER)
     left = all_versions(client(registered), "behavior")
     assert {str(version.version) for version in left} == {"1", "2", "3", "6"}
     assert len(list(registered.mlflow.rglob("MLmodel"))) == 4
     with title.hold(registered, CONFIG) as desk:
         assert (desk.aliases.champion, desk.aliases.previous) == ("3", "2")
+    gone = client(registered).get_run(runs[4])
+    assert gone.data.tags["files_deleted"]
+    assert gone.data.tags["dag_run_id"] == "n4"
+    assert client(registered).list_artifacts(runs[4]) == []
+    assert client(registered).list_artifacts(runs[3])
     assert collect(registered, CONFIG, now=LATER) == []
-
-
-def test_run_files_go_and_figures_stay(registered: Home) -> None:
-    planned = plan_collection(registered, CONFIG, now=LATER)
-    with store.connect(registered) as mlflow:
-        ids = {f"n{n}": store.need_run(mlflow, registered, CONFIG, f"n{n}").info.run_id for n in range(1, 7)}
-    assert names(planned, "run files") == {ids["n4"], ids["n5"]}
-    collect(registered, CONFIG, now=LATER)
-    run = client(registered).get_run(ids["n4"])
-    assert run.data.tags["files_deleted"]
-    assert run.data.tags["dag_run_id"] == "n4"
-    assert client(registered).list_artifacts(ids["n4"]) == []
-    assert client(registered).list_artifacts(ids["n3"])
 
 
 def test_a_deletion_that_was_cut_short_is_finished_by_the_next(
