@@ -14,10 +14,14 @@ from behavior_tasks import __version__
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.cli import (
     audit,
+    compare,
     data_report,
     doctor,
     features,
+    gc,
+    history,
     quarantine,
+    rollback,
     run,
     services,
     settings,
@@ -49,6 +53,11 @@ app.command("settings")(settings.settings)
 app.command("show")(show.show)
 app.command("features")(features.features)
 app.command("sources")(sources.sources)
+app.command("history")(history.history)
+app.command("rollback")(rollback.rollback)
+app.command("promote")(rollback.promote)
+app.command("compare")(compare.compare)
+app.command("gc")(gc.gc)
 app.command("up")(services.up)
 
 

@@ -61,9 +61,15 @@ def _table(runs: list[Run]) -> Table:
 def _champion_line(home: Home) -> str:
     from behavior_tasks.registry import ledger
 
-    entries = ledger.read(home)
+    try:
+        entries = ledger.read(home)
+    except ledger.LedgerError as error:
+        return f"Champion: not shown. {error.problem} `behavior history --verify` says more."
     if not entries:
         return "Champion: none yet; the first model that passes the gate becomes it."
     last = entries[-1]
+    if last["version"] is None:
+        return f"Champion: none since {last['when']}: {last['why']}"
     why = json.dumps(last["why"], ensure_ascii=False)
-    return f"Champion: version {last['version']} since {last['when']}, promoted by {last['who']}: {why}"
+    how = "noticed; " if last.get("kind") == "noticed" else ""
+    return f"Champion: version {last['version']} since {last['when']}, {how}by {last['who']}: {why}"

@@ -11,6 +11,7 @@ from behavior_tasks.base.artifacts import Built, Output
 from behavior_tasks.base.code import code_digest
 from behavior_tasks.base.config import Config, EngineConfig
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.in_use import using_artifacts
 from behavior_tasks.base.stage import Job, Report
 from behavior_tasks.pipeline.publish import at_work
 from behavior_tasks.pipeline.runs import Run, StageRecord, open_run
@@ -64,19 +65,21 @@ def run_stage(name: str, run_uri: str, *inputs: str | None) -> str:
     """
     run = open_run(run_uri)
     started = time.monotonic()
-    try:
-        with at_work(run), _system_metrics(name, run):
-            built = build_stage(name, run, [uri for uri in inputs if uri], report=_live_metrics(run))
-    except UserError as error:
-        run.note("error", {"stage": name, "message": str(error)})
-        raise
-    record = StageRecord(
-        stage=name,
-        uri=built.artifact.uri,
-        seconds=round(time.monotonic() - started, 3),
-        reused=built.reused,
-    )
-    run.keep(record)
+    # Held until the record is kept: what is found finished may be old, and from then on this run names it.
+    with using_artifacts(run.home):
+        try:
+            with at_work(run), _system_metrics(name, run):
+                built = build_stage(name, run, [uri for uri in inputs if uri], report=_live_metrics(run))
+        except UserError as error:
+            run.note("error", {"stage": name, "message": str(error)})
+            raise
+        record = StageRecord(
+            stage=name,
+            uri=built.artifact.uri,
+            seconds=round(time.monotonic() - started, 3),
+            reused=built.reused,
+        )
+        run.keep(record)
     return built.artifact.uri
 
 

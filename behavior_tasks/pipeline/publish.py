@@ -84,7 +84,7 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
             "settings.yaml": provenance.settings_file(record.config),
             "environment/requirements.txt": provenance.environment_file(),
         },
-        datasets=_dataset_hashes(run),
+        datasets=dataset_hashes(run),
         tags={
             **provenance.result_tags(run, verdict, measured),
             "model": str(verdict["candidate"] or trained.uri),
@@ -113,7 +113,7 @@ def _version_tags(run: Run, verdict: Mapping[str, Any], measured: Mapping[str, A
         "verdict": str(verdict["decision"]),
         "reason": str(verdict["reason"]),
         "test_hash": str(measured["test_hash"]),
-        "data_hash": _dataset_hashes(run).get("clean", "unknown"),
+        "data_hash": dataset_hashes(run).get("clean", "unknown"),
         "f1": str(figures["f1"]),
         "unit": str(measured["unit"]),
         "horizon_days": str(run.record.config.examples.horizon_days),
@@ -224,7 +224,7 @@ def _data_report(run: Run) -> dict[str, list[Path]]:
     return {"data_report": pages, "data_report/plots": sorted((report.path / "plots").glob("*.png"))}
 
 
-def _dataset_hashes(run: Run) -> dict[str, str]:
+def dataset_hashes(run: Run) -> dict[str, str]:
     """Return the content hashes of the tables this run stands on."""
     found = ((name, run.artifact(name)) for name in ("clean", "features", "verbalize"))
     return {name: a.manifest.content_hash for name, a in found if a is not None and a.manifest.content_hash}

@@ -144,8 +144,6 @@ def _require_usable(desk: Desk, found: "ModelVersion") -> None:
 def _loading_problem(desk: Desk, found: "ModelVersion") -> str | None:
     from mlflow.artifacts import download_artifacts
 
-    from behavior_tasks.model.predict import open_scorer
-
     failure = store.failures()
     uri = store.tracking_uri(desk.home)
     with tempfile.TemporaryDirectory() as folder:
@@ -154,6 +152,9 @@ def _loading_problem(desk: Desk, found: "ModelVersion") -> str | None:
             download_artifacts(artifact_uri=f"{place}/{MODEL_PLACE}", dst_path=folder, tracking_uri=uri)
         except (failure, OSError):
             return "its files are gone from MLflow, or it was not registered by this program"
+        # Imported only now: what has no files is refused without it, and it takes seconds.
+        from behavior_tasks.model.predict import open_scorer
+
         model = Path(folder) / Path(MODEL_PLACE).name
         try:
             open_scorer(model, device="cpu", threads=1)

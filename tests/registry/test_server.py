@@ -19,7 +19,11 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.pipeline import waiting
-from behavior_tasks.registry import store, tracking, versions
+from behavior_tasks.registry import ledger, store, title, tracking, versions
+from behavior_tasks.registry.overrule import Asked, roll_back
+from behavior_tasks.registry.repair import check_up
+from behavior_tasks.registry.retention import Policy, Retention
+from tests.verdict.world import World
 
 CONFIG = Config()
 
@@ -53,7 +57,7 @@ def server(tmp_path: Path, tables: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         process.wait(timeout=30)
 
 
-def wait_for(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:
+def wait_for(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 240) -> None:
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         assert process.poll() is None, log.read_text()
@@ -117,6 +121,41 @@ def test_a_server_keeps_run_version_champion_and_files(
     assert versions.champion_stage(job).facts == {"version": "1", "model": world_model.uri, "problem": None}
     weights = "model.safetensors"
     assert (out / "model" / weights).read_bytes() == (world_model.path / "model" / weights).read_bytes()
+
+
+def test_a_server_is_rolled_back_watched_and_tidied_up(server: str, bare: Home, world: World, tmp_path: Path) -> None:
+    asked = Asked(who="ann", why="calls everybody a buyer", when=datetime(2026, 11, 24, tzinfo=UTC))
+    tracking.start_tracking(bare, CONFIG, run_id="night-1", name="a night", tags={})
+    was = None
+    for seed in (1, 2, 3, 4):
+        model = world.model(seed)
+        version = versions.register(bare, CONFIG, run_id="night-1", model=model, tags={}).version
+        if seed < 3:
+            told = {"decision": "promote", "reason": "better", "champion_version": was, "candidate": model.uri}
+            when = datetime(2026, 11, 23, tzinfo=UTC)
+            told |= {"test_hash": "abc"}
+            versions.promote(bare, CONFIG, version=version, verdict=told, run_id="night-1", who="x", when=when)
+            was = version
+    assert roll_back(bare, CONFIG, asked)["version"] == "1"
+    with store.connect(bare) as client:
+        client.set_registered_model_alias("behavior", "champion", "2")
+    found = versions.champion(bare, CONFIG)
+    assert found is not None
+    assert found.version == "2"
+    assert [line["kind"] for line in ledger.read(bare)] == ["promotion", "promotion", "rollback", "noticed"]
+    assert check_up(bare, CONFIG).head == "the last line that MLflow remembers is there"
+    policy = Policy(keep_versions=0, keep_days=30, keep_runs=1, now=time.time() + 60 * 86_400)
+    files = tmp_path / "server" / "files"
+    assert len(list(files.rglob("MLmodel"))) == 4
+    with title.hold(bare, CONFIG) as desk:
+        retention = Retention(desk, CONFIG, policy)
+        (item,) = retention.plan()
+        assert (item.kind, item.name) == ("version", "3")
+        assert item.bytes > 1000
+        retention.delete(item)
+    assert len(list(files.rglob("MLmodel"))) == 3
+    with title.hold(bare, CONFIG) as desk:
+        assert Retention(desk, CONFIG, policy).plan() == []
 
 
 def test_a_server_that_does_not_answer_is_said_without_its_password(
