@@ -27,7 +27,7 @@ from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, ha
 from behavior_tasks.base.timeline import Split
 from behavior_tasks.model.labels import check_labels
 from behavior_tasks.model.skewness import SKEWED_ABOVE, signed_log
-from behavior_tasks.model.threshold import best_f1_threshold
+from behavior_tasks.model.threshold import choose_threshold
 
 NAMES = ("prior", "logistic", "boosting")
 MAX_CATEGORIES = 32
@@ -86,7 +86,10 @@ def baselines_stage(job: Job) -> Output:
         hashes.append(hash_rows(connection, job.out / TEACHER_FILE))
     on_validation = predictions["split"].to_numpy() == "validation"
     labels = examples.loc[examples["split"] == "validation", "label"].to_numpy()
-    thresholds = {name: best_f1_threshold(labels, predictions.loc[on_validation, name].to_numpy()) for name in NAMES}
+    thresholds = {
+        name: choose_threshold(labels, predictions.loc[on_validation, name].to_numpy(), job.config.decision).threshold
+        for name in NAMES
+    }
     rows = Rows(
         unit_in="examples",
         unit_out="examples",

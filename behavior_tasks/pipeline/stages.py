@@ -80,14 +80,14 @@ STAGES: dict[str, Stage] = {
     ),
     "baselines": Stage(
         work="model.baselines:baselines_stage",
-        sections=("train.seed", "train.distillation"),
+        sections=("train.seed", "train.distillation", "decision"),
         inputs=("features",),
         after=("doctor",),
     ),
     "train": Stage(
         work="model.train:train_stage",
         also=("model.train_process",),
-        sections=("model", "train"),
+        sections=("model", "train", "decision"),
         inputs=("encode", "verbalize", "baselines"),
         after=("doctor",),
     ),
@@ -98,7 +98,7 @@ STAGES: dict[str, Stage] = {
     ),
     "evaluate": Stage(
         work="verdict.evaluate:evaluate_stage",
-        sections=("train.device", "train.threads"),
+        sections=("train.device", "train.threads", "gate.bootstrap", "gate.confidence", "gate.seed"),
         inputs=("train", "encode", "baselines", "features", "clean", "champion", "simulate?"),
     ),
     "gate": Stage(work="verdict.gate:gate_stage", sections=("gate",), inputs=("evaluate",)),
