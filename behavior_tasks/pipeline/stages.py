@@ -80,7 +80,15 @@ STAGES: dict[str, Stage] = {
     ),
     "baselines": Stage(
         work="model.baselines:baselines_stage",
-        sections=("train.seed", "train.distillation", "decision"),
+        sections=(
+            "train.seed",
+            "train.distillation",
+            "model.calibration",
+            "decision",
+            "examples.horizon_days",
+            "examples.lookback_days",
+            "source.timezone",
+        ),
         inputs=("features",),
         after=("doctor",),
     ),

@@ -18,6 +18,7 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
+from behavior_tasks.model.formats import BOOSTING_FILES, LANGUAGE_FILES, PIPELINE_FILE
 from behavior_tasks.registry import ledger, store
 from behavior_tasks.registry.package import MODEL_PLACE, package_model
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 ALIAS = "champion"
 ARTIFACT_TAG = "artifact"
-NEEDED_FILES = ("config.json", "decision.json", "model.safetensors", "text.json")
-"""What a model's folder must hold, beside its tokenizer, before it is worth copying."""
 log = logging.getLogger("behavior")
 
 
@@ -267,7 +266,8 @@ def _problem(home: Home, config: Config, found: Champion) -> str | None:
         return None
     with store.connect(home) as client:
         files = _listed(client, home, config, found)
-    missing = [name for name in NEEDED_FILES if name not in files]
+    needed = BOOSTING_FILES if PIPELINE_FILE in files else LANGUAGE_FILES
+    missing = [name for name in needed if name not in files]
     if missing:
         return f"its files are neither in the state folder nor whole in MLflow ({', '.join(missing)} missing)"
     return None

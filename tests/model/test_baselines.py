@@ -59,7 +59,7 @@ def run(folder: Path, examples: pd.DataFrame, settings: dict[str, Any] | None = 
     artifact = make_artifact(folder / "features", "features", features=FEATURES, categorical=["gender"], unit="shopper")
     job = make_job(folder, settings or {}, artifact)
     output = baselines_stage(job)
-    assert sorted(file.name for file in job.out.iterdir()) == ["predictions.parquet", "teacher.parquet"]
+    assert sorted(file.name for file in job.out.iterdir()) == ["model", "predictions.parquet", "teacher.parquet"]
     return pd.read_parquet(job.out / "predictions.parquet"), output
 
 
