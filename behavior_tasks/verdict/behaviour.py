@@ -104,10 +104,6 @@ def test_model(job: Job, scorer: Answering, examples: Sequence[str]) -> dict[str
     }
 
 
-# Not a test of pytest's, where somebody imports it by name.
-test_model.__test__ = False  # type: ignore[attr-defined]
-
-
 def make_pairs(actions: Sequence[str], days: int) -> list[Pair]:
     """Return the pairs that a log can tell of: with the actions that it knows, within so many days of history."""
     look = next((action for action in LOOKS if action in actions), None)

@@ -26,6 +26,7 @@ from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.network import read_config
 from behavior_tasks.model.predict import Scorer, open_scorer, predict
 from behavior_tasks.text.tokens import TokenSet
+from behavior_tasks.verdict.behaviour import test_model
 from behavior_tasks.verdict.champion import champion_inputs
 from behavior_tasks.verdict.metrics import BASELINES, Scored, hash_examples, measure, measure_amounts
 from behavior_tasks.verdict.plots import plot_precision_recall, plot_reliability
@@ -72,6 +73,7 @@ def evaluate_stage(job: Job) -> Output:
         "validation": {"candidate": _json(measure(validation["label"].to_numpy(), on_validation))},
         "candidate_model": _describe(model),
         "amount": _measure_amounts(test),
+        "behaviour": _test_behaviour(job, model, test),
     }
     content_hash = _write_predictions(job.out / "predictions.parquet", test, scored)
     text = json.dumps(measured, ensure_ascii=False, indent=2, allow_nan=False)
@@ -139,6 +141,11 @@ def score_champion(job: Job, test: pd.DataFrame, candidate: Scored) -> Champion:
         log.warning("The champion, version %s, can't be measured; it is kept.", version, exc_info=True)
         return Champion(version=version, problem=f"its files can't be used ({type(error).__name__})")
     return Champion(version=version, scored=scored)
+
+
+def _test_behaviour(job: Job, model: Path, test: pd.DataFrame) -> dict[str, Any]:
+    scorer = open_scorer(model, device=job.config.train.device, threads=job.config.train.threads)
+    return test_model(job, scorer, list(test["example"]))
 
 
 def _describe(model: Path) -> dict[str, Any]:
