@@ -90,7 +90,7 @@ class _Order:
 
     def __init__(self, scores: np.ndarray) -> None:
         self.order = np.argsort(-scores, kind="stable")
-        self.ends = np.append(np.flatnonzero(np.diff(scores[self.order])), len(scores) - 1) if len(scores) else []
+        self.ends = np.append(np.flatnonzero(np.diff(scores[self.order])), len(scores) - 1)
 
     def gain(self, weights: np.ndarray, amounts: np.ndarray) -> float:
         """Area between the curve of the share of the amounts and the diagonal; 0 without amounts.
