@@ -120,13 +120,26 @@ def test_the_policy_moves_the_thresholds_and_no_prediction(
     pd.testing.assert_frame_equal(predictions, ran[0], check_exact=True)
 
 
-def test_labels_outside_train_change_no_prediction(
+def test_labels_outside_train_change_no_ranking(
     examples: pd.DataFrame, ran: tuple[pd.DataFrame, Output], tmp_path: Path
 ) -> None:
     changed = examples.copy()
     outside = changed["split"] != "train"
     changed.loc[outside, "label"] = 1 - changed.loc[outside, "label"]
     changed.loc[outside, "amount"] = 1e6
+    again, _ = run(tmp_path, changed)
+    simple = ["example", "split", "prior", "logistic"]
+    pd.testing.assert_frame_equal(again[simple], ran[0][simple], check_exact=True)
+    # Validation's labels calibrate boosting, as they do the language model; that moves no example past another.
+    pd.testing.assert_series_equal(again["boosting"].rank(), ran[0]["boosting"].rank(), check_exact=True)
+
+
+def test_labels_of_test_change_nothing(
+    examples: pd.DataFrame, ran: tuple[pd.DataFrame, Output], tmp_path: Path
+) -> None:
+    changed = examples.copy()
+    in_test = changed["split"] == "test"
+    changed.loc[in_test, "label"] = 1 - changed.loc[in_test, "label"]
     again, output = run(tmp_path, changed)
     pd.testing.assert_frame_equal(again, ran[0], check_exact=True)
     assert output.content_hash == ran[1].content_hash
