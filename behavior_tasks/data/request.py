@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.schema import EVENT_COLUMNS, REQUIRED_COLUMNS
+from behavior_tasks.base.tables import parquet_sql
 from behavior_tasks.data.clean_range import SHOPPER_VALUES, clean_table, cleaning_rules
 from behavior_tasks.data.events import BucketEvents, EventIndex
 from behavior_tasks.data.identities import pseudonym, replace_ids
@@ -241,3 +242,27 @@ def _refuse_nothing(judged: pa.Table, config: SourceConfig) -> None:
         found="\n".join(f"row {row}: {reason}, {found[row]}" for reason, row in first.items()),
         expected="\n".join(f"{reason}: {REASONS[reason]}" for reason in first),
     )
+
+
+def raw_rows(files: Sequence[Path], shoppers: Sequence[str], source: SourceConfig) -> pd.DataFrame:
+    """Return parsed events of some shoppers as a request may hold them, their pseudonyms as `user_id`.
+
+    Args:
+        files: events as `ingest` leaves them.
+        shoppers: pseudonyms.
+        source: whose codes of ages and genders are written again, since a log that has codes is read by them.
+    """
+    with duckdb.connect() as connection:
+        table = connection.execute(
+            f"""SELECT {PARSED_NAMES} FROM {parquet_sql(files)}
+            WHERE shopper IN (SELECT unnest(CAST(? AS VARCHAR[]))) ORDER BY ALL""",
+            [list(shoppers)],
+        ).df()
+    codes = {"age": source.age_codes, "gender": source.gender_codes}
+    for column, coded in codes.items():
+        if coded:
+            words = {str(word).lower(): code for code, word in reversed(coded.items()) if word is not None}
+            told = table[column].astype("Int64") if column == "age" else table[column]
+            table[column] = [None if pd.isna(value) else words.get(str(value)) for value in told]
+    table["timestamp"] = table["timestamp"].dt.tz_localize("UTC")
+    return table.rename(columns={"shopper": "user_id"})

@@ -108,5 +108,11 @@ STAGES: dict[str, Stage] = {
         sections=("train.device", "train.threads"),
         inputs=("train", "encode", "baselines", "features", "clean", "champion", "simulate?"),
     ),
+    "package": Stage(
+        work="registry.package_stage:package_stage",
+        also=("registry.serving", "registry.fresh_process"),
+        sections=("source", "examples"),
+        inputs=("train", "baselines", "features", "clean", "ingest", "evaluate"),
+    ),
     "gate": Stage(work="verdict.gate:gate_stage", sections=("gate",), inputs=("evaluate",)),
 }
