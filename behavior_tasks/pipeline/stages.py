@@ -123,6 +123,12 @@ STAGES: dict[str, Stage] = {
         inputs=("clean",),
         outside="text.words:templates_identity",
     ),
+    "package": Stage(
+        work="registry.package_stage:package_stage",
+        also=("registry.serving", "registry.fresh_process"),
+        sections=("source", "examples"),
+        inputs=("train", "baselines", "features", "clean", "ingest", "evaluate"),
+    ),
     "gate": Stage(
         work="verdict.gate:gate_stage",
         sections=("gate",),

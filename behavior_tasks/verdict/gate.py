@@ -110,7 +110,7 @@ def gather(job: Job) -> Evidence:
         "day": job.today.isoformat(),
         "doctor": "warnings" in inputs["doctor"].facts,
         "models": {name: _model(inputs[stage]) for name, stage in (("candidate", "train"), ("boosting", "baselines"))},
-        "champion": {name: champion.get(name) for name in ("version", "model", "day")},
+        "champion": {name: champion.get(name) for name in ("version", "problem", "model", "day")},
     }
     return read_evidence(
         inputs["evaluate"].path,

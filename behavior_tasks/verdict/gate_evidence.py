@@ -189,6 +189,12 @@ class Case:
     def _missing(self) -> str | None:
         if not isinstance(self.champion.get("same_model"), bool) or "version" not in self.champion:
             return "metrics.json does not say whether there is a champion"
+        found = mapping(self.evidence.run.get("champion"))
+        if "version" not in found:
+            return "the run does not say whether there is a champion"
+        for key in ("version", "problem"):
+            if found.get(key) != self.champion.get(key) and (key == "version" or found.get(key)):
+                return f"the run found champion.{key} {found.get(key)}, metrics.json says {self.champion.get(key)}"
         if not text(self.measured.get("candidate")):
             return "metrics.json does not name the candidate"
         columns = [name for name in COLUMNS if name not in self.table.columns]

@@ -7,8 +7,10 @@ number the rule has failed before it is called, and its words name the figure.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Literal
+
+import pandas as pd
 
 from behavior_tasks.verdict.gate_evidence import FILES, NAMES, Case, Figure, Judged, in_figures, mapping, text
 from behavior_tasks.verdict.gate_slices import slice_f1s
@@ -95,7 +97,8 @@ def _clock(case: Case, told: Told) -> Ruling:
         champion_day = date.fromisoformat(champion) if champion else None
     except ValueError as error:
         return Ruling(passed=False, words=f"a day can't be read: {error}", figures={})
-    cutoff = case.table["cutoff"].max().date() if "cutoff" in case.table.columns else None
+    last = case.table["cutoff"].max() if "cutoff" in case.table.columns else None
+    cutoff = last.date() if isinstance(last, datetime) and pd.notna(last) else None
     figures: Numbers = {"day": str(day), "cutoff": str(cutoff), "champion_day": champion}
     known = text(case.champion.get("version")) is not None
     if cutoff is None or (known and champion_day is None):

@@ -97,6 +97,7 @@ def of_models(scored: dict[str, Scored], labels: np.ndarray = LABELS, **about: A
             },
             "champion": {
                 "version": measured["champion"]["version"],
+                "problem": measured["champion"]["problem"],
                 "model": CHAMPION if known else None,
                 "day": "2026-01-02" if known else None,
             },
