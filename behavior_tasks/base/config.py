@@ -164,6 +164,13 @@ class RegistryConfig(Section):
 
     experiment: str = Field("behavior", min_length=1, description="MLflow experiment.")
     model_name: str = Field("behavior", min_length=1, description="Registered model.")
+    keep_versions: int = Field(
+        10, ge=0, description="`behavior gc` keeps so many of the newest versions, whatever their age."
+    )
+    keep_days: int = Field(30, ge=0, description="`behavior gc` touches nothing that is younger than so many days.")
+    keep_runs: int = Field(
+        30, ge=1, description="`behavior gc` keeps what the last so many runs made, whatever their age."
+    )
 
 
 class Config(Section):

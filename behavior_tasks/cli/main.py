@@ -14,10 +14,14 @@ from behavior_tasks import __version__
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.cli import (
     audit,
+    compare,
     data_report,
     doctor,
     features,
+    gc,
+    history,
     quarantine,
+    rollback,
     run,
     services,
     settings,
@@ -25,6 +29,7 @@ from behavior_tasks.cli import (
     simulate,
     sources,
     status,
+    sync,
 )
 from behavior_tasks.cli.screen import errors
 
@@ -43,10 +48,16 @@ app.command("audit-leakage")(audit.audit)
 app.command("report")(data_report.report)
 app.command("quarantine")(quarantine.quarantine)
 app.command("status")(status.status)
+app.command("sync")(sync.sync)
 app.command("settings")(settings.settings)
 app.command("show")(show.show)
 app.command("features")(features.features)
 app.command("sources")(sources.sources)
+app.command("history")(history.history)
+app.command("rollback")(rollback.rollback)
+app.command("promote")(rollback.promote)
+app.command("compare")(compare.compare)
+app.command("gc")(gc.gc)
 app.command("up")(services.up)
 
 

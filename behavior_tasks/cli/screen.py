@@ -26,6 +26,20 @@ def seconds(value: float) -> str:
     return f"{int(value) // 60} min {int(value) % 60:02d} s"
 
 
+def size(number: int) -> str:
+    """Return a number of bytes for a table.
+
+    >>> size(512), size(20_480), size(3_221_225_472)
+    ('512 B', '20.0 KB', '3.0 GB')
+    """
+    value = float(number)
+    for unit in ("B", "KB", "MB"):
+        if value < 1024:
+            return f"{value:.0f} B" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GB"
+
+
 def figure(value: float | None) -> str:
     """Return a metric with three decimals; a dash where it is undefined.
 

@@ -5,14 +5,18 @@ finished inputs; what comes back is the URI of the new artifact. Importing it co
 """
 
 from behavior_tasks.pipeline.execute import run_stage, run_stages
-from behavior_tasks.pipeline.publish import close_tracking, open_tracking, promote, register
+from behavior_tasks.pipeline.publish import at_work, close_tracking, open_tracking, promote, register
 from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
 from behavior_tasks.pipeline.stages import STAGES
+from behavior_tasks.pipeline.sync import Synced, close_dead_runs, sync, waiting
 
 __all__ = [
     "STAGES",
     "Run",
     "StageRecord",
+    "Synced",
+    "at_work",
+    "close_dead_runs",
     "close_tracking",
     "last_runs",
     "open_run",
@@ -22,4 +26,6 @@ __all__ = [
     "run_stage",
     "run_stages",
     "start_run",
+    "sync",
+    "waiting",
 ]

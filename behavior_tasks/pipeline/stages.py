@@ -108,7 +108,7 @@ STAGES: dict[str, Stage] = {
     ),
     "champion": Stage(
         work="registry.versions:champion_stage",
-        sections=("registry",),
+        sections=("registry.model_name",),
         outside="registry.versions:champion_identity",
     ),
     "evaluate": Stage(

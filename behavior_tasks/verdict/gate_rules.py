@@ -246,8 +246,12 @@ def _champion(case: Case, told: Told) -> Ruling:
         words = f"this model is already the champion (version {version}): nothing changed"
         return Ruling(passed=False, words=words, figures=figures)
     if case.champion.get("problem"):
-        words = f"the champion (version {version}) can't be compared: {case.champion['problem']}"
+        named = f"the champion (version {version})" if version else "the champion"
+        words = f"{named} can't be compared: {case.champion['problem']}"
         return Ruling(passed=False, words=words.rstrip("."), figures=figures)
+    if version is None:
+        words = "champion.version of metrics.json is missing or no text"
+        return Ruling(passed=False, words=words, figures=figures)
     theirs, difference = float(case.metrics("champion")["f1"]), case.f1_against("champion")
     f1, margin = float(told["f1"]), case.config.margin
     passed = f1 > theirs and difference.lower >= -margin
@@ -365,7 +369,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="champion",
-        reads=(F1, Figure(name="version", document="metrics", path="champion.version", kind="text")),
+        reads=(F1,),
         judge=_champion,
         off=_first_model,
     ),

@@ -260,6 +260,11 @@ def test_a_champion_that_cannot_be_compared_is_kept() -> None:
     assert failed(verdict.boosting_rules) == ["above_language_model", "champion"]
 
 
+def test_a_registry_that_does_not_answer_keeps() -> None:
+    verdict = judge(evidence(version=None, problem="MLflow did not answer"), CONFIG)
+    assert verdict.reason == "keep: the champion can't be compared: MLflow did not answer"
+
+
 def test_several_failures_are_all_named() -> None:
     verdict = judge(evidence(candidate=40, boosting=30, champion=20), CONFIG.model_copy(update={"min_f1": 0.65}))
     assert verdict.reason.startswith("keep: F1 0.600 is below the floor of 0.650")

@@ -45,6 +45,8 @@ def figures() -> Iterator[tuple[str, str, tuple[str, ...], str]]:
         for name in ("candidate", "champion", "prior", "logistic", "boosting"):
             for key in ("threshold", *FIGURES):
                 yield model, "measured", ("models", name, key), "number"
+        yield model, "measured", ("champion", "version"), "text"
+        yield model, "run", ("champion", "version"), "text"
         for place in ("0", "1"):
             yield model, "measured", ("slices", place, "f1"), "number"
             yield model, "measured", ("slices", place, "buyers"), "number"

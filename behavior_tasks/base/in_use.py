@@ -1,0 +1,58 @@
+"""Who uses the state folder's artifacts: stages together, whoever deletes alone.
+
+In comes the state folder; a lock is held while the block runs. The one thing to know: the lock is the kernel's
+(`flock`), so it ends with its process however that ends; where a file system has no such locks, nothing is deleted.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import Home, make_folder
+
+LOCK_FILE = ".in-use.lock"
+
+
+@contextmanager
+def using_artifacts(home: Home) -> Iterator[None]:
+    """Keep artifacts from being deleted while the block runs; waits while somebody deletes."""
+    handle = _open(home)
+    try:
+        _lock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def alone_with_artifacts(home: Home) -> Iterator[None]:
+    """Keep every stage from starting while the block runs.
+
+    Raises:
+        UserError: when a stage of some run is at work, or the file system has no locks.
+    """
+    handle = _open(home)
+    try:
+        if not _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            raise UserError(
+                "A run is at work in this state folder; nothing was deleted.",
+                expected="no stage at work (or a file system with locks)",
+                next_step="wait until the run has ended, and try again",
+            )
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open(home: Home) -> int:
+    return os.open(make_folder(home.artifacts) / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _lock(handle: int, how: int) -> bool:
+    try:
+        fcntl.flock(handle, how)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""Garbage collection: the retention policy in; what nobody needs any more out, and, when asked for, gone.
+
+An artifact stays while a kept run, a kept version, a ledger line or an undelivered record names it. The one thing to
+know: it is renamed before it is deleted, so that a killed collection leaves nothing that looks finished.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from uuid import uuid4
+
+from behavior_tasks.base.artifacts import MANIFEST, SCHEME
+from behavior_tasks.base.config import Config
+from behavior_tasks.base.home import Home
+from behavior_tasks.base.in_use import alone_with_artifacts
+from behavior_tasks.base.workfolder import sweep
+from behavior_tasks.pipeline.runs import Run, last_runs
+from behavior_tasks.registry import outbox, store, title
+from behavior_tasks.registry.retention import Policy, Retention, Unneeded, champions_artifacts
+
+NAMED = re.compile(rb"artifact://([A-Za-z0-9_-]+/[0-9a-f]+)")
+
+
+def plan_collection(home: Home, config: Config, *, now: float) -> list[Unneeded]:
+    """Return what may be deleted under `registry.keep_versions`, `keep_days` and `keep_runs`; delete nothing.
+
+    Args:
+        home: the state folder.
+        config: the policy, the experiment and the registered model.
+        now: Unix seconds.
+
+    Raises:
+        ledger.LedgerError: when the ledger is damaged: nobody knows then what was champion.
+    """
+    return _collect(home, config, Policy.of(config, now), delete=False)
+
+
+def collect(
+    home: Home, config: Config, *, now: float, on_deleted: Callable[[Unneeded], None] = lambda _: None
+) -> list[Unneeded]:
+    """Delete what `plan_collection` returns, one thing after the other, and return it.
+
+    Args:
+        home: the state folder.
+        config: the policy, the experiment and the registered model.
+        now: Unix seconds.
+        on_deleted: called with each thing that is gone.
+
+    Raises:
+        UserError: when a stage is at work.
+        ledger.LedgerError: when the ledger is damaged.
+    """
+    with alone_with_artifacts(home):
+        found = _collect(home, config, Policy.of(config, now), delete=True, on_deleted=on_deleted)
+        for stage in _folders(home.artifacts):
+            sweep(stage)
+    return found
+
+
+def _collect(
+    home: Home,
+    config: Config,
+    policy: Policy,
+    *,
+    delete: bool,
+    on_deleted: Callable[[Unneeded], None] = lambda _: None,
+) -> list[Unneeded]:
+    needed = _needed_by_runs(home, policy) | champions_artifacts(home) | outbox.artifacts(home)
+    found: list[Unneeded] = []
+    if store.exists(home):
+        with title.hold(home, config) as desk:
+            retention = Retention(desk, config, policy)
+            needed |= retention.needed_artifacts()
+            found = retention.plan()
+            for item in found if delete else []:
+                retention.delete(item)
+                on_deleted(item)
+    for item, folder in [*_artifacts(home, policy, needed), *_trainings(home, policy)]:
+        found.append(item)
+        if delete:
+            _delete(folder)
+            on_deleted(item)
+    return found
+
+
+def _needed_by_runs(home: Home, policy: Policy) -> set[str]:
+    """Return the artifacts of the last runs, of all young ones, and what those artifacts name in turn."""
+    last = {run.record.run_id for run in last_runs(home, most=policy.keep_runs)}
+    runs = [Run(home, file.parent.name) for file in home.runs.glob("*/run.json")]
+    kept = [run for run in runs if run.record.run_id in last or not policy.is_old(_changed(run.folder))]
+    needed: set[str] = set()
+    waiting = [record.uri for run in kept for record in run.stages()]
+    while waiting:
+        uri = waiting.pop()
+        if uri not in needed:
+            needed.add(uri)
+            waiting += _named_in(home.artifacts / uri.removeprefix(SCHEME))
+    return needed
+
+
+def _named_in(artifact: Path) -> list[str]:
+    """Return the artifacts that an artifact's own JSON files name, e.g. the parts of a log; not what it was made of."""
+    files = [file for file in artifact.glob("*.json") if file.name != MANIFEST]
+    return [SCHEME + name.decode() for file in files for name in NAMED.findall(file.read_bytes())]
+
+
+def _artifacts(home: Home, policy: Policy, needed: set[str]) -> Iterable[tuple[Unneeded, Path]]:
+    for stage in _folders(home.artifacts):
+        for folder in _folders(stage):
+            name = f"{stage.name}/{folder.name}"
+            if SCHEME + name in needed or not policy.is_old(_changed(folder)):
+                continue
+            why = f"no run of the last {policy.keep_runs}, no kept version and no champion needs it"
+            yield Unneeded(kind="artifact", name=name, bytes=_size(folder), why=why), folder
+
+
+def _trainings(home: Home, policy: Policy) -> Iterable[tuple[Unneeded, Path]]:
+    for folder in _folders(home.work / "train"):
+        if policy.is_old(_changed(folder)):
+            why = f"not resumed for {policy.keep_days:g} days"
+            size = _size(folder)
+            yield Unneeded(kind="unfinished training", name=f"train/{folder.name}", bytes=size, why=why), folder
+
+
+def _changed(folder: Path) -> float:
+    """Return when a folder, or a file in it, last changed, in Unix seconds."""
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
+def _folders(place: Path) -> list[Path]:
+    if not place.is_dir():
+        return []
+    return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder; renamed first, into what the next build sweeps away should this process be killed."""
+    gone = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
+    folder.rename(gone)
+    shutil.rmtree(gone)
