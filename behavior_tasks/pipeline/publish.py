@@ -110,6 +110,7 @@ def _version_tags(run: Run, verdict: Mapping[str, Any], measured: Mapping[str, A
     figures = measured["models"]["boosting" if kind == "boosting" else "candidate"]
     return {
         "kind": kind,
+        "day": run.record.day.isoformat(),
         "verdict": str(verdict["decision"]),
         "reason": str(verdict["reason"]),
         "test_hash": str(measured["test_hash"]),
