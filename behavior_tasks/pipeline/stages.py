@@ -92,6 +92,7 @@ STAGES: dict[str, Stage] = {
             "train.seed",
             "train.distillation",
             "model.calibration",
+            "decision",
             "examples.horizon_days",
             "examples.lookback_days",
             "source.timezone",
@@ -102,7 +103,7 @@ STAGES: dict[str, Stage] = {
     "train": Stage(
         work="model.train:train_stage",
         also=("model.train_process",),
-        sections=("model", "train"),
+        sections=("model", "train", "decision"),
         inputs=("encode", "verbalize", "baselines"),
         after=("doctor",),
     ),
@@ -113,7 +114,7 @@ STAGES: dict[str, Stage] = {
     ),
     "evaluate": Stage(
         work="verdict.evaluate:evaluate_stage",
-        sections=("train.device", "train.threads"),
+        sections=("train.device", "train.threads", "gate.bootstrap", "gate.confidence", "gate.seed"),
         inputs=("train", "encode", "baselines", "features", "clean", "champion", "simulate?"),
     ),
     "audit": Stage(

@@ -239,7 +239,7 @@ def test_the_champions_files_come_back_whole(in_store: bool, home: Home, model: 
     else:
         shutil.rmtree(model.path)
     folder, facts = champion_stage(home, tmp_path / "out")
-    assert facts == {"version": "1", "model": model.uri, "problem": None}
+    assert facts == {"version": "1", "model": model.uri, "day": facts["day"], "problem": None}
     assert files(folder) == expected
 
 
@@ -257,7 +257,7 @@ def test_a_champion_that_changed_after_the_key_was_made_is_refused(home: Home, m
 
 def test_without_a_champion_there_are_no_files(home: Home, tmp_path: Path) -> None:
     folder, facts = champion_stage(home, tmp_path / "out")
-    assert facts == {"version": None, "model": None, "problem": None}
+    assert facts == {"version": None, "model": None, "day": None, "problem": None}
     assert not folder.exists()
 
 
