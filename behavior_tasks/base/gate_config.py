@@ -65,5 +65,5 @@ class GateConfig(Section):
         "off", description="Whether a person must say yes before a model that passed becomes the champion."
     )
     approval_hours: float = Field(
-        12.0, gt=0, le=24 * 30, description="Hours that a person has for it; afterwards the champion is kept."
+        8.0, gt=0, le=18, description="Hours that a person has for it; afterwards the champion is kept."
     )
