@@ -28,7 +28,7 @@ GROUPS = {
     "examples": ("cutoffs", "doctor", "features"),
     "text": ("verbalize", "encode"),
     "model": ("baselines", "train"),
-    "verdict": ("champion", "evaluate", "gate"),
+    "verdict": ("champion", "evaluate", "package", "gate"),
 }
 HOURS = {"train": 12}  # the other stages: 2
 

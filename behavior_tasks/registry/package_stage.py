@@ -26,9 +26,8 @@ from behavior_tasks.data.request import raw_rows
 from behavior_tasks.data.side_tables import LoadedTable, load_side_tables, side_files
 from behavior_tasks.model.raw_events import save_event_folder
 from behavior_tasks.registry import store
-from behavior_tasks.registry.package import package_model
+from behavior_tasks.registry.package import PACKAGES, package_model
 
-PACKAGES = "packages"
 FACTS_FILE = "package.json"
 SHOPPERS = 200
 """Test shoppers that are asked about."""
@@ -67,12 +66,6 @@ def package_stage(job: Job) -> Output:
     removed = {"unusable": len(facts) - good} if good < len(facts) else {}
     rows = Rows(unit_in="models", unit_out="models", rows_in=len(facts), rows_out=good, removed=removed)
     return Output(rows=rows, facts={"models": facts})
-
-
-def packaged_model(package: Path, name: str = "candidate") -> Path | None:
-    """Return the folder of a packaged model in the stage's artifact, or None when it could not be written."""
-    folder = package / PACKAGES / name
-    return folder if (folder / "MLmodel").is_file() else None
 
 
 def _sample(told: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,7 @@ GROUPS = {
     "examples": ["cutoffs", "doctor", "features"],
     "text": ["verbalize", "encode"],
     "model": ["train", "baselines"],
-    "verdict": ["champion", "evaluate", "gate"],
+    "verdict": ["champion", "evaluate", "package", "gate"],
     "registry": ["register", "promote"],
 }
 TASK = {name: f"{group}.{name}" for group, names in GROUPS.items() for name in names}
