@@ -31,6 +31,8 @@ from behavior_tasks.registry.package import PACKAGES, package_model
 FACTS_FILE = "package.json"
 SHOPPERS = 200
 """Test shoppers that are asked about."""
+SINGLE = 20
+"""Shoppers that are asked about one by one, to know how long an answer takes."""
 TOLERANCE = 1e-6
 """Most by which a served probability may differ from the evaluation's."""
 LIMIT_SECONDS = 600
@@ -119,7 +121,14 @@ def _check(out: Path, folder: Path, sample: pd.DataFrame, name: str) -> dict[str
     answers = folder / name
     answers.mkdir()
     as_of = pd.Timestamp(sample["cutoff"].iloc[0]).isoformat() + "Z"
-    command = [sys.executable, "-P", str(FRESH_PROCESS), *map(str, (out, folder / "raw.parquet", answers)), as_of]
+    command = [
+        sys.executable,
+        "-P",
+        str(FRESH_PROCESS),
+        *map(str, (out, folder / "raw.parquet", answers)),
+        as_of,
+        str(SINGLE),
+    ]
     hidden = ("PYTHONPATH", "BEHAVIOR_", "MLFLOW_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     environment |= {"PYTHONDONTWRITEBYTECODE": "1"}  # nothing is written into what it loads

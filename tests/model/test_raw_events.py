@@ -117,7 +117,7 @@ def test_raw_rows_get_the_scores_of_the_pipeline(shop: Asked) -> None:
     assert_same(shop, answers)
     assert answers["probability"].std() > 0.01
     # In the order in which they first come up; who has no event before the instant gets an answer too.
-    assert answers["user_id"].tolist() == shop.raw["user_id"].drop_duplicates().tolist()
+    assert answers["user_id"].tolist() == shop.raw["user_id"].dropna().unique().tolist()
     assert answers.columns.tolist() == ["user_id", "probability", "expected_amount", "decision", "version"]
     # A day later they would have been answered otherwise.
     later = shop.score(shop.raw, as_of=str(float(read_instant(shop.cutoff, "UTC").timestamp() + 86_400)))
