@@ -19,7 +19,7 @@ import yaml
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.schema import EVENT_COLUMNS, OPTIONAL_COLUMNS
-from behavior_tasks.model.raw_events import SETTINGS_FILE, EventSettings
+from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

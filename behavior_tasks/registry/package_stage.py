@@ -24,7 +24,7 @@ from behavior_tasks.base.tables import bucket_files
 from behavior_tasks.data.parts import read_parts
 from behavior_tasks.data.request import raw_rows
 from behavior_tasks.data.side_tables import LoadedTable, load_side_tables, side_files
-from behavior_tasks.model.raw_events import save_event_folder
+from behavior_tasks.model.event_folder import save_event_folder
 from behavior_tasks.registry import store
 from behavior_tasks.registry.package import PACKAGES, package_model
 

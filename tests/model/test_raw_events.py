@@ -18,8 +18,9 @@ from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import KEY_VARIABLE, identity_key
 from behavior_tasks.data.side_tables import load_side_tables, side_files
 from behavior_tasks.model.decision import Decision
+from behavior_tasks.model.event_folder import save_event_folder
 from behavior_tasks.model.predict import predict
-from behavior_tasks.model.raw_events import RawModel, read_instant, save_event_folder
+from behavior_tasks.model.raw_events import RawModel, read_instant
 from behavior_tasks.pipeline import Run
 from behavior_tasks.pipeline.runs import open_run
 from behavior_tasks.text.tokens import TokenSet

@@ -25,9 +25,9 @@ from behavior_tasks.base.tables import bucket_file, connect, write_parquet
 from behavior_tasks.examples.cutoffs import cutoffs_stage
 from behavior_tasks.examples.features import features_stage
 from behavior_tasks.model.decision import Decision
+from behavior_tasks.model.event_folder import save_event_folder
 from behavior_tasks.model.network import Inputs, build_scratch, save_model
 from behavior_tasks.model.numbers import fit_numbers
-from behavior_tasks.model.raw_events import save_event_folder
 from behavior_tasks.registry.package import package_model
 from behavior_tasks.text.encode import encode_stage
 from behavior_tasks.text.tokens import TokenSet
