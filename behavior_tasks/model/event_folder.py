@@ -1,8 +1,8 @@
 """What a model that takes raw events knows of the log that it was trained on, as a folder beside its own.
 
-In come the finished artifacts of a run; out comes the folder: how the source is read, bounds and medians, the side table
-of products, and the market at the newest cutoff, which stands for every instant. The one thing to know: it knows products by
-the shop's own ids, and no shopper at all.
+In come the finished artifacts of a run; out comes the folder: how the source is read, bounds and medians, the side
+table of products, and the market at the newest cutoff, which stands for every instant. The one thing to know: it knows
+products by the shop's own ids, and no shopper at all.
 """
 
 import shutil
