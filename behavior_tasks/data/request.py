@@ -213,10 +213,13 @@ def _lay_out(found: Collection[str], config: SourceConfig) -> Layout:
 
 def _cells(column: pd.Series) -> pa.Array:
     """Return a column as Arrow holds it; one of mixed values as text."""
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        instants = column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
+        return pa.array(instants, pa.timestamp("us", "UTC"), from_pandas=True)
     if column.dtype != object:
         return pa.Array.from_pandas(column)
     if all(isinstance(value, datetime) or pd.isna(value) for value in column) and not column.isna().all():
-        return pa.Array.from_pandas(pd.to_datetime(column, utc=any(v.tzinfo for v in column.dropna())))
+        return _cells(pd.to_datetime(column, utc=any(value.tzinfo for value in column.dropna())))
     values = (None if pd.api.types.is_scalar(value) and pd.isna(value) else str(value) for value in column)
     return pa.array((value and value.encode("utf-8", "replace").decode() for value in values), pa.string())
 

@@ -140,15 +140,18 @@ def compute_features(
         market: counted at least for the cutoffs of the examples.
     """
     link_events(connection, settings.timezone)
-    chosen = settings.features()
-    columns = [*EXAMPLE_COLUMNS, *(f"CAST(NULL AS {_type(f)}) AS {f.name}" for f in chosen)]
-    connection.execute(f"CREATE TABLE result AS SELECT {', '.join(columns)} FROM examples LIMIT 0")
+    chosen, begun = settings.features(), False
     for _ in open_cutoffs(connection, settings, market):
-        _compute(connection, chosen)
+        query = _compute(connection, chosen)
+        connection.execute(f"INSERT INTO result {query}" if begun else f"CREATE TABLE result AS {query}")
+        begun = True
+    if not begun:
+        columns = [*EXAMPLE_COLUMNS, *(f"CAST(NULL AS {_type(f)}) AS {f.name}" for f in chosen)]
+        connection.execute(f"CREATE TABLE result AS SELECT {', '.join(columns)} FROM examples LIMIT 0")
 
 
-def _compute(connection: duckdb.DuckDBPyConnection, features: Sequence[Feature]) -> None:
-    """Add the examples of the cutoffs that are open, with their features, to the table `result`."""
+def _compute(connection: duckdb.DuckDBPyConnection, features: Sequence[Feature]) -> str:
+    """Return the query of the examples of the cutoffs that are open, with their features."""
     joins = []
     for level in dict.fromkeys(feature.over for feature in features):
         words = ", ".join(f"{f.sql} AS {f.name}" for f in features if f.over == level)
@@ -158,14 +161,13 @@ def _compute(connection: duckdb.DuckDBPyConnection, features: Sequence[Feature])
         joins.append(f"JOIN of_{level} USING ({key})")
     kept = ", ".join(f"x.{name}" for name in EXAMPLE_COLUMNS)
     made = ", ".join(f"of_{f.over}.{f.name}" for f in features)
-    connection.execute(f"""
-        INSERT INTO result
+    return f"""
         SELECT {kept}, {made}
         FROM (
             SELECT x.*, m FROM examples AS x JOIN people USING (shopper)
             JOIN moments ON moments.s = people.s AND moments.cutoff = x.cutoff
         ) AS x {" ".join(joins)}
-    """)
+    """
 
 
 def _type(feature: Feature) -> str:

@@ -1,12 +1,10 @@
 """A model that is asked with raw events: a table of events in; a row for each shopper, or each of their products, out.
 
 The way is that of the pipeline, by its own functions: parse, clean, features, text, tokens, scores. What the pipeline
-knew of the whole log travels along as a folder: how its source is read, bounds and medians, the side table of products,
-and the market at the newest cutoff, which stands for every instant asked about. The one thing to know: that folder
-knows products by the shop's own ids and no shopper at all.
+knew of the whole log travels along as a folder (`event_folder`). The one thing to know: requests share one database in
+memory, in which each has a schema of its own for as long as it is answered, so they never see one another.
 """
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,96 +17,23 @@ from zoneinfo import ZoneInfo
 import duckdb
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
 
-from behavior_tasks.base.artifacts import Artifact
-from behavior_tasks.base.config import CleanConfig, ExamplesConfig, SourceConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.base.timeline import Window
-from behavior_tasks.data.events import BOUNDS_FILE, INDEX_FILE, EventIndex, median_file
-from behavior_tasks.data.request import PRODUCTS_FILE, Reader, ReaderSettings
-from behavior_tasks.data.side_tables import LoadedTable
+from behavior_tasks.data.request import Reader
 from behavior_tasks.examples.candidates import examples_sql
-from behavior_tasks.examples.feature_table import FeatureSettings
 from behavior_tasks.examples.features import EXAMPLE_COLUMNS, compute_features
-from behavior_tasks.examples.market import FrozenMarket, Market
+from behavior_tasks.examples.market import FrozenMarket
 from behavior_tasks.model.boosting_bundle import BoostingScorer
 from behavior_tasks.model.device import DeviceName
+from behavior_tasks.model.event_folder import MARKET_FILES, SETTINGS_FILE, EventSettings
 from behavior_tasks.model.predict import Scorer, open_scorer
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import SETTINGS_FILE as TEXT_FILE
 from behavior_tasks.text.verbalize import make_texts
 
-SETTINGS_FILE = "events.json"
-MARKET_FILES = ("market-products.parquet", "market-categories.parquet")
-AS_CLEAN_AS_THEY_ARE = CleanConfig(bot_events_per_day=0, missing={}, outliers="off")
-ANSWERS = ("probability", "expected_amount", "decision", "version")
 MEMORY_MB = 2048
-
-
-class EventSettings(BaseModel):
-    """What is needed to make a model's input of raw events."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    reader: ReaderSettings
-    examples: ExamplesConfig
-    market: datetime
-    """The instant, naive UTC, before which the whole shop was looked at."""
-
-    @property
-    def features(self) -> FeatureSettings:
-        """The settings of the features."""
-        return FeatureSettings(
-            lookback_days=self.examples.lookback_days,
-            horizon_days=self.examples.horizon_days,
-            timezone=self.reader.source.timezone,
-            unit=self.examples.unit,
-        )
-
-
-def save_event_folder(
-    folder: Path,
-    *,
-    source: SourceConfig,
-    examples: ExamplesConfig,
-    clean: Artifact,
-    features: Artifact,
-    products: LoadedTable | None = None,
-) -> None:
-    """Write what a model that is asked with raw events must know beside its own folder.
-
-    Args:
-        folder: to make.
-        source: how the log was read.
-        examples: unit, lookback, horizon and candidates.
-        clean: the artifact of clean events.
-        features: the artifact of features, which keeps the market of its newest cutoff.
-        products: the side table of products, as it was joined to the log.
-    """
-    folder.mkdir(parents=True)
-    path = clean.path / INDEX_FILE
-    index = (
-        EventIndex.model_validate_json(path.read_bytes())
-        if path.is_file()
-        else EventIndex(
-            parts=[], buckets=1, clean=AS_CLEAN_AS_THEY_ARE, bounded=False, medians=[], sequences={}, cutoffs=[]
-        )
-    )
-    market = datetime.fromisoformat(features.facts["market"])
-    settings = EventSettings(
-        reader=ReaderSettings.of(source, clean.facts["present"], index, products), examples=examples, market=market
-    )
-    (folder / SETTINGS_FILE).write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    fitted = [clean.path / BOUNDS_FILE] if index.bounded else []
-    for file in (*fitted, *(median_file(clean.path, column) for column in index.medians)):
-        shutil.copyfile(file, folder / file.name)
-    for file, name in zip(Market(folder=features.path / "market").files(market), MARKET_FILES, strict=True):
-        shutil.copyfile(file, folder / name)
-    if products is not None:
-        pq.write_table(products.rows, folder / PRODUCTS_FILE, compression="zstd")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,6 @@ import json
 import time
 from pathlib import Path
 
-SINGLE = 20
-"""Shoppers that are asked about one by one."""
 WARM_UP = 2
 
 
@@ -21,6 +19,7 @@ def main() -> None:
     for name in ("model", "events", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("as_of")
+    parser.add_argument("single", type=int, help="shoppers that are asked about one by one")
     asked = parser.parse_args()
     started = time.perf_counter()
     import mlflow.pyfunc
@@ -32,7 +31,7 @@ def main() -> None:
     answers = model.predict(events, params=params)
     answers.to_parquet(asked.out / "answers.parquet")
     example = model.predict(model.input_example, params=model.metadata.load_input_example_params(str(asked.model)))
-    by_shopper = [rows for _, rows in events.groupby("user_id", sort=True)][: SINGLE + WARM_UP]
+    by_shopper = [rows for _, rows in events.groupby("user_id", sort=True)][: asked.single + WARM_UP]
     took = []
     for rows in by_shopper:
         began = time.perf_counter()

@@ -16,14 +16,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
+from behavior_tasks.base.artifacts import Artifact, ArtifactStore
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.schema import EVENT_COLUMNS, OPTIONAL_COLUMNS
-from behavior_tasks.model.raw_events import SETTINGS_FILE, EventSettings
+from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 MODEL_PLACE = "artifacts/model"
 """Where the model's folder lies inside the packaged model."""
+PACKAGES = "packages"
+"""Folder of the stage's artifact with one folder a model."""
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 REQUIREMENTS: tuple[str, ...] = (
     "duckdb",
@@ -84,6 +88,36 @@ def package_model(model: Path, events: Path, out: Path, *, uri: str) -> None:
     _without_paths(out / "MLmodel", {"model": uri, "events": uri})
     for folder in list((out / "code").rglob("__pycache__")):
         shutil.rmtree(folder)
+
+
+def packaged_model(package: Path, name: str = "candidate") -> Path | None:
+    """Return the folder of a packaged model in an artifact of the stage `package`; None when it was not written."""
+    folder = package / PACKAGES / name
+    return folder if (folder / "MLmodel").is_file() else None
+
+
+def need_packaged(model: Artifact) -> Path:
+    """Return the packaged folder of a model from the artifact store that it lies in.
+
+    Args:
+        model: the artifact that holds the model folder: train, or baselines for gradient boosting.
+
+    Raises:
+        UserError: when no artifact of the stage `package` holds it.
+    """
+    store = ArtifactStore(model.path.parents[1])
+    name = "boosting" if model.manifest.stage == "baselines" else "candidate"
+    for folder in sorted((store.root / "package").glob("[0-9a-f]*")):
+        artifact = store.find("package", folder.name)
+        if artifact is not None and artifact.manifest.inputs.get(model.manifest.stage) == model.uri:
+            found = packaged_model(artifact.path, name)
+            if found is not None:
+                return found
+    raise UserError(
+        f"The model {model.uri} is not packaged, so it can't be registered.",
+        expected=f"an artifact of the stage package with {PACKAGES}/{name}",
+        next_step="see `problem` in package.json of the run's stage package, mend it and run again",
+    )
 
 
 def adopt_package(packaged: Path, out: Path, *, model_id: str, mlflow_run_id: str) -> None:

@@ -24,14 +24,15 @@ from behavior_tasks.base.tables import bucket_files
 from behavior_tasks.data.parts import read_parts
 from behavior_tasks.data.request import raw_rows
 from behavior_tasks.data.side_tables import LoadedTable, load_side_tables, side_files
-from behavior_tasks.model.raw_events import save_event_folder
+from behavior_tasks.model.event_folder import save_event_folder
 from behavior_tasks.registry import store
-from behavior_tasks.registry.package import package_model
+from behavior_tasks.registry.package import PACKAGES, package_model
 
-PACKAGES = "packages"
 FACTS_FILE = "package.json"
 SHOPPERS = 200
 """Test shoppers that are asked about."""
+SINGLE = 20
+"""Shoppers that are asked about one by one, to know how long an answer takes."""
 TOLERANCE = 1e-6
 """Most by which a served probability may differ from the evaluation's."""
 LIMIT_SECONDS = 600
@@ -67,12 +68,6 @@ def package_stage(job: Job) -> Output:
     removed = {"unusable": len(facts) - good} if good < len(facts) else {}
     rows = Rows(unit_in="models", unit_out="models", rows_in=len(facts), rows_out=good, removed=removed)
     return Output(rows=rows, facts={"models": facts})
-
-
-def packaged_model(package: Path, name: str = "candidate") -> Path | None:
-    """Return the folder of a packaged model in the stage's artifact, or None when it could not be written."""
-    folder = package / PACKAGES / name
-    return folder if (folder / "MLmodel").is_file() else None
 
 
 def _sample(told: pd.DataFrame) -> pd.DataFrame:
@@ -126,7 +121,14 @@ def _check(out: Path, folder: Path, sample: pd.DataFrame, name: str) -> dict[str
     answers = folder / name
     answers.mkdir()
     as_of = pd.Timestamp(sample["cutoff"].iloc[0]).isoformat() + "Z"
-    command = [sys.executable, "-P", str(FRESH_PROCESS), *map(str, (out, folder / "raw.parquet", answers)), as_of]
+    command = [
+        sys.executable,
+        "-P",
+        str(FRESH_PROCESS),
+        *map(str, (out, folder / "raw.parquet", answers)),
+        as_of,
+        str(SINGLE),
+    ]
     hidden = ("PYTHONPATH", "BEHAVIOR_", "MLFLOW_")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     environment |= {"PYTHONDONTWRITEBYTECODE": "1"}  # nothing is written into what it loads

@@ -21,7 +21,7 @@ from behavior_tasks.base.stage import Job
 from behavior_tasks.model.formats import BOOSTING_FILES, LANGUAGE_FILES, PIPELINE_FILE
 from behavior_tasks.registry import store, title
 from behavior_tasks.registry.aliases import CHALLENGER, challenger_of, find_version, read_aliases, set_alias
-from behavior_tasks.registry.package import MODEL_PLACE, package_model
+from behavior_tasks.registry.package import MODEL_PLACE, adopt_package, need_packaged
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -276,7 +276,7 @@ def _logged_model(
     if logged.status != LoggedModelStatus.READY:
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder) / "packed"
-            package_model(model, packed, model_id=logged.model_id, mlflow_run_id=mlflow_run_id)
+            adopt_package(need_packaged(model), packed, model_id=logged.model_id, mlflow_run_id=mlflow_run_id)
             client.log_model_artifacts(logged.model_id, str(packed))
         client.log_outputs(mlflow_run_id, [LoggedModelOutput(logged.model_id, step=0)])
         logged = client.finalize_logged_model(logged.model_id, "READY")
