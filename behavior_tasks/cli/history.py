@@ -81,7 +81,7 @@ def _list(home: Home, model: str | None, as_json: bool) -> None:
         errors.print(f"The ledger is shown without a look at MLflow. {error.problem}", style="yellow", highlight=False)
         entries = ledger.read(home)
     if model is not None:
-        entries = [dict(entry) for entry in ledger.title_of(entries, model)]
+        entries = [dict(entry) for entry in ledger.title_of(home, entries, model)]
     if as_json:
         console.print_json(json.dumps(entries, ensure_ascii=False))
     elif entries:

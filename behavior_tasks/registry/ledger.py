@@ -7,7 +7,7 @@ know: a line that was edited, lost or put in breaks the chain, and then nothing 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,18 +78,15 @@ def read(home: Home) -> list[dict[str, Any]]:
     return check(_whole(_content(home))).entries
 
 
-def append(
-    home: Home, entry: Mapping[str, Any], *, unless: Callable[[Mapping[str, Any]], bool] = lambda _: False
-) -> dict[str, Any] | None:
+def append(home: Home, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Append one line and flush it to disk. Half a line, left by a crash, is cut off first.
 
     Args:
         home: the state folder.
         entry: exactly FIELDS, JSON-able.
-        unless: nothing is written when this holds for a line that is there already.
 
     Returns:
-        The line as written, with its hashes; None when nothing was written.
+        The line as written, with its hashes.
 
     Raises:
         LedgerError: when what is there already is damaged.
@@ -102,10 +99,7 @@ def append(
     with _lock(home), ledger_path(home).open("a+b") as stream:
         stream.seek(0)
         whole = _whole(stream.read())
-        checked = check(whole)
-        if any(unless(known) for known in checked.entries):
-            return None
-        chained = chain(entry, checked.tail)
+        chained = chain(entry, check(whole).tail)
         stream.truncate(len(whole))
         stream.write(to_line(chained))
         stream.flush()
@@ -170,9 +164,19 @@ def readable_lines(content: bytes) -> list[dict[str, Any]]:
     return found
 
 
-def title_of(entries: Sequence[Mapping[str, Any]], model: str) -> list[Mapping[str, Any]]:
-    """Return the lines about one registered model. Lines of 0.3.0 name none and count for every one."""
-    return [entry for entry in entries if entry.get("model", model) == model]
+def title_of(home: Home, entries: Sequence[Mapping[str, Any]], model: str) -> list[Mapping[str, Any]]:
+    """Return the lines about one registered model. Lines of 0.3.0 name none; their runs do, where they are there."""
+    return [entry for entry in entries if _model_of(home, entry, model) == model]
+
+
+def _model_of(home: Home, entry: Mapping[str, Any], otherwise: str) -> str:
+    if "model" in entry:
+        return str(entry["model"])
+    try:
+        run = json.loads((home.runs / str(entry.get("run_id")) / "run.json").read_bytes())
+        return str(run["config"]["registry"]["model_name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return otherwise
 
 
 def _parse(number: int, line: bytes) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def repair(home: Home, config: Config, asked: Asked) -> dict[str, Any]:
                 next_step="`behavior history` shows it",
             )
         content = _content(home)
-        known = ledger.title_of([e for e in ledger.readable_lines(content) if "version" in e], desk.model)
+        known = ledger.title_of(home, [e for e in ledger.readable_lines(content) if "version" in e], desk.model)
         entry = {
             "kind": "repair",
             "model": desk.model,

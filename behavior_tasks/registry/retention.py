@@ -5,7 +5,7 @@ thing to know: a version with an alias, in the ledger or new enough stays; figur
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,7 +80,7 @@ class Retention:
 
     def plan(self) -> list[Unneeded]:
         """Return the versions, forgotten models and run files that may go."""
-        models = {model.model_id: model for model in self._logged_models()}
+        models = self._logged_models()
         versions = [self._describe(v, models) for v in self._versions if str(v.version) not in self._kept]
         return [*versions, *self._orphans(models), *self._run_files()]
 
@@ -94,7 +94,7 @@ class Retention:
         """Delete one thing of the plan. What a crash leaves of it is in the next plan."""
         if item.kind == "version":
             self._client.delete_model_version(self._desk.model, item.name)
-            model_ids = [m.model_id for m in self._logged_models() if m.artifact_location in item.places]
+            model_ids = [model.model_id for model in self._logged_models() if model.artifact_location in item.places]
         else:
             model_ids = [item.name] if item.kind == "model" else []
         for place in item.places:
@@ -117,7 +117,7 @@ class Retention:
         return {str(v) for v in self._client.get_registered_model(self._desk.model).aliases.values()}
 
     def _in_ledger(self) -> set[str]:
-        lines = ledger.title_of(every_line(self._desk.home), self._desk.model)
+        lines = ledger.title_of(self._desk.home, every_line(self._desk.home), self._desk.model)
         named = (line.get(key) for line in lines for key in ("version", "from_version"))
         return {str(version) for version in named if version is not None}
 
@@ -135,10 +135,10 @@ class Retention:
             if not token:
                 return found
 
-    def _describe(self, version: "ModelVersion", models: Mapping[str, "LoggedModel"]) -> Unneeded:
-        model = models.get(version.model_id or "")
-        shared = [v for v in self._versions if v.model_id == version.model_id and str(v.version) in self._kept]
-        places = (model.artifact_location,) if model is not None and not shared else ()
+    def _describe(self, version: "ModelVersion", models: Sequence["LoggedModel"]) -> Unneeded:
+        kept = [v for v in self._versions if str(v.version) in self._kept]
+        mine = [m for m in models if _stands_on(version, m) and not any(_stands_on(v, m) for v in kept)]
+        places = tuple(model.artifact_location for model in mine)
         days = int((self._policy.now - version.creation_timestamp / 1000) // DAY_SECONDS)
         return Unneeded(
             kind="version",
@@ -148,9 +148,9 @@ class Retention:
             places=places,
         )
 
-    def _orphans(self, models: Mapping[str, "LoggedModel"]) -> list[Unneeded]:
+    def _orphans(self, models: Sequence["LoggedModel"]) -> list[Unneeded]:
         """Models of a registration or a deletion that was cut short."""
-        registered = {version.model_id for version in self._every_version()}
+        versions = list(self._every_version())
         needed = champions_artifacts(self._desk.home)
         return [
             Unneeded(
@@ -160,8 +160,8 @@ class Retention:
                 why="no version of any registered model stands on it",
                 places=(model.artifact_location,),
             )
-            for model in models.values()
-            if model.model_id not in registered
+            for model in models
+            if not any(_stands_on(version, model) for version in versions)
             and model.tags[ARTIFACT_TAG] not in needed
             and self._policy.is_old(model.creation_timestamp / 1000)
         ]
@@ -201,6 +201,11 @@ class Retention:
             token = page.token
             if not token:
                 return found
+
+
+def _stands_on(version: "ModelVersion", model: "LoggedModel") -> bool:
+    """Whether a version's files are a logged model's; MLflow keeps the place, which holds the model's id, alone."""
+    return model.artifact_location == version.source or model.model_id in str(version.source)
 
 
 def every_line(home: Home) -> list[dict[str, Any]]:

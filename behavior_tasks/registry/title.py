@@ -70,7 +70,7 @@ class Desk:
     @property
     def lines(self) -> list[Mapping[str, Any]]:
         """The ledger's lines about this registered model, oldest first."""
-        return ledger.title_of(ledger.read(self.home), self.model)
+        return ledger.title_of(self.home, ledger.read(self.home), self.model)
 
 
 def intent_path(home: Home) -> Path:
@@ -128,7 +128,8 @@ def move(desk: Desk, entry: Mapping[str, Any]) -> dict[str, Any]:
     intent = Intent(store=where, model=desk.model, entry=dict(entry), before=before, after=after)
     make_folder(desk.home.registry)
     write_durably(intent_path(desk.home), intent.model_dump_json(indent=2).encode())
-    return _carry_out(desk, intent)
+    _carry_out(desk, intent)
+    return ledger.read(desk.home)[-1]
 
 
 def require_head(desk: Desk) -> None:
@@ -155,7 +156,7 @@ def set_head(desk: Desk, line: Mapping[str, Any]) -> None:
         desk.client.set_registered_model_tag(desk.model, HEAD_TAG, line["hash"])
 
 
-def _carry_out(desk: Desk, intent: Intent) -> dict[str, Any]:
+def _carry_out(desk: Desk, intent: Intent) -> None:
     """Do what is intended. Each step may be done already, so that it can be called again after a crash."""
     for alias in NAMES:
         set_alias(desk.client, desk.model, alias, getattr(intent.after, alias))
@@ -165,12 +166,8 @@ def _carry_out(desk: Desk, intent: Intent) -> dict[str, Any]:
         tags |= {"verdict": str(entry["verdict"]), "test_hash": str(entry["test_hash"])}
     for key, value in tags.items():
         desk.client.set_model_version_tag(desk.model, entry["version"], key, value)
-    line = ledger.append(desk.home, entry, unless=lambda known: _says(known, entry))
-    if line is None:
-        line = next(known for known in ledger.read(desk.home) if _says(known, entry))
-    set_head(desk, line)
+    set_head(desk, _written(desk.home, entry) or ledger.append(desk.home, entry))
     _forget(desk.home)
-    return line
 
 
 def _recover(desk: Desk) -> None:
@@ -191,7 +188,7 @@ def _recover(desk: Desk) -> None:
         _carry_out(whose, intent)
         log.warning("The promotion of version %s, which a crash had interrupted, is finished.", version)
         return
-    if any(_says(known, intent.entry) for known in whose.lines):
+    if _written(desk.home, intent.entry) is not None:
         # It was finished, and somebody has moved the alias since; that is noticed next.
         _forget(desk.home)
         return
@@ -230,9 +227,7 @@ def _notice(desk: Desk) -> None:
         desk.client.set_model_version_tag(desk.model, now, SINCE_TAG, when)
         set_alias(desk.client, desk.model, "previous", previous_of(desk.client, desk.model, [*lines, entry]))
         set_alias(desk.client, desk.model, "challenger", challenger_of(desk.client, desk.model, champion=now))
-    line = ledger.append(desk.home, entry)
-    assert line is not None
-    set_head(desk, line)
+    set_head(desk, ledger.append(desk.home, entry))
     means = f"version {now} is what serves and what the gate compares with" if now else "there is no champion now"
     log.warning("Noticed and written into the ledger: %s; %s. See docs/registry.md.", why, means)
 
@@ -250,8 +245,10 @@ def _what_happened(desk: Desk, told: str | None, now: str | None) -> str:
     return f"the alias champion was taken from version {told} in MLflow"
 
 
-def _says(known: Mapping[str, Any], entry: Mapping[str, Any]) -> bool:
-    return all(known.get(name) == entry[name] for name in ledger.FIELDS)
+def _written(home: Home, entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the ledger's last line if it is that of an unfinished promotion: nobody writes before that is settled."""
+    last = ledger.read(home)[-1:]
+    return last[0] if last and all(last[0].get(name) == entry[name] for name in ledger.FIELDS) else None
 
 
 def _read_intent(home: Home) -> Intent | None:
