@@ -56,4 +56,4 @@ class Approval(HITLOperator):
         approved = response["chosen_options"] == [self.APPROVE]
         who, why = (person["name"] if person else None), str(response["params_input"].get("why") or "")
         explained(pipeline.answer, self.run, self.gate_uri, approved=approved, who=who, why=why)
-        return f"{'approved' if approved else 'not approved'} by {who or 'nobody, in time'}"
+        return f"{'yes' if approved else 'no'}, from {who}" if who else "nobody answered in time"
