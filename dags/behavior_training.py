@@ -16,6 +16,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, TaskGroup, TriggerRule, XComArg, task
 from airflow.sdk.exceptions import AirflowSkipException
+from behavior_dag_approval import Approval
 from behavior_dag_support import OPENED, RETRIES, RUN, explained, form, what_is_asked, with_mlflow_link
 
 from behavior_tasks import pipeline
@@ -28,7 +29,7 @@ GROUPS = {
     "examples": ("cutoffs", "doctor", "features"),
     "text": ("verbalize", "encode"),
     "model": ("baselines", "train"),
-    "verdict": ("champion", "evaluate", "gate"),
+    "verdict": ("champion", "audit", "evaluate", "package", "gate"),
 }
 HOURS = {"train": 12}  # the other stages: 2
 
@@ -65,11 +66,10 @@ def register(run: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> str:
     return explained(pipeline.register, run, gate_uri, evaluate_uri, train_uri)
 
 
-@task
+@task(trigger_rule=TriggerRule.NONE_FAILED)  # a skipped approval is not asked for
 def promote(run: str, version: str, gate_uri: str) -> None:
     """Make the new version the champion, when the gate says so."""
-    kept = explained(pipeline.promote, run, version, gate_uri, "airflow")
-    if kept:
+    if kept := explained(pipeline.promote, run, version, gate_uri, "airflow"):
         raise AirflowSkipException(kept)
 
 
@@ -86,8 +86,7 @@ def stage(name: str) -> XComArg:
     row = pipeline.STAGES[name]
     # A skipped simulation must not stop what could have read it; a failed one must.
     rule = TriggerRule.NONE_FAILED if "simulate?" in row.inputs else TriggerRule.ALL_SUCCESS
-    longest = timedelta(hours=HOURS.get(name, 2))
-    named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=longest)
+    named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=HOURS.get(name, 2)))
     result = named(name, RUN, *(made[i.removesuffix("?")] for i in row.inputs))
     for earlier in row.after:
         made[earlier] >> result
@@ -104,7 +103,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,
-    dagrun_timeout=timedelta(hours=20),
+    dagrun_timeout=timedelta(hours=38),  # of which a person may take 18 to answer
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
     tags=["behavior", "training"],
     params=form(),
@@ -116,5 +115,6 @@ with DAG(
                 made[name] = stage(name)
     with TaskGroup("registry"):
         version = with_mlflow_link(register(RUN, made["gate"], made["evaluate"], made["train"]))
-        made["report"] >> version >> promote(RUN, version, made["gate"]) >> closed.as_teardown(setups=opened)
+        asked = Approval(task_id="approval", run=RUN, gate_uri=made["gate"], doc_md=Approval.__doc__)
+        made["report"] >> version >> asked >> promote(RUN, version, made["gate"]) >> closed.as_teardown(setups=opened)
     started >> opened >> [made["simulate"], made["champion"]]

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 
+from behavior_tasks.base.config import DEFAULT_PRESET
 from behavior_tasks.pipeline import Run, open_run, run_stages, start_run
 
 TINY: dict[str, object] = {
@@ -28,6 +29,7 @@ def run_until(
     run_id: str,
     *,
     log: Path | None = None,
+    preset: str = DEFAULT_PRESET,
     overrides: Mapping[str, object] | None = None,
     without: Collection[str] = (),
 ) -> Run:
@@ -37,6 +39,7 @@ def run_until(
         day=date(2026, 11, 23),
         trigger="command line",
         input_path=str(log) if log else None,
+        preset=preset,
         overrides={**TINY, **(overrides or {})},
     )
     run_stages(uri, until=last, without=without)

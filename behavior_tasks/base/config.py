@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from behavior_tasks.base.errors import UserError, nearest
+from behavior_tasks.base.gate_config import GateConfig
 from behavior_tasks.base.model_config import DecisionConfig, ModelConfig, TextConfig, TrainConfig
 from behavior_tasks.base.section import Section
 from behavior_tasks.base.source_config import SideTable, SourceConfig
@@ -19,6 +20,7 @@ from behavior_tasks.base.source_config import SideTable, SourceConfig
 __all__ = [
     "Config",
     "DecisionConfig",
+    "GateConfig",
     "ModelConfig",
     "Section",
     "SideTable",
@@ -134,18 +136,6 @@ class ExamplesConfig(Section):
     train_every_days: int = Field(7, ge=1, le=365, description="Days between train cutoffs.")
     min_shoppers: int = Field(50, ge=2, description="Fewest shoppers each split needs.")
     min_buyers: int = Field(10, ge=1, description="Fewest buyers, and fewest non-buyers, each split needs.")
-
-
-class GateConfig(Section):
-    """When a new model may replace the champion."""
-
-    min_f1: float = Field(0.3, ge=0, le=1, description="The candidate's F1 on test must reach this.")
-    margin: float = Field(
-        0.02, ge=0, le=1, description="By how much F1 may fall behind a baseline or the champion, at worst."
-    )
-    bootstrap: int = Field(1000, ge=100, le=100_000, description="Paired bootstrap resamples, by shopper.")
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence level of the intervals.")
-    seed: int = Field(7, ge=0, description="Random seed of the bootstrap.")
 
 
 class EngineConfig(Section):

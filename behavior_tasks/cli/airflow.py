@@ -184,11 +184,17 @@ def run_dag(
     """
     asked = read_form(conf)
     file = Path(asked.config_file) if asked.config_file else None
-    load_config(asked.preset, file=file, overrides=asked.overrides)
+    config = load_config(asked.preset, file=file, overrides=asked.overrides)
     running = {service.name: service for service in processes.still_running(home)}
     if SCHEDULER in running and API_SERVER in running:
         # Two masters would run each task twice: a live scheduler takes up every run it sees in its database.
         return _through_scheduler(home, str(running[API_SERVER].url), conf, logical_date, on_tick)
+    if config.gate.approval == "required":
+        raise UserError(
+            "Nobody could approve the promotion: Airflow's page and its scheduler are not up.",
+            expected="a running Airflow, because gate.approval is required",
+            next_step="make up, then the same command; or leave out --airflow, and the question comes here",
+        )
     # The run's id and the tasks' logs are read from its output, so that has to come in this shape.
     shape = {"AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO", "AIRFLOW__LOGGING__JSON_LOGS": "True"}
     environment = airflow_environment(home, project) | shape

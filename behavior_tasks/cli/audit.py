@@ -1,9 +1,6 @@
 """`behavior audit-leakage`: whether anything known before a cutoff depends on what came after it."""
 
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,29 +40,17 @@ def audit(
 
         behavior audit-leakage --input log.csv.gz --preset taobao --sample 50000
     """
-    from behavior_tasks.pipeline.audit import audit_leakage
+    from behavior_tasks.pipeline.audit import audit_leakage, quiet
 
     overrides = parse_settings(set)
     uri = start_inspection("audit", input_path=input, preset=preset, config=config, overrides=overrides)
-    with console.status("starting") as status, _quiet():
+    with console.status("starting") as status, quiet():
         found = audit_leakage(open_run(uri), most_events=sample, on_start=lambda step: status.update(step))
     if as_json:
         console.print_json(json.dumps({**asdict(found), "clean": found.clean}))
     else:
         _show(found, input or "the simulated shop")
     raise typer.Exit(0 if found.clean else 2)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep still what the stages have to say: they run again and again here, and it would bury the checks."""
-    log = logging.getLogger("behavior")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _show(found: "Audit", name: str) -> None:

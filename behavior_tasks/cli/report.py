@@ -12,6 +12,7 @@ from rich.text import Text
 from behavior_tasks.cli.data_report import report_page
 from behavior_tasks.cli.screen import count, figure, seconds
 from behavior_tasks.cli.sync import waiting_line
+from behavior_tasks.cli.verdict import verdict_lines
 from behavior_tasks.pipeline import Run, StageRecord
 from behavior_tasks.pipeline.publish import nothing_changed
 
@@ -146,11 +147,7 @@ def _words(name: str) -> str:
 
 def _verdict_panel(run: Run, verdict: dict[str, Any]) -> Panel:
     promoted = verdict["decision"] == "promote"
-    lines = Text()
-    lines.append(str(verdict["reason"]) + "\n", style="bold")
-    for rule in verdict["rules"]:
-        lines.append("  ✓ " if rule["passed"] else "  ✗ ", style="green" if rule["passed"] else "red")
-        lines.append(f"{rule['words']}\n")
+    lines = verdict_lines(verdict)
     lines.append(_registered_line(run, promoted))
     if nothing_changed(run):
         lines.append("\nNothing changed since an earlier run: its model and results were reused.")
@@ -168,7 +165,9 @@ def _registered_line(run: Run, promoted: bool) -> str:
     line = f"Registered model: {run.record.config.registry.model_name} version {registered['version']}{again}"
     if promotion.get("waits"):
         return f"{line}; it waits to become champion, as MLflow did not take the promotion"
-    return line + (", champion" if promoted and promotion.get("promoted", True) else "")
+    if promoted and promotion.get("promoted", True):
+        return f"{line}, champion"
+    return line + (f"\n{promotion['reason']}" if promoted and promotion.get("reason") else "")
 
 
 def _next_steps(run: Run) -> Text:

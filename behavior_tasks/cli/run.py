@@ -1,10 +1,13 @@
 """`behavior run`: all stages, in this process or as the DAG through Airflow, then the closing page."""
 
+import getpass
+import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
 import typer
+from rich.markdown import Markdown
 
 from behavior_tasks.base.config import DEFAULT_PRESET, load_config
 from behavior_tasks.base.errors import UserError
@@ -17,6 +20,8 @@ from behavior_tasks.pipeline import (
     STAGES,
     Run,
     StageRecord,
+    answer,
+    ask,
     at_work,
     close_tracking,
     open_run,
@@ -36,6 +41,12 @@ def run(
     through_airflow: Annotated[
         bool, typer.Option("--airflow", help="Run the DAG behavior_training through Airflow instead of here.")
     ] = False,
+    approve_as: Annotated[
+        str | None,
+        typer.Option(
+            "--approve-as", metavar="NAME", help="Answer yes, in this name, where gate.approval asks for a person."
+        ),
+    ] = None,
 ) -> None:
     """Read a log (or simulate a shop), train, measure, and let the gate decide.
 
@@ -53,6 +64,8 @@ def run(
     now = datetime.now(UTC)
     run_id = f"{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}"
     if through_airflow:
+        if approve_as:
+            raise UserError("In Airflow a person approves on Airflow's page.", next_step="leave out --approve-as")
         asked = {"input": input, "preset": preset, "config_file": str(config) if config else None, **settings}
         finished = _through_airflow({key: value for key, value in asked.items() if value is not None}, now)
     else:
@@ -65,7 +78,7 @@ def run(
             config_file=str(config) if config else None,
             overrides=settings,
         )
-        finished = _here(uri)
+        finished = _here(uri, approve_as)
     console.print(closing_page(finished))
 
 
@@ -104,7 +117,7 @@ def _through_airflow(asked: dict[str, Any], now: datetime) -> Run:
     )
 
 
-def _here(uri: str) -> Run:
+def _here(uri: str, approve_as: str | None) -> Run:
     run = open_run(uri)
     open_tracking(uri)
     with at_work(run):
@@ -114,10 +127,27 @@ def _here(uri: str) -> Run:
                 status.update("registering")
                 uris = {record.stage: record.uri for record in run.stages()}
                 version = register(uri, uris["gate"], uris["evaluate"], uris["train"])
-                promote(uri, version, uris["gate"], "command line")
+            _ask(uri, uris["gate"], approve_as)
+            promote(uri, version, uris["gate"], "command line")
         finally:
             close_tracking(uri)
     return run
+
+
+def _ask(uri: str, gate_uri: str, approve_as: str | None) -> None:
+    """Ask whoever sits at the terminal, when a person must approve the promotion; without a terminal it is a no."""
+    question = ask(uri, gate_uri)
+    if question is None:
+        return
+    if approve_as:
+        answer(uri, gate_uri, approved=True, who=approve_as, why="given with --approve-as before the run")
+    elif not sys.stdin.isatty():
+        answer(uri, gate_uri, approved=False, who=None, why="there was no terminal to ask on")
+    else:
+        console.print(Markdown(question.body))
+        approved = typer.confirm(question.subject, default=False)
+        who = typer.prompt("Your name, for the ledger", default=getpass.getuser())
+        answer(uri, gate_uri, approved=approved, who=who, why=typer.prompt("Why", default="", show_default=False))
 
 
 def _say(run: Run, record: StageRecord) -> None:

@@ -38,7 +38,7 @@ from behavior_tasks.base.tables import (
 from behavior_tasks.base.timeline import Timeline, plan
 from behavior_tasks.data.buckets import connect_spilling, merge_facts
 from behavior_tasks.data.clean_part import PartJob, build_part, find_part
-from behavior_tasks.data.clean_range import Rules
+from behavior_tasks.data.clean_range import cleaning_rules
 from behavior_tasks.data.clean_report import missing_report, outlier_report
 from behavior_tasks.data.events import BOUNDS_FILE, INDEX_FILE, EventIndex, bucket_events, median_file
 from behavior_tasks.data.missing import active_rules, check_rules
@@ -107,14 +107,7 @@ def clean_stage(job: Job) -> Output:
 
 def _clean_parts(parts: Sequence[LogPart], job: Job, present: Sequence[str]) -> list[str]:
     """Return the clean artifact of each part, making those that are missing: many small ones side by side."""
-    config = job.config.clean
-    rules = Rules(
-        timezone=job.config.source.timezone,
-        constants=active_rules(config.missing, present, kind="constant"),
-        drops=tuple(active_rules(config.missing, present, kind="drop")),
-        double_click_seconds=config.double_click_seconds,
-        bot_events_per_day=config.bot_events_per_day,
-    )
+    rules = cleaning_rules(job.config.clean, present, timezone=job.config.source.timezone)
     shared = sharing_days(parts)
     engine = job.config.engine
     jobs = [

@@ -6,18 +6,18 @@ to know: it is a pure function of its range, and nothing in it looks beyond the 
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from behavior_tasks.base.config import MissingRule
+from behavior_tasks.base.config import CleanConfig, MissingRule
 from behavior_tasks.base.schema import PARSED_COLUMNS, SHOPPER_COLUMNS, order_sql
 from behavior_tasks.base.tables import full_disk, parquet_sql, write_parquet
 from behavior_tasks.data.buckets import Summary, connect_spilling, local_day_sql, write_events
 from behavior_tasks.data.ingest_piece import PARSED_NAMES
-from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, SALE_SQL, constants, lacks_sql
+from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, SALE_SQL, active_rules, constants, lacks_sql
 from behavior_tasks.data.ranges import Range
 from behavior_tasks.data.search_words import masked_sql
 
@@ -40,6 +40,17 @@ class Rules:
     """0: off."""
     bot_events_per_day: int
     """0: off."""
+
+
+def cleaning_rules(config: CleanConfig, present: Collection[str], *, timezone: str) -> Rules:
+    """Return what is done to every file of a log with these optional columns, in a shop with this zone."""
+    return Rules(
+        timezone=timezone,
+        constants=active_rules(config.missing, present, kind="constant"),
+        drops=tuple(active_rules(config.missing, present, kind="drop")),
+        double_click_seconds=config.double_click_seconds,
+        bot_events_per_day=config.bot_events_per_day,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +96,35 @@ def clean_range(job: RangeJob) -> RangeDone:
     """Write the clean events of one range, its sales, and what was set apart."""
     with connect_spilling(job.spill, memory_mb=job.memory_mb) as connection:
         rows_in, removed = _read_different(connection, job)
-        columns = ", ".join(f"{c.name} {c.type}" for c in SHOPPER_COLUMNS)
-        connection.execute(f"CREATE TEMP TABLE apart (reason VARCHAR, {columns})")
-        removed += _set_apart_by_context(connection, job)
-        filled = _fill_gaps(connection, job.rules)
-        for column in job.rules.drops:
-            removed[f"missing_{column}"] += _set_apart(connection, f"missing_{column}", lacks_sql(column))
+        more, filled = clean_table(connection, job.rules, has_others=bool(job.neighbours))
+        removed += more
         summary = write_events(connection, f"(SELECT {SHOPPER_VALUES} FROM events)", job.events, SHOPPER_COLUMNS)
         sales = f"SELECT {', '.join(SALE_COLUMNS)} FROM events WHERE {SALE_SQL} AND amount > 0 ORDER BY ALL"
         write_parquet(connection, sales, job.sales)
         write_parquet(connection, "SELECT * FROM apart ORDER BY ALL", job.apart)
     return RangeDone(rows_in=rows_in, summary=summary, removed=+removed, filled=+filled)
+
+
+def clean_table(
+    connection: duckdb.DuckDBPyConnection, rules: Rules, *, has_others: bool = False
+) -> tuple[Counter[str], Counter[str]]:
+    """Clean the table `events`, whose rows are all different; what is set apart goes to a new table `apart`.
+
+    Args:
+        connection: has the table with PARSED_COLUMNS; SHOPPER_VALUES of it are clean events afterwards.
+        rules: what is done.
+        has_others: whether a table `others` holds further events of the same days.
+
+    Returns:
+        Events set apart, by reason, and values filled, by `derived.<column>` or `constant.<column>`.
+    """
+    columns = ", ".join(f"{c.name} {c.type}" for c in SHOPPER_COLUMNS)
+    connection.execute(f"CREATE TEMP TABLE apart (reason VARCHAR, {columns})")
+    removed = _set_apart_by_context(connection, rules, has_others=has_others)
+    filled = _fill_gaps(connection, rules)
+    for column in rules.drops:
+        removed[f"missing_{column}"] += _set_apart(connection, f"missing_{column}", lacks_sql(column))
+    return removed, filled
 
 
 def _read_different(connection: duckdb.DuckDBPyConnection, job: RangeJob) -> tuple[int, Counter[str]]:
@@ -116,29 +145,30 @@ def _read_different(connection: duckdb.DuckDBPyConnection, job: RangeJob) -> tup
     return rows_in, Counter({DUPLICATE: rows_in - different})
 
 
-def _set_apart_by_context(connection: duckdb.DuckDBPyConnection, job: RangeJob) -> Counter[str]:
+def _set_apart_by_context(connection: duckdb.DuckDBPyConnection, rules: Rules, *, has_others: bool) -> Counter[str]:
     """Set apart the days of bots, then double-clicks; both look at the neighbours' events too."""
     removed: Counter[str] = Counter()
+    day = local_day_sql(rules.timezone)
     whole = f"SELECT {PARSED_NAMES} FROM events"
-    if job.neighbours:
+    if has_others:
         whole = f"{whole} UNION SELECT {PARSED_NAMES} FROM others"
-    if job.rules.double_click_seconds:
+    if rules.double_click_seconds:
         # Found before bots are set apart, so that it does not depend on them; within a local day, because that is as
         # far as files see each other's events.
-        microseconds = round(job.rules.double_click_seconds * 1_000_000)
+        microseconds = round(rules.double_click_seconds * 1_000_000)
         connection.execute(f"""CREATE TEMP TABLE clicked AS SELECT {PARSED_NAMES} FROM ({whole})
             QUALIFY epoch_us(timestamp) - lag(epoch_us(timestamp)) OVER (
-                PARTITION BY shopper, action, product_id, query, {_day(job)} ORDER BY {order_sql(PARSED_COLUMNS)}
+                PARTITION BY shopper, action, product_id, query, {day} ORDER BY {order_sql(PARSED_COLUMNS)}
             ) <= {microseconds}""")
-    if job.rules.bot_events_per_day:
+    if rules.bot_events_per_day:
         # Hardly any shopper has so many events at all, and to count shoppers is cheaper than to count their days.
-        most = job.rules.bot_events_per_day
+        most = rules.bot_events_per_day
         busy = f"SELECT shopper FROM ({whole}) GROUP BY shopper HAVING count(*) > {most}"
-        connection.execute(f"""CREATE TEMP TABLE bots AS SELECT shopper, {_day(job)} AS day FROM ({whole})
+        connection.execute(f"""CREATE TEMP TABLE bots AS SELECT shopper, {day} AS day FROM ({whole})
             WHERE shopper IN ({busy}) GROUP BY ALL HAVING count(*) > {most}""")
-    if job.rules.bot_events_per_day and _count(connection, "SELECT count(*) FROM bots"):
-        removed[BOT] = _set_apart(connection, BOT, f"(shopper, {_day(job)}) IN (SELECT (shopper, day) FROM bots)")
-    if job.rules.double_click_seconds:
+    if rules.bot_events_per_day and _count(connection, "SELECT count(*) FROM bots"):
+        removed[BOT] = _set_apart(connection, BOT, f"(shopper, {day}) IN (SELECT (shopper, day) FROM bots)")
+    if rules.double_click_seconds:
         same = " AND ".join(f"c.{c.name} IS NOT DISTINCT FROM events.{c.name}" for c in PARSED_COLUMNS)
         condition = f"EXISTS (SELECT 1 FROM clicked AS c WHERE {same})"
         removed[DOUBLE_CLICK] = _set_apart(connection, DOUBLE_CLICK, condition)

@@ -56,6 +56,8 @@ class BucketEvents:
     """None: the files are as clean as they shall be."""
     folder: Path = field(default=Path())
     """Where the fitted values lie."""
+    relation: str | None = None
+    """A table of the connection that holds the events instead of files."""
 
     def create_view(self, connection: duckdb.DuckDBPyConnection, name: str = "events") -> None:
         """Make the view `name` with exactly SHOPPER_COLUMNS, in no particular order."""
@@ -63,6 +65,8 @@ class BucketEvents:
 
     def stored_sql(self) -> str:
         """Return the query of the bucket's events as they lie in the files, before what is fitted is applied."""
+        if self.relation is not None:
+            return f"SELECT {NAMES} FROM {self.relation}"
         if not self.files:
             return f"SELECT {', '.join(f'CAST(NULL AS {c.type}) AS {c.name}' for c in SHOPPER_COLUMNS)} WHERE false"
         return f"SELECT {NAMES} FROM {parquet_sql(self.files)} WHERE {self.range.sql()}"

@@ -37,7 +37,7 @@ def read_row_groups(piece: Piece, layout: Layout) -> Iterator[Block | PieceEnd]:
         groups = range(piece.start, end)
         lines = 0
         for batch in _batches(file, groups, piece.shown):
-            yield _read_batch(batch, layout, lines_before=lines)
+            yield read_batch(batch, layout, lines_before=lines)
             lines += batch.num_rows
         promised = sum(file.metadata.row_group(n).num_rows for n in groups)
     if lines != promised:
@@ -75,7 +75,8 @@ def _batches(file: pq.ParquetFile, groups: range, shown: str) -> Iterator[pa.Rec
         yield batch
 
 
-def _read_batch(batch: pa.RecordBatch, layout: Layout, *, lines_before: int) -> Block:
+def read_batch(batch: pa.RecordBatch, layout: Layout, *, lines_before: int = 0) -> Block:
+    """Return rows of any types as a block of text cells."""
     problems: dict[int, tuple[str, str]] = {}
     texts = {name: _as_text(batch.column(place), problems) for name, place in layout.places.items()}
     bad = np.zeros(batch.num_rows, np.bool_)

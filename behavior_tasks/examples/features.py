@@ -5,11 +5,11 @@ of `feature_table`. Every feature is made of the events in [cutoff - lookback, c
 undefined; all sums run over whole numbers, so no feature depends on the order of the events.
 """
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -29,7 +29,7 @@ from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.examples.feature_sql import Feature
 from behavior_tasks.examples.feature_table import FEATURES, FeatureSettings
 from behavior_tasks.examples.history import link_events, open_cutoffs
-from behavior_tasks.examples.market import Market, count_market
+from behavior_tasks.examples.market import FrozenMarket, Market, count_market
 
 __all__ = ["EXAMPLE_COLUMNS", "FEATURES", "FeatureSettings", "features_stage", "write_features"]
 
@@ -62,7 +62,7 @@ def features_stage(job: Job) -> Output:
     aside.mkdir()
     market = count_market(
         events,
-        [datetime.fromisoformat(window["cutoff"]) for window in cutoffs.facts["windows"]],
+        _cutoffs(cutoffs.facts),
         aside,
         lookback_days=settings.lookback_days,
         engine=engine,
@@ -79,8 +79,9 @@ def features_stage(job: Job) -> Output:
         for number, (file, bucket) in enumerate(zip(bucket_files(cutoffs.path / "examples"), events, strict=True))
     ]
     done = run_buckets(_work_bucket, jobs, engine=engine, what="features")
-    # Everything that is read of the market now stands in the features.
-    shutil.rmtree(aside)
+    # Everything that is read of the market now stands in the features; a model that scores by itself takes the newest.
+    for file in set(aside.iterdir()) - set(market.files(_newest_cutoff(cutoffs.facts))):
+        file.unlink()
     total = sum(rows for rows, _ in done)
     chosen = settings.features()
     return Output(
@@ -88,10 +89,20 @@ def features_stage(job: Job) -> Output:
         content_hash=combine_hashes(content_hash for _, content_hash in done),
         facts={
             "unit": settings.unit,
+            "market": _newest_cutoff(cutoffs.facts).isoformat(),
             "features": [feature.name for feature in chosen],
             "categorical": [feature.name for feature in chosen if feature.categorical],
         },
     )
+
+
+def _cutoffs(facts: Mapping[str, Any]) -> list[datetime]:
+    return [datetime.fromisoformat(window["cutoff"]) for window in facts["windows"]]
+
+
+def _newest_cutoff(facts: Mapping[str, Any]) -> datetime:
+    """Return the last cutoff, naive UTC, from the facts of `cutoffs`."""
+    return max(_cutoffs(facts))
 
 
 def write_features(
@@ -113,18 +124,34 @@ def write_features(
     events.create_view(connection, "stored")
     # What is fitted on the train period is applied on reading, which several queries would do again and again.
     connection.execute("CREATE TABLE events AS SELECT * FROM stored")
-    link_events(connection, settings.timezone)
-    chosen = settings.features()
-    columns = [*EXAMPLE_COLUMNS, *(f"CAST(NULL AS {_type(f)}) AS {f.name}" for f in chosen)]
-    connection.execute(f"CREATE TABLE result AS SELECT {', '.join(columns)} FROM examples LIMIT 0")
-    for _ in open_cutoffs(connection, settings, market):
-        _compute(connection, chosen)
+    compute_features(connection, settings, market)
     write_parquet(connection, "SELECT * FROM result ORDER BY cutoff, shopper, product_id", out)
     return _row_count(connection, out), hash_rows(connection, out)
 
 
-def _compute(connection: duckdb.DuckDBPyConnection, features: Sequence[Feature]) -> None:
-    """Add the examples of the cutoffs that are open, with their features, to the table `result`."""
+def compute_features(
+    connection: duckdb.DuckDBPyConnection, settings: FeatureSettings, market: Market | FrozenMarket
+) -> None:
+    """Make the table `result`: the rows of `examples` with their features, in no particular order.
+
+    Args:
+        connection: has `examples` with EXAMPLE_COLUMNS, and the table `events` of clean events, which is used up.
+        settings: what the features depend on.
+        market: counted at least for the cutoffs of the examples.
+    """
+    link_events(connection, settings.timezone)
+    chosen, begun = settings.features(), False
+    for _ in open_cutoffs(connection, settings, market):
+        query = _compute(connection, chosen)
+        connection.execute(f"INSERT INTO result {query}" if begun else f"CREATE TABLE result AS {query}")
+        begun = True
+    if not begun:
+        columns = [*EXAMPLE_COLUMNS, *(f"CAST(NULL AS {_type(f)}) AS {f.name}" for f in chosen)]
+        connection.execute(f"CREATE TABLE result AS SELECT {', '.join(columns)} FROM examples LIMIT 0")
+
+
+def _compute(connection: duckdb.DuckDBPyConnection, features: Sequence[Feature]) -> str:
+    """Return the query of the examples of the cutoffs that are open, with their features."""
     joins = []
     for level in dict.fromkeys(feature.over for feature in features):
         words = ", ".join(f"{f.sql} AS {f.name}" for f in features if f.over == level)
@@ -134,14 +161,13 @@ def _compute(connection: duckdb.DuckDBPyConnection, features: Sequence[Feature])
         joins.append(f"JOIN of_{level} USING ({key})")
     kept = ", ".join(f"x.{name}" for name in EXAMPLE_COLUMNS)
     made = ", ".join(f"of_{f.over}.{f.name}" for f in features)
-    connection.execute(f"""
-        INSERT INTO result
+    return f"""
         SELECT {kept}, {made}
         FROM (
             SELECT x.*, m FROM examples AS x JOIN people USING (shopper)
             JOIN moments ON moments.s = people.s AND moments.cutoff = x.cutoff
         ) AS x {" ".join(joins)}
-    """)
+    """
 
 
 def _type(feature: Feature) -> str:

@@ -14,7 +14,7 @@ import duckdb
 from behavior_tasks.base.schema import ACTIONS, SHOPPER_COLUMNS, order_sql
 from behavior_tasks.examples.feature_sql import DAY, FADING_UNITS, HALF_LIFE_DAYS, SESSION_GAP, UNITS, UNKNOWN
 from behavior_tasks.examples.feature_table import FeatureSettings
-from behavior_tasks.examples.market import Market
+from behavior_tasks.examples.market import FrozenMarket, Market
 
 ROWS_AT_ONCE = 1_500_000
 """Most rows of `events_at`, a quarter of a kilobyte each; cutoffs are taken together as long as they fit."""
@@ -53,7 +53,7 @@ def link_events(connection: duckdb.DuckDBPyConnection, timezone: str) -> None:
 
 
 def open_cutoffs(
-    connection: duckdb.DuckDBPyConnection, settings: FeatureSettings, market: Market
+    connection: duckdb.DuckDBPyConnection, settings: FeatureSettings, market: Market | FrozenMarket
 ) -> Iterator[list[datetime]]:
     """Make the tables of a few cutoffs of the examples, give these cutoffs, then go on to the next few.
 

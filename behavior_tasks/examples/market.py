@@ -29,6 +29,10 @@ class Market:
 
     folder: Path
 
+    def files(self, cutoff: datetime) -> tuple[Path, Path]:
+        """Return the files of a cutoff: its products, its categories."""
+        return _file(self.folder, "products", cutoff), _file(self.folder, "categories", cutoff)
+
     def create_views(self, connection: duckdb.DuckDBPyConnection, cutoffs: Sequence[datetime]) -> None:
         """Make the views of some cutoffs.
 
@@ -39,6 +43,23 @@ class Market:
         for what in ("products", "categories"):
             files = ", ".join(quote(_file(self.folder, what, cutoff)) for cutoff in cutoffs)
             connection.execute(f"CREATE OR REPLACE VIEW market_{what} AS SELECT * FROM read_parquet([{files}])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenMarket:
+    """The facts of one cutoff, which stand for every instant: what a model that scores by itself knows of the shop."""
+
+    products: str
+    """What can stand after FROM, with the rows of `market_products`."""
+    categories: str
+
+    def create_views(self, connection: duckdb.DuckDBPyConnection, cutoffs: Sequence[datetime]) -> None:
+        """Make the views that `Market.create_views` makes."""
+        every = ", ".join(f"(TIMESTAMP '{cutoff}')" for cutoff in cutoffs)
+        for what, relation in (("products", self.products), ("categories", self.categories)):
+            connection.execute(f"""CREATE OR REPLACE VIEW market_{what} AS
+                SELECT asked.cutoff, held.* EXCLUDE (cutoff)
+                FROM {relation} AS held CROSS JOIN (VALUES {every}) AS asked(cutoff)""")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ The DAG and the command line both call `start_run` once and then `run_stage` by 
 finished inputs; what comes back is the URI of the new artifact. Importing it costs nothing heavy, so a DAG may.
 """
 
+from behavior_tasks.pipeline.approval import Question, answer, ask
 from behavior_tasks.pipeline.execute import run_stage, run_stages
 from behavior_tasks.pipeline.publish import at_work, close_tracking, open_tracking, promote, register, runs_page
 from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
@@ -12,9 +13,12 @@ from behavior_tasks.pipeline.sync import Synced, close_dead_runs, sync, waiting
 
 __all__ = [
     "STAGES",
+    "Question",
     "Run",
     "StageRecord",
     "Synced",
+    "answer",
+    "ask",
     "at_work",
     "close_dead_runs",
     "close_tracking",

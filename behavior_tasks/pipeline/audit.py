@@ -6,15 +6,19 @@ is built anew from that in a state folder of its own. The one thing to know: a c
 that it lies in and whatever is later; nothing with a cutoff at or before it, and nothing fitted before it.
 """
 
+import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
-from behavior_tasks.base.artifacts import Artifact
+from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.config import Config
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, temporary_folder
+from behavior_tasks.base.stage import Job
 from behavior_tasks.data.keys import identity_key
 from behavior_tasks.pipeline.audit_compare import Artifacts, Check, Comparison, count_canary_events
 from behavior_tasks.pipeline.audit_log import FILES, AuditLog, Plant, audit_config, count_canaries, filled_constants
@@ -56,15 +60,77 @@ def audit_leakage(run: Run, *, most_events: int = 0, on_start: Callable[[str], N
     """
     on_start("reading the log")
     clean = _build(run, "clean")["clean"]
-    log = AuditLog(clean, run.record.config, most_events=most_events)
-    config = audit_config(run.record.config)
-    with _state_folder(run.home) as home:
+    return audit_events(clean, run.record.config, run.home, most_events=most_events, on_start=on_start)
+
+
+def audit_stage(job: Job) -> Output:
+    """Audit a sample of the clean events and write `audit.json`: `clean`, `checks`, `events`, `failed`, `problem`.
+
+    `failed` names the checks that are not clean. With `gate.audit_events` 0 nothing is audited; a sample that can't be
+    audited is a `problem` and no failure of the run: the gate then keeps the champion.
+    """
+    most, held = job.config.gate.audit_events, job.inputs["clean"].manifest.rows.rows_out
+    failed: list[str] = []
+    checks, events, problem = 0, 0, None if most else "gate.audit_events is 0"
+    if most:
+        try:
+            with quiet():
+                audit = audit_events(job.inputs["clean"], job.config, job.home, most_events=most)
+        except UserError as error:
+            problem = f"{error.problem} {error.found or ''}".strip()
+        else:
+            checks, events = len(audit.checks), audit.events
+            failed = [f"{check.where}: {check.what}" for check in audit.checks if not check.clean]
+    clean = bool(checks) and not failed
+    content = {"clean": clean, "checks": checks, "events": events, "failed": failed, "problem": problem}
+    (job.out / "audit.json").write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    rows = Rows(unit_in="events", unit_out="checks", rows_in=held, rows_out=checks)
+    return Output(rows=rows, facts={"clean": clean, "failed": len(failed), "problem": problem})
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep still what the stages have to say: they run again and again here, and it would bury the checks."""
+    log = logging.getLogger("behavior")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def audit_events(
+    clean: Artifact,
+    settings: Config,
+    at: Home,
+    *,
+    most_events: int = 0,
+    on_start: Callable[[str], None] = lambda step: None,
+) -> Audit:
+    """Audit clean events with the settings that they were made with.
+
+    Args:
+        clean: the artifact of the clean events.
+        settings: of the run; those that the stages up to the texts read.
+        at: the state folder below which the audited logs are built, and whose key of the pseudonyms is used.
+        most_events: as for `audit_leakage`.
+        on_start: as for `audit_leakage`.
+
+    Raises:
+        UserError: when so few events can't be divided into label windows.
+    """
+    log = AuditLog(clean, settings, most_events=most_events)
+    config = audit_config(settings)
+    # No event is later than the day on which the audited logs are read.
+    day = datetime.fromisoformat(clean.facts["last"]).date() + timedelta(days=2)
+    with _state_folder(at) as home:
 
         def build(name: str, log_path: Path, last: str, plant: Plant | None = None) -> Artifacts:
             on_start(name)
             beside = home.root / log_path.relative_to(home.root).parts[0]
             settings = write_side_tables(log.connection, beside, config, plant)
-            return _build(_run(home, log_path, settings, run.record.day), last)
+            return _build(_run(home, log_path, settings, day), last)
 
         memory_mb, last = config.engine.memory_mb, _last_stage(config)
         base = build("the log itself", log.write(home.root / "base"), last)

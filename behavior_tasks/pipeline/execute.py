@@ -102,6 +102,7 @@ def build_stage(name: str, run: Run, uris: list[str], *, report: Report | None =
     settings = _slice(config, stage.sections)
     raw = run.record.input
     outside = _load(stage.outside)(raw, config, run.home) if stage.outside else {}
+    dated = {"day": run.record.day.isoformat()} if stage.dated else {}
 
     def do(out: Path, key: str) -> Output:
         job = Job(
@@ -123,7 +124,7 @@ def build_stage(name: str, run: Run, uris: list[str], *, report: Report | None =
         stage=name,
         code=code_digest(stage.work.partition(":")[0], *stage.also),
         settings=settings,
-        inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside},
+        inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside, **dated},
         work=do,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.pipeline import provenance
+from behavior_tasks.pipeline import approval, provenance
 from behavior_tasks.pipeline.runs import Run, open_run
 
 TRAINING_DAG = "behavior_training"
@@ -110,6 +110,7 @@ def _version_tags(run: Run, verdict: Mapping[str, Any], measured: Mapping[str, A
     figures = measured["models"]["boosting" if kind == "boosting" else "candidate"]
     return {
         "kind": kind,
+        "day": run.record.day.isoformat(),
         "verdict": str(verdict["decision"]),
         "reason": str(verdict["reason"]),
         "test_hash": str(measured["test_hash"]),
@@ -127,7 +128,7 @@ def promote(run_uri: str, version: str, gate_uri: str, who: str) -> str | None:
         run_uri: the run whose gate decided.
         version: what `register` gave.
         gate_uri: the gate's artifact.
-        who: person or service, for the ledger.
+        who: person or service, for the ledger; where a person had to approve, it is that person.
 
     Returns:
         None when the version was promoted, else the reason why the champion was kept, perhaps only for now.
@@ -138,9 +139,18 @@ def promote(run_uri: str, version: str, gate_uri: str, who: str) -> str | None:
     from behavior_tasks.registry import candidates
 
     run = open_run(run_uri)
-    verdict = json.loads((run.store.open(gate_uri).path / "verdict.json").read_bytes())
+    verdict = approval.read_verdict(run, gate_uri)
     if verdict["decision"] != "promote":
         return str(verdict["reason"])
+    if verdict["approval"] == "required":
+        refused = approval.refused(run, gate_uri)
+        if refused is not None:
+            run.note("promotion", {"promoted": False, "waits": False, "reason": refused})
+            return refused
+    approved = approval.approver(run, gate_uri)
+    if approved is not None:
+        who, why = approved
+        verdict["reason"] += f"; approved by {who}" + (f": {why}" if why else "")
     given = candidates.promote_model(
         run.home,
         run.record.config,

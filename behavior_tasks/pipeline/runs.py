@@ -147,7 +147,7 @@ def keep_run(home: Home, record: RunRecord) -> Run:
     """Make the folder of a run below a state folder, or open it again with what is done in it."""
     folder = make_folder(home.runs / record.run_id)
     make_folder(folder / "stages")
-    for stale in ("error.json", "registered.json", "promotion.json", "quarantine.parquet"):
+    for stale in ("approval.json", "error.json", "registered.json", "promotion.json", "quarantine.parquet"):
         (folder / stale).unlink(missing_ok=True)
     write_durably(folder / "run.json", record.model_dump_json(indent=2).encode())
     return Run(home, record.run_id)

@@ -22,6 +22,8 @@ class Stage(BaseModel):
     """Stages whose artifacts it takes; a trailing `?` marks one that may be absent."""
     after: tuple[str, ...] = ()
     """Stages that must have said yes before, though nothing of theirs is read."""
+    dated: bool = False
+    """Whether the work reads the day of the run; the day is then part of the key."""
     outside: str | None = None
     """`module:function` that names what the stage reads from outside the store, called with the raw log's path
     (or None), the configuration and the state folder; its answer, name → hash, is part of the key."""
@@ -33,7 +35,7 @@ TIMELINE = (
     "examples.train_cutoffs",
     "examples.train_every_days",
 )
-STAGES: dict[str, Stage] = {
+READING: dict[str, Stage] = {
     "simulate": Stage(work="data.simulate:simulate_stage", sections=("simulate", "examples.lookback_days", *TIMELINE)),
     "source": Stage(
         work="data.sources:source_stage",
@@ -78,6 +80,12 @@ STAGES: dict[str, Stage] = {
         inputs=("verbalize", "features"),
         outside="text.encode:checkpoint_identity",
     ),
+}
+"""From the raw log to tokens."""
+AUDITED = [READING[name] for name in ("source", "ingest", "clean", "cutoffs", "features", "verbalize", "encode")]
+"""What the leakage audit goes through again."""
+STAGES: dict[str, Stage] = {
+    **READING,
     "baselines": Stage(
         work="model.baselines:baselines_stage",
         sections=(
@@ -109,5 +117,23 @@ STAGES: dict[str, Stage] = {
         sections=("train.device", "train.threads", "gate.bootstrap", "gate.confidence", "gate.seed"),
         inputs=("train", "encode", "baselines", "features", "clean", "champion", "simulate?"),
     ),
-    "gate": Stage(work="verdict.gate:gate_stage", sections=("gate",), inputs=("evaluate",)),
+    "audit": Stage(
+        work="pipeline.audit:audit_stage",
+        also=tuple(row.work.partition(":")[0] for row in AUDITED),
+        sections=(*dict.fromkeys(name for row in AUDITED for name in row.sections), "gate.audit_events"),
+        inputs=("clean",),
+        outside="text.words:templates_identity",
+    ),
+    "package": Stage(
+        work="registry.package_stage:package_stage",
+        also=("registry.serving", "registry.fresh_process"),
+        sections=("source", "examples"),
+        inputs=("train", "baselines", "features", "clean", "ingest", "evaluate"),
+    ),
+    "gate": Stage(
+        work="verdict.gate:gate_stage",
+        sections=("gate",),
+        inputs=("evaluate", "audit", "package", "doctor", "train", "baselines", "champion"),
+        dated=True,
+    ),
 }

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from behavior_tasks.base.stage import Job
 from behavior_tasks.model.formats import BOOSTING_FILES, LANGUAGE_FILES, PIPELINE_FILE
 from behavior_tasks.registry import store, title
 from behavior_tasks.registry.aliases import CHALLENGER, challenger_of, find_version, read_aliases, set_alias
-from behavior_tasks.registry.package import MODEL_PLACE, package_model
+from behavior_tasks.registry.package import MODEL_PLACE, adopt_package, need_packaged
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 ARTIFACT_TAG = "artifact"
+DAY_TAG = "day"
+"""Tag of a version: the day that its run was for."""
 KIND_TAG = "kind"
 """Tag of a version: language_model or boosting."""
 UNASKED = "MLflow did not answer"
@@ -56,6 +58,8 @@ class Champion:
     model: str | None
     """URI of the train artifact; None when somebody registered the version by other means."""
     run_id: str | None
+    day: str
+    """The day that its run was for, e.g. `2026-11-23`; where the version does not say, the day of its registration."""
 
 
 def register(home: Home, config: Config, *, run_id: str, model: Artifact, tags: Mapping[str, str]) -> Registered:
@@ -184,7 +188,10 @@ def champion(home: Home, config: Config) -> Champion | None:
     if found is None:
         return None
     return Champion(
-        version=str(found.version), model=found.tags.get(ARTIFACT_TAG) or None, run_id=found.tags.get("run_id")
+        version=str(found.version),
+        model=found.tags.get(ARTIFACT_TAG) or None,
+        run_id=found.tags.get("run_id"),
+        day=found.tags.get(DAY_TAG) or datetime.fromtimestamp(found.creation_timestamp / 1000, UTC).date().isoformat(),
     )
 
 
@@ -209,13 +216,19 @@ def champion_identity(raw: Path | None, config: Config, home: Home) -> dict[str,
 def champion_stage(job: Job) -> Output:
     """Bring the champion's model folder: from the artifact store, else from MLflow.
 
-    Facts: `version`, `model` (URI of its train artifact) and `problem`, each None where there is none.
+    Facts: `version`, `model` (URI of the artifact that it came from), `day` (which its run was for) and `problem`, each
+    None where there is none.
 
     Raises:
         UserError: when another run has moved the title since this artifact's key was made.
     """
     if job.outside.get("champion") == UNASKED:
-        facts = {"version": None, "model": None, "problem": "MLflow did not answer when it was asked for the champion"}
+        facts = {
+            "version": None,
+            "model": None,
+            "day": None,
+            "problem": "MLflow did not answer when it was asked for the champion",
+        }
         return Output(rows=_rows(0, 0), facts=facts)
     if job.outside and champion_identity(None, job.config, job.home) != job.outside:
         raise UserError(
@@ -224,7 +237,7 @@ def champion_stage(job: Job) -> Output:
         )
     found = champion(job.home, job.config)
     if found is None:
-        return Output(rows=_rows(0, 0), facts={"version": None, "model": None, "problem": None})
+        return Output(rows=_rows(0, 0), facts={"version": None, "model": None, "day": None, "problem": None})
     problem = _problem(job.home, job.config, found)
     if problem is None:
         trained = _trained(job.home, found)
@@ -232,7 +245,7 @@ def champion_stage(job: Job) -> Output:
             shutil.copytree(trained.path / "model", job.out / "model")
         else:
             _download(job.home, job.config, found, job.out)
-    facts = {"version": found.version, "model": found.model, "problem": problem}
+    facts = {"version": found.version, "model": found.model, "day": found.day, "problem": problem}
     return Output(rows=_rows(1, int(problem is None)), facts=facts)
 
 
@@ -263,7 +276,7 @@ def _logged_model(
     if logged.status != LoggedModelStatus.READY:
         with tempfile.TemporaryDirectory() as folder:
             packed = Path(folder) / "packed"
-            package_model(model, packed, model_id=logged.model_id, mlflow_run_id=mlflow_run_id)
+            adopt_package(need_packaged(model), packed, model_id=logged.model_id, mlflow_run_id=mlflow_run_id)
             client.log_model_artifacts(logged.model_id, str(packed))
         client.log_outputs(mlflow_run_id, [LoggedModelOutput(logged.model_id, step=0)])
         logged = client.finalize_logged_model(logged.model_id, "READY")

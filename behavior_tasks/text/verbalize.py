@@ -106,7 +106,9 @@ def write_texts(
         The number of rows and the hash of the rows.
     """
     with connect(memory_mb=memory_mb) as connection:
-        bucket = _read_bucket(connection, examples, events, settings)
+        connection.execute(f"CREATE VIEW examples AS SELECT * FROM read_parquet({quote(examples)})")
+        events.create_view(connection)
+        bucket = _read_bucket(connection, settings)
         schema = pa.schema([*(bucket.table.schema.field(name) for name in TEXT_COLUMNS), ("parts", _LIST)])
         hashed = RowHash(schema.names)
         with pq.ParquetWriter(out, schema, compression="zstd", store_schema=False) as writer:
@@ -115,6 +117,17 @@ def write_texts(
                 for batch in table.to_batches():
                     hashed.update(batch)
     return len(bucket.table), hashed.hexdigest()
+
+
+def make_texts(connection: duckdb.DuckDBPyConnection, settings: TextSettings) -> list[list[str]]:
+    """Return the parts of the texts of a few examples, in the order of (cutoff, shopper, product).
+
+    Args:
+        connection: has `examples` with their features, and `events`, the clean events of at least their shoppers.
+        settings: how texts are written.
+    """
+    tables = _texts(connection, _read_bucket(connection, settings), settings)
+    return [parts for table in tables for parts in table["parts"].to_pylist()]
 
 
 def _work_bucket(bucket: _Bucket) -> tuple[int, str]:
@@ -144,11 +157,7 @@ class _Read:
     events: Events
 
 
-def _read_bucket(
-    connection: duckdb.DuckDBPyConnection, examples: Path, events: BucketEvents, settings: TextSettings
-) -> _Read:
-    connection.execute(f"CREATE VIEW examples AS SELECT * FROM read_parquet({quote(examples)})")
-    events.create_view(connection)
+def _read_bucket(connection: duckdb.DuckDBPyConnection, settings: TextSettings) -> _Read:
     connection.execute("""
         CREATE TABLE people AS SELECT shopper, CAST(row_number() OVER (ORDER BY shopper) - 1 AS INTEGER) AS who
         FROM (SELECT DISTINCT shopper FROM examples)

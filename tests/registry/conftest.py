@@ -9,7 +9,7 @@ import pytest
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.home import Home
 from behavior_tasks.registry import store
-from tests.verdict.world import World, make_world
+from tests.verdict.world import World, make_world, package_of
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -54,7 +54,9 @@ def model(world: World, home: Home) -> Artifact:
 
 
 def adopt(model: Artifact, home: Home) -> Artifact:
-    """Copy a train artifact into a state folder's store."""
+    """Copy a train artifact, and how it is packaged, into a state folder's store."""
+    package = package_of(model)
+    shutil.copytree(package.path, home.artifacts / "package" / package.key, dirs_exist_ok=True)
     place = home.artifacts / "train" / model.key
     shutil.copytree(model.path, place)
     return Artifact(path=place, manifest=model.manifest)

@@ -118,7 +118,8 @@ def test_a_server_keeps_run_version_champion_and_files(
     out = tmp_path / "out"
     out.mkdir()
     job = Job(config=CONFIG, inputs={}, out=out, key="k", home=bare, today=date(2026, 11, 23))
-    assert versions.champion_stage(job).facts == {"version": "1", "model": world_model.uri, "problem": None}
+    facts = versions.champion_stage(job).facts
+    assert facts == {"version": "1", "model": world_model.uri, "day": facts["day"], "problem": None}
     weights = "model.safetensors"
     assert (out / "model" / weights).read_bytes() == (world_model.path / "model" / weights).read_bytes()
 

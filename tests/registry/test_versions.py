@@ -1,30 +1,21 @@
 """Versions on a real embedded store: registered once, promoted only on promote, and brought back whole."""
 
-import json
 import shutil
-import subprocess
-import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow.pyfunc import load_model as load_pyfunc
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
-from behavior_tasks.model.predict import number_names, score_texts
 from behavior_tasks.registry import ledger, tracking, versions
-from behavior_tasks.registry.package import package_model
 from behavior_tasks.registry.versions import Registered
-from behavior_tasks.text.parts import join_parts
 from tests.registry.conftest import adopt
 from tests.verdict.world import World
 
@@ -220,7 +211,7 @@ def test_the_champions_files_come_back_whole(in_store: bool, home: Home, model: 
     else:
         shutil.rmtree(model.path)
     folder, facts = champion_stage(home, tmp_path / "out")
-    assert facts == {"version": "1", "model": model.uri, "problem": None}
+    assert facts == {"version": "1", "model": model.uri, "day": facts["day"], "problem": None}
     assert files(folder) == expected
 
 
@@ -238,7 +229,7 @@ def test_a_champion_that_changed_after_the_key_was_made_is_refused(home: Home, m
 
 def test_without_a_champion_there_are_no_files(home: Home, tmp_path: Path) -> None:
     folder, facts = champion_stage(home, tmp_path / "out")
-    assert facts == {"version": None, "model": None, "problem": None}
+    assert facts == {"version": None, "model": None, "day": None, "problem": None}
     assert not folder.exists()
 
 
@@ -264,81 +255,3 @@ def test_an_alias_that_somebody_set_by_hand_is_the_champion(home: Home, model: A
     assert versions.champion(home, CONFIG) is None
     with pytest.raises(MlflowException):
         client(home).get_model_version_by_alias("behavior", "champion")
-
-
-SERVE = """
-import io, json, sys
-import mlflow, pandas as pd
-from mlflow.exceptions import MlflowException
-mlflow.set_tracking_uri(sys.argv[1])
-model = mlflow.pyfunc.load_model("models:/behavior@champion")
-asked = pd.read_parquet(sys.argv[2])
-answer = model.predict(asked)
-again = model.predict(asked)
-assert answer.equals(again)
-def refusal(table):
-    try:
-        model.predict(table)
-    except MlflowException as error:
-        return str(error)
-example = model.predict(model.input_example)
-signature = model.metadata.signature
-print(json.dumps({
-    "answer": answer.to_dict("list"), "types": [str(kind) for kind in answer.dtypes],
-    "example": [model.input_example["text"][0], *(str(kind) for kind in example.dtypes)],
-    "no column": refusal(asked.drop(columns="recency_days")), "no text": refusal(asked.assign(text=None)),
-    "inputs": signature.inputs.to_dict(), "outputs": signature.outputs.to_dict(),
-    "code": sys.modules["behavior_tasks"].__file__, "sklearn": "behavior_tasks.model.calibration" in sys.modules,
-}))
-"""
-
-
-def test_a_fresh_process_serves_the_champion_with_predicts_answers(home: Home, world: World, tmp_path: Path) -> None:
-    rows = pd.read_parquet(world.artifacts["verbalize"].path / "texts").head(20)
-    names = list(number_names(world.model(1).path / "model"))
-    features = pd.read_parquet(world.artifacts["features"].path / "examples").set_index("example")
-    asked = features.loc[rows["example"], names].astype("float64").reset_index(drop=True)
-    assert asked.isna().any(axis=None)  # what is undefined is empty
-    asked.insert(0, "text", rows["parts"].map(join_parts).to_list())
-    expected = score_texts(world.model(1).path / "model", asked["text"].tolist(), asked, device="cpu", threads=2)
-    threshold = float(np.median(expected.probability))
-    model = adopt(world.model(1, threshold=threshold), home)
-    register(home, model)
-    promote(home, "1", verdict(model))
-    shutil.rmtree(model.path)
-    asked.to_parquet(tmp_path / "asked.parquet")
-    command = [sys.executable, "-c", SERVE, tracking.tracking_uri(home), str(tmp_path / "asked.parquet")]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert found.returncode == 0, found.stderr
-    told = json.loads(found.stdout.splitlines()[-1])
-    answer = told["answer"]
-    assert list(answer) == ["probability", "decision", "expected_amount"]
-    assert told["types"] == ["float64", "bool", "float64"]
-    np.testing.assert_allclose(answer["probability"], expected.probability, atol=1e-7)
-    np.testing.assert_allclose(answer["expected_amount"], expected.expected_amount, rtol=1e-5)
-    assert answer["decision"] == (np.array(answer["probability"]) >= threshold).tolist()
-    assert 0 < sum(answer["decision"]) < len(asked)
-    assert told["example"][1:] == told["types"]
-    assert "[profile]" in told["example"][0]
-    assert "no recency_days" in told["no column"]
-    assert "column text is empty" in told["no text"]
-    columns = [(c["name"], c["type"], c["required"]) for c in told["inputs"]]
-    assert columns == [("text", "string", True), *((name, "double", False) for name in names)]
-    assert [(c["name"], c["type"]) for c in told["outputs"]] == [
-        ("probability", "double"),
-        ("decision", "boolean"),
-        ("expected_amount", "double"),
-    ]
-    # The registered model brings its own code along, and asks for no more than its requirements name.
-    assert Path(told["code"]).is_relative_to(home.mlflow / "artifacts")
-    assert told["sklearn"] is False
-
-
-def test_a_model_without_numbers_and_amounts_is_packaged_as_such(world: World, tmp_path: Path) -> None:
-    train = world.model(1, amounts=False, numbers=False)
-    package_model(train, tmp_path / "packaged", model_id="m-1", mlflow_run_id="1")
-    served = load_pyfunc(str(tmp_path / "packaged"))
-    assert [c.name for c in served.metadata.signature.inputs] == ["text"]
-    answer = served.predict(pd.DataFrame({"text": ["User A did nothing yet."]}))
-    assert answer["expected_amount"].isna().all()
-    assert answer["probability"].between(0, 1).all()

@@ -22,7 +22,8 @@ from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.text.verbalize import TextSettings, verbalize_stage, write_texts
 from behavior_tasks.verdict.amounts import measure_amounts
 from behavior_tasks.verdict.evaluate import evaluate_stage
-from behavior_tasks.verdict.gate import judge, read_evidence
+from behavior_tasks.verdict.gate import judge
+from behavior_tasks.verdict.gate_evidence import read_evidence
 from behavior_tasks.verdict.metrics import FIGURES, Scored, hash_examples, measure
 from tests.verdict.world import CONFIG, World, one
 
@@ -237,7 +238,8 @@ def test_a_split_that_tells_nothing_is_measured_as_such(split: str, label: int |
 
 
 def test_the_gate_can_read_what_was_written(first: Artifact) -> None:
-    verdict = judge(read_evidence(first.path), CONFIG.gate)
+    nobody = {"champion": {"version": None, "problem": None}}
+    verdict = judge(read_evidence(first.path, run=nobody), CONFIG.gate)
     complete = verdict.rules[0]
     assert complete.passed, complete.words
     assert verdict.candidate == first.manifest.inputs["train"]

@@ -25,8 +25,10 @@ from behavior_tasks.base.tables import bucket_file, connect, write_parquet
 from behavior_tasks.examples.cutoffs import cutoffs_stage
 from behavior_tasks.examples.features import features_stage
 from behavior_tasks.model.decision import Decision
+from behavior_tasks.model.event_folder import save_event_folder
 from behavior_tasks.model.network import Inputs, build_scratch, save_model
 from behavior_tasks.model.numbers import fit_numbers
+from behavior_tasks.registry.package import package_model
 from behavior_tasks.text.encode import encode_stage
 from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.text.verbalize import verbalize_stage
@@ -123,6 +125,22 @@ class World:
             return Output(rows=one("champions", "champions").rows, facts=facts)
 
         return self.build("champion", work, name=f"{model and model.uri} {problem} {version}")
+
+
+def package_of(model: Artifact) -> Artifact:
+    """Package a world's model as the stage does, beside it in its store, once."""
+    store = ArtifactStore(model.path.parents[1])
+    clean, features = (store.find(name, next((store.root / name).iterdir()).name) for name in ("clean", "features"))
+
+    def work(out: Path, key: str) -> Output:
+        save_event_folder(
+            out / "events", source=CONFIG.source, examples=CONFIG.examples, clean=clean, features=features
+        )
+        (out / "packages").mkdir()
+        package_model(model.path / "model", out / "events", out / "packages" / "candidate", uri=model.uri)
+        return one("models", "models")
+
+    return store.build(stage="package", code="", settings={}, inputs={"train": model.uri}, work=work).artifact
 
 
 def make_world(root: Path) -> World:
