@@ -160,7 +160,7 @@ def _compute(connection: duckdb.DuckDBPyConnection, features: Sequence[Feature])
         connection.execute(f"CREATE OR REPLACE TABLE of_{level} AS SELECT {key}, {words} FROM {level}_at {grouped}")
         joins.append(f"JOIN of_{level} USING ({key})")
     kept = ", ".join(f"x.{name}" for name in EXAMPLE_COLUMNS)
-    made = ", ".join(f"of_{f.over}.{f.name}" for f in features)
+    made = ", ".join(f"CAST(of_{f.over}.{f.name} AS {_type(f)}) AS {f.name}" for f in features)
     return f"""
         SELECT {kept}, {made}
         FROM (

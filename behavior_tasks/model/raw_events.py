@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from threading import Lock
 from typing import Self
 from zoneinfo import ZoneInfo
 
@@ -48,6 +49,7 @@ class RawModel:
     base: duckdb.DuckDBPyConnection
     """Holds what all requests share; each has a schema of its own in it while it is answered."""
     numbers: Iterator[int] = field(default_factory=count)
+    lock: Lock = field(default_factory=Lock)
 
     @classmethod
     def load(cls, model: Path, events: Path, *, device: DeviceName = "auto", threads: int = 2) -> Self:
@@ -112,8 +114,9 @@ class RawModel:
     @contextmanager
     def _workspace(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """Give a cursor whose tables are nobody else's and go away afterwards."""
-        schema = f"request_{next(self.numbers)}"
-        with self.base.cursor() as connection:
+        with self.lock:
+            schema, cursor = f"request_{next(self.numbers)}", self.base.cursor()
+        with cursor as connection:
             connection.execute(f"CREATE SCHEMA {schema}; CREATE SCHEMA {schema}_texts")
             connection.execute(f"SET TimeZone = 'UTC'; SET search_path = '{schema},main'")
             try:

@@ -259,7 +259,7 @@ def served(world: World, tmp_path: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 300
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=5).close()
