@@ -29,7 +29,7 @@ from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.verdict.behaviour import test_model
 from behavior_tasks.verdict.champion import champion_inputs
 from behavior_tasks.verdict.metrics import BASELINES, Scored, hash_examples, measure, measure_amounts
-from behavior_tasks.verdict.plots import plot_precision_recall, plot_reliability
+from behavior_tasks.verdict.plots import Shown, draw_plots
 
 HEADS = ("purchase", "amount", "next_token")
 log = logging.getLogger("behavior")
@@ -78,9 +78,14 @@ def evaluate_stage(job: Job) -> Output:
     content_hash = _write_predictions(job.out / "predictions.parquet", test, scored)
     text = json.dumps(measured, ensure_ascii=False, indent=2, allow_nan=False)
     (job.out / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    (job.out / "plots").mkdir()
-    plot_precision_recall(job.out / "plots" / "precision_recall.png", labels, scored)
-    plot_reliability(job.out / "plots" / "reliability.png", labels, scored)
+    shown = Shown(
+        labels=labels,
+        shoppers=test["shopper"].to_numpy(),
+        models=scored,
+        slices=measured.get("slices"),
+        champion=measured["champion"],
+    )
+    draw_plots(job.out / "plots", shown)
     return Output(
         rows=Rows(unit_in="examples", unit_out="examples", rows_in=len(test), rows_out=len(test)),
         content_hash=content_hash,

@@ -19,6 +19,7 @@ from behavior_tasks.text.verbalize import TextSettings, verbalize_stage, write_t
 from behavior_tasks.verdict.evaluate import evaluate_stage
 from behavior_tasks.verdict.gate import judge, read_evidence
 from behavior_tasks.verdict.metrics import Scored, hash_examples, measure, measure_amounts
+from behavior_tasks.verdict.plots import PLOTS
 from tests.verdict.world import CONFIG, World, one
 
 
@@ -45,7 +46,7 @@ def first(world: World) -> Artifact:
 
 
 def test_the_files_and_rows_are_exactly_these(world: World, first: Artifact) -> None:
-    plots = {"plots/precision_recall.png", "plots/reliability.png"}
+    plots = {f"plots/{name}.png" for name in PLOTS}
     assert set(first.manifest.files) == {"metrics.json", "predictions.parquet", *plots}
     _, table = read(first)
     models = ["candidate", "prior", "logistic", "boosting", "champion"]
