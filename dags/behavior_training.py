@@ -28,7 +28,7 @@ GROUPS = {
     "examples": ("cutoffs", "doctor", "features"),
     "text": ("verbalize", "encode"),
     "model": ("baselines", "train"),
-    "verdict": ("champion", "evaluate", "gate"),
+    "verdict": ("champion", "evaluate", "gate", "model_report"),
 }
 HOURS = {"train": 12}  # the other stages: 2
 
@@ -116,5 +116,5 @@ with DAG(
                 made[name] = stage(name)
     with TaskGroup("registry"):
         version = with_mlflow_link(register(RUN, made["gate"], made["evaluate"], made["train"]))
-        made["report"] >> version >> promote(RUN, version, made["gate"]) >> closed.as_teardown(setups=opened)
+        [made["report"], made["model_report"]] >> version >> promote(RUN, version, made["gate"]) >> closed.as_teardown(setups=opened)
     started >> opened >> [made["simulate"], made["champion"]]

@@ -109,4 +109,13 @@ STAGES: dict[str, Stage] = {
         inputs=("train", "encode", "baselines", "features", "clean", "champion", "simulate?"),
     ),
     "gate": Stage(work="verdict.gate:gate_stage", sections=("gate",), inputs=("evaluate",)),
+    "model_report": Stage(
+        work="verdict.report:report_stage",
+        # It tells every setting that is not at its default; the engine's change no result.
+        sections=("simulate", "source", "clean", "examples", "text", "model", "train", "gate", "registry"),
+        inputs=(
+            *("clean", "cutoffs", "doctor", "features", "verbalize", "baselines", "train", "evaluate", "gate"),
+            "simulate?",
+        ),
+    ),
 }

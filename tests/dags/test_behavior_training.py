@@ -20,7 +20,7 @@ GROUPS = {
     "examples": ["cutoffs", "doctor", "features"],
     "text": ["verbalize", "encode"],
     "model": ["train", "baselines"],
-    "verdict": ["champion", "evaluate", "gate"],
+    "verdict": ["champion", "evaluate", "gate", "model_report"],
     "registry": ["register", "promote"],
 }
 TASK = {name: f"{group}.{name}" for group, names in GROUPS.items() for name in names}
