@@ -36,12 +36,12 @@ from behavior_tasks.model.predict import threshold as bundle_threshold
 from behavior_tasks.model.threshold import best_f1_threshold
 from behavior_tasks.pipeline import Run, StageRecord, open_run, run_stages, start_run
 from behavior_tasks.text.tokens import TokenSet
+from behavior_tasks.verdict.amounts import measure_amounts
 from behavior_tasks.verdict.metrics import (
     Resampling,
     Scored,
     average_precision_difference,
     measure,
-    measure_amounts,
 )
 
 DAY = date(2026, 11, 25)

@@ -116,5 +116,10 @@ with DAG(
                 made[name] = stage(name)
     with TaskGroup("registry"):
         version = with_mlflow_link(register(RUN, made["gate"], made["evaluate"], made["train"]))
-        [made["report"], made["model_report"]] >> version >> promote(RUN, version, made["gate"]) >> closed.as_teardown(setups=opened)
+        (
+            [made["report"], made["model_report"]]
+            >> version
+            >> promote(RUN, version, made["gate"])
+            >> closed.as_teardown(setups=opened)
+        )
     started >> opened >> [made["simulate"], made["champion"]]

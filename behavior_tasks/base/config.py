@@ -12,12 +12,13 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from behavior_tasks.base.errors import UserError, nearest
-from behavior_tasks.base.model_config import ModelConfig, TextConfig, TrainConfig
+from behavior_tasks.base.model_config import DecisionConfig, ModelConfig, TextConfig, TrainConfig
 from behavior_tasks.base.section import Section
 from behavior_tasks.base.source_config import SideTable, SourceConfig
 
 __all__ = [
     "Config",
+    "DecisionConfig",
     "ModelConfig",
     "Section",
     "SideTable",
@@ -186,6 +187,7 @@ class Config(Section):
     text: TextConfig = Field(default_factory=TextConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
+    decision: DecisionConfig = Field(default_factory=DecisionConfig)
     gate: GateConfig = Field(default_factory=GateConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
     registry: RegistryConfig = Field(default_factory=RegistryConfig)
@@ -316,6 +318,25 @@ def _contradictions(config: Config) -> list[str]:
         found.append(
             f"model.lora_rank: {config.model.lora_rank}, but model.checkpoint = scratch has no weights worth keeping; "
             "expected 0, or a checkpoint"
+        )
+    return found + _decision_contradictions(config.decision)
+
+
+def _decision_contradictions(decision: DecisionConfig) -> list[str]:
+    found = []
+    policy, cost, value = decision.policy, decision.cost_of_contact, decision.value_of_sale
+    if (policy == "precision") != (decision.min_precision is not None):
+        found.append(
+            f"decision.min_precision: {decision.min_precision}, but decision.policy = {policy}; "
+            "expected a number exactly when the policy is precision"
+        )
+    for name, given in (("cost_of_contact", cost), ("value_of_sale", value)):
+        if given is None and (policy == "cost" or cost is not None or value is not None):
+            why = "decision.policy = cost needs it" if policy == "cost" else "one of the two costs says nothing alone"
+            found.append(f"decision.{name}: not given, but {why}; expected a number above 0")
+    if cost is not None and value is not None and cost >= value:
+        found.append(
+            f"decision.cost_of_contact: {cost:g} is not below decision.value_of_sale {value:g}, so no contact could pay"
         )
     return found
 

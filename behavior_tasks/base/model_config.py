@@ -85,6 +85,30 @@ class ModelConfig(Section):
     )
 
 
+class DecisionConfig(Section):
+    """From which probability on somebody is called a buyer; for the language model and the baselines alike."""
+
+    policy: Literal["f1", "precision", "cost"] = Field(
+        "f1",
+        description="f1: the best F1 on validation. precision: as many buyers as possible while min_precision of those "
+        "called buy on validation. cost: whoever's probability reaches cost_of_contact / value_of_sale.",
+    )
+    min_precision: float | None = Field(
+        None, gt=0, le=1, description="For policy precision: share of those called who must be buyers on validation."
+    )
+    cost_of_contact: float | None = Field(
+        None,
+        gt=0,
+        description="What it costs to contact somebody, in the log's currency. With value_of_sale, the profit on test "
+        "is told under every policy.",
+    )
+    value_of_sale: float | None = Field(
+        None,
+        gt=0,
+        description="What a contacted buyer is worth, before the cost of the contact, in the log's currency.",
+    )
+
+
 class TrainConfig(Section):
     """Fine-tuning."""
 

@@ -76,5 +76,8 @@ h3 { font-size: 1rem; margin: 14px 0 4px; }
 td small { display: block; color: var(--soft); white-space: nowrap; }
 tr.ours td { font-weight: 600; }
 tr.ours small { font-weight: 400; }
+.dense { font-size: .82rem; }
+.dense th, .dense td { padding-right: 7px; }
+.dense small { font-size: .68rem; letter-spacing: -.02em; }
 .wrap td { white-space: normal; overflow-wrap: anywhere; }
 """

@@ -36,7 +36,7 @@ from behavior_tasks.model.boosting_bundle import (
 from behavior_tasks.model.calibration import fit_decision
 from behavior_tasks.model.labels import check_labels
 from behavior_tasks.model.skewness import SKEWED_ABOVE, signed_log
-from behavior_tasks.model.threshold import best_f1_threshold
+from behavior_tasks.model.threshold import choose_threshold
 
 NAMES = ("prior", "logistic", "boosting")
 MAX_CATEGORIES = 32
@@ -110,7 +110,10 @@ def baselines_stage(job: Job) -> Output:
         hashes.append(hash_rows(connection, job.out / TEACHER_FILE))
     on_validation = predictions["split"].to_numpy() == "validation"
     labels = asked.loc[asked["split"] == "validation", "label"].to_numpy()
-    thresholds = {name: best_f1_threshold(labels, predictions.loc[on_validation, name].to_numpy()) for name in NAMES}
+    thresholds = {
+        name: choose_threshold(labels, predictions.loc[on_validation, name].to_numpy(), job.config.decision).threshold
+        for name in ("prior", "logistic")
+    }
     thresholds["boosting"] = boosting.decision.threshold
     rows = Rows(
         unit_in="examples",
@@ -140,6 +143,7 @@ def _keep_boosting(job: Job, pipeline: Pipeline, validation: pd.DataFrame) -> Bo
         pipeline_logits(pipeline, feature_table(validation, config.numbers, config.words)),
         validation["weight"].to_numpy(),
         calibration=settings.model.calibration,
+        policy=settings.decision,
     )
     save_boosting(job.out / "model", pipeline, config, decision)
     return BoostingScorer.load(job.out / "model", threads=1)

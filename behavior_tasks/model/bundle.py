@@ -39,6 +39,7 @@ def write_bundle(work: WorkFolder, job: TrainingJob, model: BehaviorModel, data:
         data.weights[rows],
         calibration=job.model.calibration,
         prior_offset=data.prior_offset,
+        policy=job.decision,
     ).save(partial)
     shutil.rmtree(work.bundle, ignore_errors=True)
     partial.rename(work.bundle)

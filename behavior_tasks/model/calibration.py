@@ -11,9 +11,10 @@ import numpy as np
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from behavior_tasks.base.config import DecisionConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.decision import Decision, logit
-from behavior_tasks.model.threshold import best_f1_threshold
+from behavior_tasks.model.threshold import choose_threshold
 
 MIN_OF_EACH = 50
 """Fewest buyers and fewest non-buyers on validation for Platt scaling: below, its two numbers are mostly noise."""
@@ -32,8 +33,9 @@ def fit_decision(
     *,
     calibration: Literal["platt", "isotonic", "off"],
     prior_offset: float = 0.0,
+    policy: DecisionConfig | None = None,
 ) -> Decision:
-    """Fit the calibration on validation and choose the threshold of the best F1 on the calibrated probabilities.
+    """Fit the calibration on validation and choose the policy's threshold on the calibrated probabilities.
 
     Platt scaling (Platt 1999) is a logistic regression on the logit with smoothed targets. Isotonic regression
     (Zadrozny and Elkan 2002) is kept as the centres of its blocks, with straight lines between (centred isotonic
@@ -46,6 +48,7 @@ def fit_decision(
         weights: how many examples each stands for, shape (n,).
         calibration: what is asked for.
         prior_offset: what `prior_offset` gives for the training's settings.
+        policy: how the threshold is chosen; None: by the best F1.
 
     Raises:
         UserError: when validation is empty.
@@ -63,7 +66,15 @@ def fit_decision(
         raise ValueError("a logit is not finite")
     fields: dict[str, Any] = {"prior_offset": prior_offset, **_fit(labels, logits + prior_offset, weights, calibration)}
     probabilities = Decision(threshold=1.0, **fields).calibrate(logits)
-    return Decision(threshold=best_f1_threshold(labels, probabilities), **fields)
+    policy = policy or DecisionConfig()
+    chosen = choose_threshold(labels, probabilities, policy)
+    return Decision(
+        threshold=chosen.threshold,
+        objective=policy.policy,
+        threshold_reason=chosen.reason,
+        **policy.model_dump(exclude={"policy"}),
+        **fields,
+    )
 
 
 def prior_offset(positive_weight: float, negative_share: float) -> float:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.model.threshold import NOBODY
 
 DECISION_FILE = "decision.json"
 
@@ -23,10 +24,16 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    threshold: float = Field(ge=0, le=1)
-    """At or above this calibrated probability a purchase is predicted."""
+    threshold: float = Field(ge=0, le=NOBODY)
+    """At or above this calibrated probability a purchase is predicted; NOBODY, a hair above 1, predicts none."""
     chosen_on: Literal["validation"] = "validation"
-    objective: Literal["f1"] = "f1"
+    objective: Literal["f1", "precision", "cost"] = "f1"
+    """The policy that chose the threshold; its figures follow."""
+    min_precision: float | None = Field(None, gt=0, le=1)
+    cost_of_contact: float | None = Field(None, gt=0)
+    value_of_sale: float | None = Field(None, gt=0)
+    threshold_reason: str | None = None
+    """Why the threshold is not what one would expect, e.g. that the asked-for precision is out of reach."""
     calibration: Literal["platt", "isotonic", "off"] = "off"
     """What is applied; `reason` says why when that is not what was asked for."""
     reason: str | None = None

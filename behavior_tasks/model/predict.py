@@ -26,6 +26,10 @@ from behavior_tasks.text.encode import encode_parts, encode_texts
 from behavior_tasks.text.tokens import Sequences
 
 
+class NotFiniteError(UserError):
+    """A model gave answers that are no numbers."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scorer:
     """A model bundle that is loaded once and asked often."""
@@ -77,7 +81,8 @@ class Scorer:
             rows: row numbers in the order in which the answer is wanted; None: all rows.
 
         Raises:
-            UserError: when numbers that the model reads are missing, or its answers are not finite.
+            UserError: when numbers that the model reads are missing.
+            NotFiniteError: when its answers are not finite.
         """
         if rows is None:
             rows = np.arange(len(sequences))
@@ -163,7 +168,7 @@ def _require_finite(raw: Predictions, model_folder: Path) -> None:
     told = {"probabilities": raw.logit, "amounts": raw.log_mean, "spreads of amounts": raw.log_std}
     for what, values in told.items():
         if values is not None and not np.isfinite(values).all():
-            raise UserError(
+            raise NotFiniteError(
                 f"The model folder {model_folder.name} gives {what} that are not finite numbers.",
                 found=f"{int((~np.isfinite(values)).sum())} of {len(values)}",
                 next_step="train again, e.g. with a lower train.learning_rate",

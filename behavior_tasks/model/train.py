@@ -64,6 +64,7 @@ def _train_in(work: WorkFolder, job: Job) -> Output:
         teacher=teacher if teacher.is_file() else None,
         model=job.config.model,
         train=job.config.train,
+        decision=job.config.decision,
     )
     write_durably(work.job, training.model_dump_json(indent=2).encode())
     outcome = _run_process(work, job)

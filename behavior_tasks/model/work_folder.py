@@ -15,7 +15,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from behavior_tasks.base.artifacts import write_durably
-from behavior_tasks.base.config import ModelConfig, TrainConfig
+from behavior_tasks.base.config import DecisionConfig, ModelConfig, TrainConfig
 
 EXIT_REFUSED = 2
 """The user has to change something first."""
@@ -45,6 +45,8 @@ class TrainingJob(Record):
     """`teacher.parquet` of the baselines artifact; None: labels only."""
     model: ModelConfig
     train: TrainConfig
+    decision: DecisionConfig = DecisionConfig()
+    """How the threshold is chosen."""
 
 
 class Epoch(Record):

@@ -131,14 +131,15 @@ def flat_settings(config: Config) -> dict[str, str]:
 def flat_metrics(measured: dict[str, Any]) -> dict[str, float]:
     """Return test metrics under MLflow names: `test_f1` for the candidate, `boosting_test_f1` for the others.
 
-    The candidate's expected amounts are `test_amount_mae` and `test_amount_gini`.
+    The candidate's expected amounts are `test_amount_mae`, `test_amount_gini` and `test_amount_total_ratio`.
     """
     named = {"": measured["models"]["candidate"]}
     named |= {f"{name}_": m for name, m in measured["models"].items() if name != "candidate"}
     if measured.get("best_possible"):
         named["best_possible_"] = measured["best_possible"]
     flat = {f"{prefix}test_{key}": value for prefix, metrics in named.items() for key, value in metrics.items()}
-    flat |= {f"test_amount_{key}": (measured.get("amount") or {}).get(key) for key in ("mae", "gini")}
+    amounts = (measured.get("amount") or {}).get("models", {}).get("candidate", {})
+    flat |= {f"test_amount_{key}": amounts.get(key) for key in ("mae", "gini", "total_ratio")}
     return {key: float(value) for key, value in flat.items() if isinstance(value, int | float)}
 
 

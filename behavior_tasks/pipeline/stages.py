@@ -84,6 +84,7 @@ STAGES: dict[str, Stage] = {
             "train.seed",
             "train.distillation",
             "model.calibration",
+            "decision",
             "examples.horizon_days",
             "examples.lookback_days",
             "source.timezone",
@@ -94,7 +95,7 @@ STAGES: dict[str, Stage] = {
     "train": Stage(
         work="model.train:train_stage",
         also=("model.train_process",),
-        sections=("model", "train"),
+        sections=("model", "train", "decision"),
         inputs=("encode", "verbalize", "baselines"),
         after=("doctor",),
     ),
@@ -105,14 +106,14 @@ STAGES: dict[str, Stage] = {
     ),
     "evaluate": Stage(
         work="verdict.evaluate:evaluate_stage",
-        sections=("train.device", "train.threads"),
+        sections=("train.device", "train.threads", "gate.bootstrap", "gate.confidence", "gate.seed"),
         inputs=("train", "encode", "baselines", "features", "clean", "champion", "simulate?"),
     ),
     "gate": Stage(work="verdict.gate:gate_stage", sections=("gate",), inputs=("evaluate",)),
     "model_report": Stage(
         work="verdict.report:report_stage",
         # It tells every setting that is not at its default; the engine's change no result.
-        sections=("simulate", "source", "clean", "examples", "text", "model", "train", "gate", "registry"),
+        sections=("simulate", "source", "clean", "examples", "text", "model", "train", "decision", "gate", "registry"),
         inputs=(
             *("clean", "cutoffs", "doctor", "features", "verbalize", "baselines", "train", "evaluate", "gate"),
             "simulate?",

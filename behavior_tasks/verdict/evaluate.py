@@ -1,91 +1,74 @@
 """Evaluation: the finished models and the test examples in; predictions, metrics and plots out.
 
-Candidate, baselines and champion are measured on the same test examples, each at the threshold it brought
-along. The champion reads the shoppers' histories with its own text settings and its own tokenizer, as it would
-when it scores; where it can't, the reason is written down and the gate keeps it.
+Candidate, baselines and champion are measured on the same test examples, each at the threshold it brought along. The
+one thing to know: nothing here is chosen or fitted; what can't be measured is null, with the reason, and the gate keeps
+the champion.
 """
 
 import json
-import logging
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from safetensors import SafetensorError
 
 from behavior_tasks.base.artifacts import Output, Rows
-from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect, hash_rows, write_parquet
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.network import read_config
-from behavior_tasks.model.predict import Scorer, open_scorer, predict
-from behavior_tasks.text.tokens import TokenSet
+from behavior_tasks.model.predict import Scorer
+from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.verdict.behaviour import test_model
-from behavior_tasks.verdict.champion import champion_inputs
-from behavior_tasks.verdict.metrics import BASELINES, Scored, hash_examples, measure, measure_amounts
-from behavior_tasks.verdict.plots import Shown, draw_plots
+from behavior_tasks.verdict.bootstrap import Resampling
+from behavior_tasks.verdict.figures import TestSet, finite, measure_all
+from behavior_tasks.verdict.metrics import BASELINES, Costs, Scored, explain_undefined, hash_examples, measure
+from behavior_tasks.verdict.plots import draw_plots
+from behavior_tasks.verdict.scoring import Candidate, Champion, read_baselines, score_candidate, score_champion
+from behavior_tasks.verdict.traits import Traits, read_traits
 
 HEADS = ("purchase", "amount", "next_token")
-log = logging.getLogger("behavior")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Champion:
-    """The champion on the test examples."""
-
-    version: str | None = None
-    problem: str | None = None
-    """Why it could not be measured."""
-    same_model: bool = False
-    """Whether it is the very model that this run trained."""
-    scored: Scored | None = None
 
 
 def evaluate_stage(job: Job) -> Output:
     """Measure candidate, baselines and champion on test; write `predictions.parquet`, `metrics.json`, `plots/`."""
     model = job.inputs["train"].path / "model"
-    table = score_candidate(job)
-    test = table[table["split"] == "test"]
-    labels = test["label"].to_numpy()
-    scored = _baselines(job, test)
-    candidate = Scored(probabilities=test["candidate"].to_numpy(), threshold=Decision.load(model).threshold)
-    champion = score_champion(job, test, candidate)
-    scored = {"candidate": candidate, **scored}
-    if champion.scored is not None:
-        scored["champion"] = champion.scored
-    validation = table[table["split"] == "validation"]
-    on_validation = Scored(probabilities=validation["candidate"].to_numpy(), threshold=candidate.threshold)
+    scorer = Scorer.load(model, device=job.config.train.device, threads=job.config.train.threads)
+    candidate = score_candidate(job, scorer)
+    test = candidate.table[candidate.table["split"] == "test"]
+    scored = Scored(probabilities=test["candidate"].to_numpy(), threshold=scorer.decision.threshold)
+    champion = score_champion(job, test, scored)
+    settings = TextSettings.load(model / "text.json")
+    traits = read_traits(job, test["example"].tolist(), settings)
+    tested = _test_set(job, test, scored, champion, traits, scorer.decision)
+    gate = job.config.gate
+    figures = measure_all(tested, Resampling(resamples=gate.bootstrap, confidence=gate.confidence, seed=gate.seed))
+    validation, undefined = _validation(candidate, scored.threshold)
+    behaviour = None if candidate.problem else test_model(job, scorer, test["example"].tolist())
+    if candidate.problem:
+        undefined |= {"models.candidate": candidate.problem, "behaviour": candidate.problem}
     measured = {
-        "test_hash": hash_examples(test["example"], labels),
+        "test_hash": hash_examples(test["example"], tested.labels),
         "unit": job.inputs["features"].facts["unit"],
         "examples": len(test),
-        "buyers": int(labels.sum()),
+        "buyers": int(tested.labels.sum()),
         "candidate": job.inputs["train"].uri,
-        "models": {name: _json(measure(labels, answers)) for name, answers in scored.items()},
         "best_possible": _best_possible(job),
         "champion": {"version": champion.version, "problem": champion.problem, "same_model": champion.same_model},
-        "validation": {"candidate": _json(measure(validation["label"].to_numpy(), on_validation))},
-        "candidate_model": _describe(model),
-        "amount": _measure_amounts(test),
-        "behaviour": _test_behaviour(job, model, test),
+        "validation": {"candidate": validation},
+        "candidate_model": _describe(model, scorer.decision),
+        "decision_policy": _describe_policy(scorer.decision),
+        "language": settings.language,
+        "behaviour": behaviour,
+        **figures,
+        "undefined": {**figures["undefined"], **undefined},
     }
-    content_hash = _write_predictions(job.out / "predictions.parquet", test, scored)
-    text = json.dumps(measured, ensure_ascii=False, indent=2, allow_nan=False)
+    content_hash = _write_predictions(job.out / "predictions.parquet", test, tested)
+    text = json.dumps(finite(measured), ensure_ascii=False, indent=2, allow_nan=False)
     (job.out / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    shown = Shown(
-        labels=labels,
-        shoppers=test["shopper"].to_numpy(),
-        models=scored,
-        slices=measured.get("slices"),
-        champion=measured["champion"],
-    )
-    draw_plots(job.out / "plots", shown)
+    draw_plots(job.out / "plots", tested, measured)
     return Output(
         rows=Rows(unit_in="examples", unit_out="examples", rows_in=len(test), rows_out=len(test)),
         content_hash=content_hash,
@@ -93,69 +76,41 @@ def evaluate_stage(job: Job) -> Output:
     )
 
 
-def score_candidate(job: Job) -> pd.DataFrame:
-    """Score validation and test with the model that this run trained.
-
-    Returns:
-        example, shopper, split, cutoff, label, amount, candidate (probability), candidate_amount (expected; NaN when
-        the head is off); in order of the example's id, so that the number of buckets plays no part.
-    """
-    tokens = TokenSet.load(job.inputs["encode"].path)
-    rows = np.concatenate([tokens.rows("validation"), tokens.rows("test")])
-    answers = predict(
-        job.inputs["train"].path / "model",
-        tokens.sequences,
-        rows,
-        device=job.config.train.device,
-        threads=job.config.train.threads,
+def _test_set(
+    job: Job, test: pd.DataFrame, candidate: Scored, champion: Champion, traits: Traits, decision: Decision
+) -> TestSet:
+    """Put together what all models say of the test examples."""
+    baselines, amounts = read_baselines(job, test)
+    models = {"candidate": candidate, **baselines}
+    expected = test["candidate_amount"].to_numpy(dtype=float)
+    told = {} if np.isnan(expected).all() else {"candidate": expected}
+    if champion.scored is not None:
+        models["champion"] = champion.scored
+        told |= {} if champion.expected is None else {"champion": champion.expected}
+    cost, value = decision.cost_of_contact, decision.value_of_sale
+    return TestSet(
+        labels=test["label"].to_numpy(),
+        shoppers=test["shopper"].to_numpy(),
+        models=models,
+        amounts=test["amount"].to_numpy(dtype=float),
+        expected={**told, **amounts},
+        traits=traits,
+        costs=None if cost is None or value is None else Costs(contact=cost, sale=value),
     )
-    expected = answers.expected_amount
-    table = tokens.index.iloc[rows].assign(
-        candidate=answers.probability, candidate_amount=math.nan if expected is None else expected
-    )
-    return table.sort_values("example", kind="stable", ignore_index=True)
 
 
-def score_champion(job: Job, test: pd.DataFrame, candidate: Scored) -> Champion:
-    """Measure the champion on the test examples, or say why that is not possible.
-
-    Args:
-        job: the evaluation's inputs.
-        test: the test examples in order.
-        candidate: the candidate's answers; they are the champion's too when it is the same model.
-    """
-    artifact = job.inputs["champion"]
-    version, problem = artifact.facts["version"], artifact.facts["problem"]
-    if version is None or problem:
-        return Champion(version=version, problem=problem)
-    if artifact.facts["model"] == job.inputs["train"].uri:
-        return Champion(version=version, same_model=True, scored=candidate)
-    model = artifact.path / "model"
-    try:
-        scorer = open_scorer(model, device=job.config.train.device, threads=job.config.train.threads)
-        if isinstance(scorer, Scorer):
-            # The tokenizers library raises nothing more precise than Exception for a file that is gone or damaged.
-            json.loads((model / "tokenizer" / "tokenizer.json").read_bytes())
-        inputs = champion_inputs(job, model).loc[test["example"]]
-        answers = scorer.score_parts([list(parts) for parts in inputs["parts"]], inputs.drop(columns="parts"))
-        scored = Scored(probabilities=answers.probability, threshold=scorer.decision.threshold)
-    except UserError as error:
-        return Champion(version=version, problem=_one_line(error))
-    except (FileNotFoundError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        # A damaged or foreign bundle: a missing file, JSON or weights that don't parse or don't fit.
-        log.warning("The champion, version %s, can't be measured; it is kept.", version, exc_info=True)
-        return Champion(version=version, problem=f"its files can't be used ({type(error).__name__})")
-    return Champion(version=version, scored=scored)
+def _validation(candidate: Candidate, threshold: float) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the candidate's figures on validation, and why some are undefined."""
+    table = candidate.table[candidate.table["split"] == "validation"]
+    labels = table["label"].to_numpy()
+    scored = Scored(probabilities=table["candidate"].to_numpy(), threshold=threshold)
+    reasons = explain_undefined(labels, scored)
+    return measure(labels, scored), {f"validation.candidate.{name}": why for name, why in reasons.items()}
 
 
-def _test_behaviour(job: Job, model: Path, test: pd.DataFrame) -> dict[str, Any]:
-    scorer = open_scorer(model, device=job.config.train.device, threads=job.config.train.threads)
-    return test_model(job, scorer, list(test["example"]))
-
-
-def _describe(model: Path) -> dict[str, Any]:
+def _describe(model: Path, decision: Decision) -> dict[str, Any]:
     """Return which heads the candidate has, and how its probabilities were calibrated."""
-    decision, on = Decision.load(model), read_config(model)["heads"]
+    on = read_config(model)["heads"]
     return {
         "heads": {head: head in on for head in HEADS},
         "calibration": decision.calibration,
@@ -163,36 +118,34 @@ def _describe(model: Path) -> dict[str, Any]:
     }
 
 
-def _measure_amounts(test: pd.DataFrame) -> dict[str, float | None] | None:
-    """Return how well the candidate's expected amounts fit; None without an amount head or without amounts."""
-    expected, amounts = test["candidate_amount"].to_numpy(dtype=float), test["amount"].to_numpy(dtype=float)
-    if np.isnan(expected).all() or np.isnan(amounts).all():
-        return None
-    return _json(measure_amounts(amounts, expected))
-
-
-def _baselines(job: Job, test: pd.DataFrame) -> dict[str, Scored]:
-    """Return the baselines' answers on the test examples; NaN where one has none, which the gate refuses."""
-    artifact = job.inputs["baselines"]
-    table = pd.read_parquet(artifact.path / "predictions.parquet").set_index("example")
-    table = table.reindex(test["example"])
-    thresholds = artifact.facts["thresholds"]
+def _describe_policy(decision: Decision) -> dict[str, Any]:
+    """Return how the candidate's threshold was chosen on validation."""
     return {
-        name: Scored(probabilities=table[name].to_numpy(dtype=float), threshold=float(thresholds[name]))
-        for name in BASELINES
+        "policy": decision.objective,
+        "threshold": decision.threshold,
+        "min_precision": decision.min_precision,
+        "cost_of_contact": decision.cost_of_contact,
+        "value_of_sale": decision.value_of_sale,
+        "reason": decision.threshold_reason,
     }
 
 
-def _write_predictions(path: Path, test: pd.DataFrame, scored: Mapping[str, Scored]) -> str:
-    """Write one row per test example with every model's probability and the candidate's expected amount.
+def _write_predictions(path: Path, test: pd.DataFrame, tested: TestSet) -> str:
+    """Write one row per test example: every model's probability, amounts, and the slices that it belongs to.
 
     Returns:
         The hash of the rows.
     """
-    columns = {name: scored[name].probabilities for name in ("candidate", *BASELINES)}
-    champion = scored["champion"].probabilities if "champion" in scored else np.full(len(test), np.nan)
+    models = tested.models
+    columns = {name: models[name].probabilities for name in ("candidate", *BASELINES)}
+    champion = models["champion"].probabilities if "champion" in models else np.full(len(test), np.nan)
     frame = test[["example", "shopper", "cutoff", "label"]].assign(
-        **columns, champion=champion, candidate_amount=test["candidate_amount"]
+        **columns,
+        champion=champion,
+        candidate_amount=test["candidate_amount"],
+        amount=test["amount"],
+        **{f"{name}_amount": tested.expected[name] for name in BASELINES if name in tested.expected},
+        **{f"slice_{trait.name}": trait.values for trait in tested.traits.told},
     )
     with connect() as connection:
         # Arrow turns NaN into NULL: no probability, rather than one that is not a number.
@@ -221,13 +174,3 @@ def _facts(measured: Mapping[str, Any]) -> dict[str, Any]:
         "average_precision": {name: metrics["average_precision"] for name, metrics in models.items()},
         "champion": measured["champion"],
     }
-
-
-def _json(metrics: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN: what is undefined becomes null."""
-    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-
-
-def _one_line(error: UserError) -> str:
-    problem = error.problem[:1].lower() + error.problem[1:].rstrip(".")
-    return problem + (f" ({error.found})" if error.found and "\n" not in error.found else "")

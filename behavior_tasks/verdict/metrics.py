@@ -11,7 +11,31 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from behavior_tasks.verdict.bootstrap import Resampling, draws, percentile_interval, shopper_codes
+from behavior_tasks.verdict.ranking import LIFTS, Ranking, measure_ranking
+
+__all__ = [
+    "BASELINES",
+    "FIGURES",
+    "METRICS",
+    "CalibrationBins",
+    "Costs",
+    "Difference",
+    "Resampling",
+    "Scored",
+    "average_precision_difference",
+    "calibration_bins",
+    "calibration_edges",
+    "expected_calibration_error",
+    "explain_undefined",
+    "f1_difference",
+    "hash_examples",
+    "measure",
+    "profit_per_1000",
+    "surprises",
+]
 
 METRICS: tuple[str, ...] = (
     "accuracy",
@@ -24,7 +48,12 @@ METRICS: tuple[str, ...] = (
     "ece",
     "brier",
 )
-"""Every figure of a model beside its threshold."""
+"""What the gate wants of every model beside its threshold."""
+FIGURES: tuple[str, ...] = (*METRICS, *LIFTS)
+"""Every figure of a model."""
+NEED_BUYER = ("recall", "f1", "average_precision", "roc_auc", *LIFTS)
+LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
+"""For the log-loss a probability of what happened counts at least this, so that one sure miss costs 36 and not all."""
 BASELINES: tuple[str, ...] = ("prior", "logistic", "boosting")
 """What every candidate is measured beside."""
 CALIBRATION_BINS = 10
@@ -49,12 +78,11 @@ class Scored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resampling:
-    """How a bootstrap is drawn."""
+class Costs:
+    """What a contact costs and what a sale is worth, in the log's currency."""
 
-    resamples: int
-    confidence: float
-    seed: int
+    contact: float
+    sale: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +104,12 @@ class CalibrationBins:
 
 
 def measure(labels: np.ndarray, scored: Scored) -> dict[str, float]:
-    """Return threshold and METRICS of one model.
+    """Return threshold and FIGURES of one model.
 
-    Precision is 0 where nobody is called a buyer (scikit-learn's `zero_division=0`). Recall, F1 and average
-    precision need a buyer, ROC-AUC a buyer and a non-buyer; without them they are NaN. All are NaN when there
-    are no examples or a probability is not finite.
+    Precision is 0 where nobody is called a buyer (scikit-learn's `zero_division=0`). Recall, F1, average precision,
+    lifts and gains need a buyer, ROC-AUC a buyer and a non-buyer; without them they are NaN. All are NaN when there
+    are no examples or a probability is not finite. The log-loss takes probabilities of exactly 0 and 1 as
+    LEAST_PROBABILITY away from them, as scikit-learn does.
 
     Args:
         labels: 0 or 1, (n,).
@@ -94,7 +123,7 @@ def measure(labels: np.ndarray, scored: Scored) -> dict[str, float]:
     if labels.shape != probabilities.shape:
         raise ValueError(f"{labels.shape} labels and {probabilities.shape} probabilities")
     if not len(labels) or not scored.usable:
-        return {"threshold": float(scored.threshold), **dict.fromkeys(METRICS, math.nan)}
+        return {"threshold": float(scored.threshold), **dict.fromkeys(FIGURES, math.nan)}
     hits = int((scored.decisions & (labels == 1)).sum())
     called = int(scored.decisions.sum())
     buyers = int((labels == 1).sum())
@@ -107,10 +136,48 @@ def measure(labels: np.ndarray, scored: Scored) -> dict[str, float]:
         "f1": 2 * hits / (called + buyers) if buyers else math.nan,
         "average_precision": float(average_precision_score(labels, probabilities)) if buyers else math.nan,
         "roc_auc": float(roc_auc_score(labels, probabilities)) if both_classes else math.nan,
-        "log_loss": float(log_loss(labels, probabilities, labels=[0, 1])),
+        "log_loss": float(surprises(labels, probabilities).mean()),
         "ece": expected_calibration_error(labels, probabilities),
-        "brier": float(brier_score_loss(labels, probabilities)),
+        "brier": float(brier_score_loss(labels, probabilities, labels=[0, 1])),
+        **measure_ranking(labels, probabilities),
     }
+
+
+def explain_undefined(labels: np.ndarray, scored: Scored) -> dict[str, str]:
+    """Return the figures that `measure` leaves undefined, each with its reason.
+
+    >>> explain_undefined(np.array([1, 1]), Scored(probabilities=np.array([.9, .1]), threshold=.5))
+    {'roc_auc': 'every example is a buyer'}
+    """
+    if not len(labels):
+        return dict.fromkeys(FIGURES, "there are no examples")
+    if not scored.usable:
+        lost = int((~np.isfinite(scored.probabilities)).sum())
+        why = f"{lost:,} of {len(labels):,} probabilities are not finite numbers" if lost else "there is no threshold"
+        return dict.fromkeys(FIGURES, why)
+    buyers = int((labels == 1).sum())
+    if not buyers:
+        return dict.fromkeys(NEED_BUYER, "no example is a buyer")
+    return {"roc_auc": "every example is a buyer"} if buyers == len(labels) else {}
+
+
+def surprises(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return minus the logarithm of the probability of what happened, (n,), in nats; at most 36.
+
+    >>> surprises(np.array([1, 0]), np.array([0.0, 0.5])).round(2).tolist()
+    [36.04, 0.69]
+    """
+    happened = np.where(labels == 1, probabilities, 1 - probabilities)
+    return -np.log(np.clip(happened, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY))
+
+
+def profit_per_1000(hits: float, called: float, examples: float, costs: Costs) -> float:
+    """Return what calling brings per 1,000 examples: the worth of the buyers called less the cost of all calls.
+
+    >>> profit_per_1000(hits=2, called=10, examples=100, costs=Costs(contact=1.0, sale=20.0))
+    300.0
+    """
+    return 1000 * (costs.sale * hits - costs.contact * called) / examples
 
 
 def calibration_bins(labels: np.ndarray, probabilities: np.ndarray) -> CalibrationBins:
@@ -118,9 +185,7 @@ def calibration_bins(labels: np.ndarray, probabilities: np.ndarray) -> Calibrati
 
     With few buyers nearly all probabilities are small; bins of equal width would put them all into the first.
     """
-    ordered = np.sort(probabilities)
-    starts = [math.ceil(len(ordered) * k / CALIBRATION_BINS) for k in range(1, CALIBRATION_BINS)]
-    edges = np.unique(ordered[[start for start in starts if start < len(ordered)]])
+    edges = calibration_edges(probabilities)
     place = np.searchsorted(edges, probabilities, side="right")
     examples = np.bincount(place, minlength=len(edges) + 1)
     filled = examples > 0
@@ -133,6 +198,13 @@ def calibration_bins(labels: np.ndarray, probabilities: np.ndarray) -> Calibrati
     )
 
 
+def calibration_edges(probabilities: np.ndarray) -> np.ndarray:
+    """Return the rising probabilities from which on the bins after the first begin."""
+    ordered = np.sort(probabilities)
+    starts = [math.ceil(len(ordered) * k / CALIBRATION_BINS) for k in range(1, CALIBRATION_BINS)]
+    return np.unique(ordered[[start for start in starts if start < len(ordered)]])
+
+
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the mean gap between probability and share of buyers over ten bins of equal mass, weighted by size.
 
@@ -141,54 +213,6 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray) ->
     """
     bins = calibration_bins(labels, probabilities)
     return float(np.average(np.abs(bins.predicted - bins.observed), weights=bins.examples))
-
-
-def measure_amounts(amounts: np.ndarray, expected: np.ndarray) -> dict[str, float]:
-    """Return how well expected amounts fit what was paid: `mae`, `gini`, and the number of `examples` with an amount.
-
-    The mean absolute error is in the log's currency. Both are NaN where no example has an amount.
-
-    Args:
-        amounts: what was paid within the horizon, 0 for whoever bought nothing, NaN where it is not known, (n,).
-        expected: what the model expected, finite, (n,).
-
-    >>> measure_amounts(np.array([0.0, 10.0, math.nan]), np.array([1.0, 7.0, 5.0]))
-    {'mae': 2.0, 'gini': 1.0, 'examples': 2}
-    """
-    known = np.isfinite(amounts)
-    amounts, expected = amounts[known], expected[known]
-    if not len(amounts):
-        return {"mae": math.nan, "gini": math.nan, "examples": 0}
-    mae = float(np.abs(amounts - expected).mean())
-    return {"mae": mae, "gini": normalised_gini(amounts, expected), "examples": len(amounts)}
-
-
-def normalised_gini(amounts: np.ndarray, scores: np.ndarray) -> float:
-    """Return the Gini coefficient of the amounts in the order of the scores, over that of their own order.
-
-    1 is the perfect order, 0 what chance gives (Wang, Liu and Miao 2019); equal scores count as any order of them
-    does on average. NaN where all amounts are equal.
-
-    >>> normalised_gini(np.array([0.0, 1.0, 3.0]), np.array([0.1, 0.2, 0.3]))
-    1.0
-    >>> normalised_gini(np.array([0.0, 1.0, 3.0]), np.array([0.3, 0.2, 0.1]))
-    -1.0
-    >>> normalised_gini(np.array([0.0, 1.0, 3.0]), np.zeros(3))
-    0.0
-    """
-    best = _gain(amounts, amounts)
-    return _gain(amounts, scores) / best if best > 0 else math.nan
-
-
-def _gain(amounts: np.ndarray, scores: np.ndarray) -> float:
-    """Area between the curve of the share of the amounts, highest score first, and the diagonal; 0 without amounts."""
-    total = float(amounts.sum())
-    if not total > 0:
-        return 0.0
-    _, place = np.unique(-scores, return_inverse=True)
-    examples = np.concatenate([[0], np.cumsum(np.bincount(place))]) / len(amounts)
-    paid = np.concatenate([[0], np.cumsum(np.bincount(place, weights=amounts))]) / total
-    return float(np.trapezoid(paid - examples, examples))
 
 
 def f1_difference(
@@ -211,7 +235,7 @@ def f1_difference(
     """
     if not (first.usable and second.usable):
         return _undefined()
-    codes, count = _codes(shoppers)
+    codes, count = shopper_codes(shoppers)
     buys = labels == 1
     columns = (first.decisions & buys, first.decisions, second.decisions & buys, second.decisions, buys)
     # Sums of each shopper: hits and calls of both models, buyers.
@@ -234,12 +258,14 @@ def average_precision_difference(
     """
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         return _undefined()
-    codes, count = _codes(shoppers)
-    precision_1, precision_2 = _weighted_average_precision(labels, first), _weighted_average_precision(labels, second)
+    if not len(labels):
+        return _undefined()
+    codes, count = shopper_codes(shoppers)
+    rankings = [(ranking, codes[ranking.order]) for ranking in (Ranking.of(labels, first), Ranking.of(labels, second))]
 
-    def difference(draws: np.ndarray) -> float:
-        weights = draws[codes]
-        return precision_1(weights) - precision_2(weights)
+    def difference(draw: np.ndarray) -> float:
+        found = [ranking.walk(draw[mine]).average_precision() for ranking, mine in rankings]
+        return found[0] - found[1]
 
     return _bootstrap(difference, count, resampling)
 
@@ -254,45 +280,11 @@ def hash_examples(examples: Iterable[str], labels: Iterable[int]) -> str:
 
 def _bootstrap(difference: Callable[[np.ndarray], float], shoppers: int, resampling: Resampling) -> Difference:
     """Call `difference` with how often each shopper is drawn: once each, then resampled again and again."""
-    generator = np.random.default_rng(resampling.seed)
-    drawn = np.array(
-        [
-            difference(np.bincount(generator.integers(shoppers, size=shoppers), minlength=shoppers).astype(float))
-            for _ in range(resampling.resamples)
-        ]
-        if shoppers
-        else []
-    )
-    drawn = drawn[np.isfinite(drawn)]
-    if not len(drawn):
+    drawn = np.array([difference(draw) for draw in draws(shoppers, resampling)])
+    lower, upper = percentile_interval(drawn, resampling.confidence)
+    if math.isnan(lower):
         return _undefined()
-    tail = (1 - resampling.confidence) / 2
-    lower, upper = np.quantile(drawn, [tail, 1 - tail])
-    return Difference(difference=float(difference(np.ones(shoppers))), lower=float(lower), upper=float(upper))
-
-
-def _weighted_average_precision(labels: np.ndarray, probabilities: np.ndarray) -> Callable[[np.ndarray], float]:
-    """Return a function of the examples' weights; sorting, the slow part, is done once."""
-    order = np.argsort(-probabilities, kind="stable")
-    ordered, buys = probabilities[order], labels[order] == 1
-    # Examples of equal probability are ranked together, at the last of them.
-    ends = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)
-
-    def average_precision(weights: np.ndarray) -> float:
-        ranked = weights[order]
-        seen = np.cumsum(ranked)[ends]
-        hits = np.cumsum(ranked * buys)[ends]
-        if not hits[-1]:
-            return math.nan
-        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-        return float(np.diff(hits, prepend=0.0) @ precision / hits[-1])
-
-    return average_precision
-
-
-def _codes(shoppers: np.ndarray) -> tuple[np.ndarray, int]:
-    names, codes = np.unique(np.asarray(shoppers, dtype=str), return_inverse=True)
-    return codes, len(names)
+    return Difference(difference=float(difference(np.ones(shoppers))), lower=lower, upper=upper)
 
 
 def _undefined() -> Difference:

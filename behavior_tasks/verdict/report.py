@@ -102,7 +102,7 @@ def values_of(job: Job) -> dict[str, Any]:
         "slices": measured.get("slices") or [],
         "fairness": measured.get("fairness") or [],
         "behaviour": measured.get("behaviour") or {},
-        "policy": measured.get("decision_policy"),
+        "undefined": measured.get("undefined") or {},
         "windows": cutoffs["windows"],
         "splits": cutoffs["splits"],
         "counts": cutoffs["log"],

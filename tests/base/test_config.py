@@ -65,6 +65,31 @@ def test_adapters_need_a_checkpoint() -> None:
     assert load_config(overrides={"model.lora_rank": 8, "model.checkpoint": "gpt2"}).model.lora_rank == 8
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"policy": "precision"}, ["decision.min_precision: None"]),
+        ({"min_precision": 0.8}, ["decision.min_precision: 0.8, but decision.policy = f1"]),
+        ({"policy": "cost"}, ["decision.cost_of_contact: not given", "decision.value_of_sale: not given"]),
+        ({"policy": "cost", "value_of_sale": 9}, ["decision.cost_of_contact: not given, but decision.policy = cost"]),
+        ({"cost_of_contact": 1}, ["decision.value_of_sale: not given, but one of the two costs"]),
+        ({"policy": "cost", "cost_of_contact": 9, "value_of_sale": 9}, ["9 is not below decision.value_of_sale 9"]),
+    ],
+)
+def test_a_decision_that_contradicts_itself_is_refused(settings: dict[str, object], named: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config(overrides={f"decision.{key}": value for key, value in settings.items()})
+    assert all(words in str(caught.value) for words in named)
+    count = "1 mistake" if len(named) == 1 else f"{len(named)} mistakes"
+    assert f"The configuration has {count}." in str(caught.value)
+
+
+def test_costs_may_stand_beside_any_policy() -> None:
+    costs = {"decision.cost_of_contact": 1, "decision.value_of_sale": 9}
+    for policy in ({}, {"decision.policy": "cost"}, {"decision.policy": "precision", "decision.min_precision": 0.5}):
+        assert load_config(overrides={**costs, **policy}).decision.value_of_sale == 9
+
+
 def test_every_preset_is_valid_and_settings_never_change() -> None:
     assert {"canonical", "taobao", "online_retail"} <= set(presets())
     for preset in presets():

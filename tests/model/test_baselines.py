@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,14 +50,14 @@ def make_examples(*, seed: int = 0) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def run(folder: Path, examples: pd.DataFrame) -> tuple[pd.DataFrame, Output]:
+def run(folder: Path, examples: pd.DataFrame, settings: dict[str, Any] | None = None) -> tuple[pd.DataFrame, Output]:
     tables = folder / "features" / "examples"
     tables.mkdir(parents=True)
     bucket = examples["shopper"].map(lambda shopper: int(shopper[1:]) % 2)
     for number in (0, 1, 2):  # the last bucket is empty
         examples[bucket == number].to_parquet(tables / f"{number:04d}.parquet", index=False)
     artifact = make_artifact(folder / "features", "features", features=FEATURES, categorical=["gender"], unit="shopper")
-    job = make_job(folder, {}, artifact)
+    job = make_job(folder, settings or {}, artifact)
     output = baselines_stage(job)
     assert sorted(file.name for file in job.out.iterdir()) == ["model", "predictions.parquet", "teacher.parquet"]
     return pd.read_parquet(job.out / "predictions.parquet"), output
@@ -107,6 +108,16 @@ def test_thresholds_are_chosen_on_validation(examples: pd.DataFrame, ran: tuple[
     for name in ("prior", "logistic", "boosting"):
         expected = best_f1_threshold(table["label"].to_numpy(), table[name].to_numpy())
         assert output.facts["thresholds"][name] == expected
+
+
+def test_the_policy_moves_the_thresholds_and_no_prediction(
+    examples: pd.DataFrame, ran: tuple[pd.DataFrame, Output], tmp_path: Path
+) -> None:
+    policy = {"policy": "cost", "cost_of_contact": 1.0, "value_of_sale": 4.0}
+    predictions, output = run(tmp_path, examples, {"decision": policy})
+    assert output.facts is not None
+    assert output.facts["thresholds"] == dict.fromkeys(("prior", "logistic", "boosting"), 0.25)
+    pd.testing.assert_frame_equal(predictions, ran[0], check_exact=True)
 
 
 def test_labels_outside_train_change_no_prediction(

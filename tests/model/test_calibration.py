@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, log_loss, roc_auc_score
 
+from behavior_tasks.base.config import DecisionConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.calibration import fit_decision, prior_offset
 from behavior_tasks.model.decision import Decision, sigmoid
@@ -104,6 +105,31 @@ def test_the_threshold_is_the_best_on_the_calibrated_probabilities(method: str) 
     chosen = f1_score(labels, told >= decision.threshold)
     assert chosen == max(f1_score(labels, told >= cut) for cut in told)
     assert (decision.chosen_on, decision.objective) == ("validation", "f1")
+
+
+def test_the_policy_and_its_figures_are_frozen_in_the_decision(tmp_path: Path) -> None:
+    labels, logits = draw(1500, 9)
+    precise = DecisionConfig(policy="precision", min_precision=0.7)
+    fit(labels, logits, "platt", policy=precise).save(tmp_path)
+    decision = Decision.load(tmp_path)
+    assert (decision.objective, decision.min_precision, decision.threshold_reason) == ("precision", 0.7, None)
+    called = decision.calibrate(logits) >= decision.threshold
+    assert labels[called].mean() >= 0.7
+    fit(labels, logits, "platt", policy=DecisionConfig(policy="cost", cost_of_contact=1, value_of_sale=8)).save(
+        tmp_path
+    )
+    decision = Decision.load(tmp_path)
+    assert (decision.objective, decision.threshold) == ("cost", 0.125)
+    assert (decision.cost_of_contact, decision.value_of_sale, decision.min_precision) == (1, 8, None)
+
+
+def test_a_precision_out_of_reach_is_kept_with_its_reason(tmp_path: Path) -> None:
+    labels, logits = draw(1500, 9)
+    labels[np.argmax(logits)] = 0
+    fit(labels, logits, "off", policy=DecisionConfig(policy="precision", min_precision=1.0)).save(tmp_path)
+    decision = Decision.load(tmp_path)
+    assert not (decision.calibrate(np.array([1000.0])) >= decision.threshold).any()
+    assert "nobody is called" in str(decision.threshold_reason)
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])

@@ -18,7 +18,8 @@ from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.text.verbalize import TextSettings, verbalize_stage, write_texts
 from behavior_tasks.verdict.evaluate import evaluate_stage
 from behavior_tasks.verdict.gate import judge, read_evidence
-from behavior_tasks.verdict.metrics import Scored, hash_examples, measure, measure_amounts
+from behavior_tasks.verdict.amounts import measure_amounts
+from behavior_tasks.verdict.metrics import FIGURES, Scored, hash_examples, measure
 from behavior_tasks.verdict.plots import PLOTS
 from tests.verdict.world import CONFIG, World, one
 
@@ -50,7 +51,13 @@ def test_the_files_and_rows_are_exactly_these(world: World, first: Artifact) -> 
     assert set(first.manifest.files) == {"metrics.json", "predictions.parquet", *plots}
     _, table = read(first)
     models = ["candidate", "prior", "logistic", "boosting", "champion"]
-    assert list(table.columns) == ["example", "shopper", "cutoff", "label", *models, "candidate_amount"]
+    slices = [f"slice_{name}" for name in ("history", "activity", "age_band", "gender", "history_length", "language")]
+    assert list(table.columns) == [
+        *("example", "shopper", "cutoff", "label"),
+        *models,
+        *("candidate_amount", "amount"),
+        *slices,
+    ]
     index = TokenSet.load(world.artifacts["encode"].path).index
     test = index[index["split"] == "test"].sort_values("example")
     assert table["example"].tolist() == test["example"].tolist()
@@ -95,7 +102,12 @@ def test_the_expected_amount_is_kept_and_measured(world: World, first: Artifact)
     answers = predict(world.model(1).path / "model", tokens.sequences, tokens.rows("test"), device="cpu", threads=1)
     expected = pd.Series(answers.expected_amount, index=tokens.index["example"].iloc[tokens.rows("test")])
     np.testing.assert_allclose(table["candidate_amount"], expected.loc[table["example"]], rtol=1e-5)
-    assert measured["amount"] == pytest.approx(measure_amounts(amounts, table["candidate_amount"].to_numpy()))
+    assert table["amount"].to_numpy() == pytest.approx(amounts)
+    assert set(measured["amount"]["models"]) == {"candidate"}
+    told = measured["amount"]["models"]["candidate"]
+    assert told == pytest.approx(measure_amounts(amounts, table["candidate_amount"].to_numpy()))
+    for name, (lower, upper) in measured["amount"]["intervals"]["candidate"].items():
+        assert lower <= told[name] <= upper
     assert measured["candidate_model"] == {
         "heads": {"purchase": True, "amount": True, "next_token": True},
         "calibration": "platt",
@@ -107,6 +119,7 @@ def test_without_an_amount_head_there_are_no_amounts(world: World) -> None:
     measured, table = read(evaluate(world, world.model(1, amounts=False), world.champion(None)))
     assert table["candidate_amount"].isna().all()
     assert measured["amount"] is None
+    assert measured["undefined"]["amount"] == "no model tells an expected amount"
     assert measured["candidate_model"]["heads"]["amount"] is False
 
 

@@ -9,14 +9,18 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from behavior_tasks.verdict.metrics import Scored
-from behavior_tasks.verdict.plots import CURVES, PLOTS, Shown, champion_differences, draw_plots
+from behavior_tasks.verdict.bootstrap import Resampling
+from behavior_tasks.verdict.figures import TestSet
+from behavior_tasks.verdict.metrics import Scored, f1_difference, measure
+from behavior_tasks.verdict.plots import CURVES, PLOTS, champion_differences, draw_plots
 from behavior_tasks.verdict.plots_curves import gains
 from behavior_tasks.verdict.plots_differences import plot_champion_difference, plot_slices
 from behavior_tasks.verdict.plots_look import LOOKS
+from behavior_tasks.verdict.traits import Traits
 
 LABELS = (np.arange(200) % 4 == 0).astype(int)
 SHOPPERS = np.array([f"p{number}" for number in range(200)])
+RESAMPLING = Resampling(resamples=100, confidence=0.95, seed=7)
 NO_CHAMPION = {"version": None, "problem": None, "same_model": False}
 SLICES = [
     {"slice": "gender", "value": "female", "examples": 90, "buyers": 20, "f1": 0.4, "f1_interval": [0.3, 0.5]},
@@ -36,9 +40,19 @@ def answers(shift: float, seed: int = 3) -> Scored:
     return Scored(probabilities=probabilities, threshold=0.4)
 
 
-def shown(models: dict[str, Scored], labels: np.ndarray = LABELS, **other: Any) -> Shown:
-    rest = {"slices": None, "champion": NO_CHAMPION, **other}
-    return Shown(labels=labels, shoppers=SHOPPERS[: len(labels)], models=models, **rest)
+def shown(models: dict[str, Scored], labels: np.ndarray = LABELS, **other: Any) -> tuple[TestSet, dict[str, Any]]:
+    empty = np.full(len(labels), math.nan)
+    traits = Traits(told=(), untold={})
+    shoppers = SHOPPERS[: len(labels)]
+    test = TestSet(labels=labels, shoppers=shoppers, models=models, amounts=empty, expected={}, traits=traits)
+    f1 = measure(labels, models["candidate"])["f1"]
+    measured = {
+        "models": {"candidate": {"f1": f1 if math.isfinite(f1) else None}},
+        "slices": [],
+        "champion": NO_CHAMPION,
+        "resampling": {"resamples": 100, "confidence": 0.95, "seed": 7},
+    }
+    return test, measured | other
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
@@ -46,7 +60,7 @@ def pictures(folder: Path) -> dict[str, bytes]:
 
 
 def draw(folder: Path, *arguments: Any, **named: Any) -> dict[str, bytes]:
-    draw_plots(folder, shown(*arguments, **named))
+    draw_plots(folder, *shown(*arguments, **named))
     return pictures(folder)
 
 
@@ -68,7 +82,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_names_are_the_same_whatever_there_is_to_draw(case: str, tmp_path: Path) -> None:
-    draw_plots(tmp_path / "plots", CASES[case])
+    draw_plots(tmp_path / "plots", *CASES[case])
     found = pictures(tmp_path / "plots")
     assert set(found) == set(PLOTS)
     for name, content in found.items():
@@ -96,12 +110,14 @@ def test_a_model_without_usable_answers_is_left_out(tmp_path: Path) -> None:
 
 
 def test_the_champions_difference_is_champion_minus_candidate() -> None:
-    better = shown({"candidate": answers(0.1), "champion": answers(0.4)}, champion={**NO_CHAMPION, "version": "3"})
-    found = champion_differences(better)
-    assert list(found) == ["F1", "average\nprecision"]
-    assert all(0 < difference.lower < difference.difference < difference.upper for difference in found.values())
-    same = shown(better.models, champion={"version": "3", "problem": None, "same_model": True})
-    assert champion_differences(same) == {}
+    test, _ = shown({"candidate": answers(0.1), "champion": answers(0.4)})
+    found = champion_differences(test, RESAMPLING)
+    assert list(found) == ["F1", "precision", "recall", "AP", "AUC"]
+    for name in ("F1", "AP", "AUC"):
+        assert 0 < found[name].lower < found[name].difference < found[name].upper
+    assert found["F1"] == f1_difference(LABELS, test.models["champion"], test.models["candidate"], SHOPPERS, RESAMPLING)
+    alone, _ = shown({"candidate": answers(0.1)})
+    assert champion_differences(alone, RESAMPLING) == {}
 
 
 def test_every_reason_for_no_comparison_is_told(tmp_path: Path) -> None:

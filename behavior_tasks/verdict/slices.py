@@ -1,0 +1,110 @@
+"""Slices: the test examples cut by a trait of their shoppers in; the candidate's figures of every slice out.
+
+A good average can hide a model that fails new shoppers. The one thing to know: a slice with too few examples or buyers
+gets no figures, but says so, because a noisy figure would be read as a finding.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from behavior_tasks.verdict.bootstrap import Statistic, percentile_interval
+from behavior_tasks.verdict.metrics import Scored, measure
+from behavior_tasks.verdict.traits import Trait
+
+MIN_EXAMPLES = 50
+MIN_BUYERS = 10
+"""Below either, a slice is too small to judge: with ten buyers one more found moves the recall by a tenth."""
+SLICE_FIGURES = ("accuracy", "precision", "recall", "f1", "average_precision", "ece")
+NO_FIGURES = {**dict.fromkeys((*SLICE_FIGURES, "mean_probability", "call_rate", "f1_interval"), None)}
+
+
+def measure_slices(
+    labels: np.ndarray,
+    scored: Scored,
+    shoppers: np.ndarray,
+    traits: Sequence[Trait],
+    resampled: Mapping[str, np.ndarray],
+    confidence: float,
+) -> list[dict[str, Any]]:
+    """Return one entry for every value of every trait.
+
+    Args:
+        labels: 0 or 1, (n,).
+        scored: the candidate's answers (n,).
+        shoppers: whose example it is, (n,).
+        traits: how to cut.
+        resampled: trait → what a bootstrap gave for its `slice_statistic`.
+        confidence: of the intervals.
+
+    Returns:
+        slice, value, meaning, examples, shoppers, buyers, SLICE_FIGURES, mean_probability, call_rate, f1_interval, and
+        `reason`: why there are no figures, or None. The figures are those of the threshold that the whole test set
+        is judged by.
+    """
+    entries = []
+    for trait in traits:
+        intervals = dict(zip(trait.present, resampled[trait.name].T, strict=False)) if trait.name in resampled else {}
+        for value in trait.present:
+            mine = trait.values == value
+            of = labels[mine]
+            entry: dict[str, Any] = {
+                "slice": trait.name,
+                "value": value,
+                "meaning": trait.meanings.get(value),
+                "examples": int(mine.sum()),
+                "shoppers": len(np.unique(shoppers[mine])),
+                "buyers": int((of == 1).sum()),
+            }
+            answers = Scored(probabilities=scored.probabilities[mine], threshold=scored.threshold)
+            reason = too_few(of) or (None if answers.usable else "a probability is not a finite number")
+            figures = NO_FIGURES if reason else _figures(of, answers, intervals.get(value), confidence)
+            entries.append({**entry, **figures, "reason": reason})
+    return entries
+
+
+def too_few(labels: np.ndarray) -> str | None:
+    """Return why examples with these labels are too few to judge; None when they are enough.
+
+    >>> too_few(np.array([1, 0, 0]))
+    'too few to judge: 3 examples with 1 buyer (50 with 10 are needed)'
+    """
+    buyers = int((labels == 1).sum())
+    if len(labels) >= MIN_EXAMPLES and buyers >= MIN_BUYERS:
+        return None
+    counted = f"{len(labels):,} example{'s' * (len(labels) != 1)} with {buyers:,} buyer{'s' * (buyers != 1)}"
+    return f"too few to judge: {counted} ({MIN_EXAMPLES} with {MIN_BUYERS} are needed)"
+
+
+def slice_statistic(labels: np.ndarray, scored: Scored, trait: Trait, codes: np.ndarray) -> Statistic:
+    """Return the function of the F1 of each of a trait's present values that a bootstrap resamples."""
+    count = len(trait.present)
+    cells = outcome_cells(labels, scored, trait.values, trait.present)
+
+    def f1(draw: np.ndarray) -> np.ndarray:
+        weights = np.bincount(cells, weights=draw[codes], minlength=4 * count).reshape(count, 4)
+        missed, false, hits = weights[:, 1], weights[:, 2], weights[:, 3]
+        buyers = missed + hits
+        return np.divide(2 * hits, 2 * hits + missed + false, out=np.full(count, math.nan), where=buyers > 0)
+
+    return f1
+
+
+def outcome_cells(labels: np.ndarray, scored: Scored, values: np.ndarray, present: Sequence[str]) -> np.ndarray:
+    """Return 4 times the place of an example's value, plus 0: rightly left, 1: missed, 2: called in vain, 3: hit."""
+    place = {value: number for number, value in enumerate(present)}
+    groups = np.array([place[value] for value in values], dtype=np.intp)
+    return 4 * groups + 2 * scored.decisions + (labels == 1)
+
+
+def _figures(labels: np.ndarray, scored: Scored, resampled: np.ndarray | None, confidence: float) -> dict[str, Any]:
+    measured = measure(labels, scored)
+    lower, upper = percentile_interval(resampled, confidence) if resampled is not None else (math.nan, math.nan)
+    return {
+        **{name: measured[name] for name in SLICE_FIGURES},
+        "mean_probability": float(scored.probabilities.mean()),
+        "call_rate": float(scored.decisions.mean()),
+        "f1_interval": None if math.isnan(lower) else [lower, upper],
+    }
