@@ -16,10 +16,10 @@ from behavior_tasks.model.predict import predict, score_texts
 from behavior_tasks.text.parts import join_parts
 from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.text.verbalize import TextSettings, verbalize_stage, write_texts
+from behavior_tasks.verdict.amounts import measure_amounts
 from behavior_tasks.verdict.evaluate import evaluate_stage
 from behavior_tasks.verdict.gate import judge, read_evidence
-from behavior_tasks.verdict.amounts import measure_amounts
-from behavior_tasks.verdict.metrics import FIGURES, Scored, hash_examples, measure
+from behavior_tasks.verdict.metrics import Scored, hash_examples, measure
 from behavior_tasks.verdict.plots import PLOTS
 from tests.verdict.world import CONFIG, World, one
 
