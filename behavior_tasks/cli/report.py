@@ -95,15 +95,49 @@ def _metric_table(measured: dict[str, Any]) -> Table:
 
 
 def about_model(measured: dict[str, Any]) -> Text:
-    """Say how the language model's probabilities were calibrated, how well its amounts fit, and what it can't tell."""
+    """Say how sure the language model's figures are, where it is weakest, how it was calibrated, what it can't tell."""
     model, amount, ece = measured["candidate_model"], measured["amount"], measured["models"]["candidate"]["ece"]
     method = CALIBRATION_NAMES[model["calibration"]]
     reason = f" ({model['calibration_reason']})" if model["calibration_reason"] else ""
-    lines = [f"Calibration: {method}{reason}; ECE on test {figure(ece)}"]
-    if amount:
-        lines.append(f"Expected amount: mean absolute error {amount['mae']:,.2f}, Gini {figure(amount['gini'])}")
+    lines = [*_about_figures(measured), f"Calibration: {method}{reason}; ECE on test {figure(ece)}"]
+    told = (amount or {}).get("models", {}).get("candidate")
+    if told and told["mae"] is not None:
+        total = "" if told["total_ratio"] is None else f", all together {told['total_ratio']:.0%} of what was paid"
+        lines.append(f"Expected amount: mean absolute error {told['mae']:,.2f}, Gini {figure(told['gini'])}{total}")
     lines += [f"Head off: {HEAD_NAMES[head]}" for head, on in model["heads"].items() if not on]
     return Text("\n".join(lines) + "\n")
+
+
+def _about_figures(measured: dict[str, Any]) -> list[str]:
+    """Return a line on the intervals, one on the worst slice and one on the largest gap, where there are any."""
+    intervals, level = measured["intervals"]["candidate"], measured["resampling"]["confidence"]
+    shown = [
+        f"{METRIC_NAMES[name]} {figure(measured['models']['candidate'][name])} ({low:.3f} to {high:.3f})"
+        for name in ("f1", "average_precision")
+        if intervals.get(name)
+        for low, high in [intervals[name]]
+    ]
+    lines = [f"Language model: {', '.join(shown)}; {100 * level:g} % intervals by shopper"] if shown else []
+    judged = [entry for entry in measured["slices"] if entry["f1"] is not None]
+    if judged:
+        worst = min(judged, key=lambda entry: float(entry["f1"]))
+        lines.append(
+            f"Weakest slice: {_words(worst['slice'])} {worst['value']}, F1 {figure(worst['f1'])} "
+            f"on {count(worst['examples'])} examples"
+        )
+    gaps = [gap for gap in measured["fairness"] if gap["gap"] is not None and gap["interval"]]
+    if gaps:
+        largest = max(gaps, key=lambda gap: float(gap["gap"]))
+        low, high = largest["interval"]
+        lines.append(
+            f"Largest gap: {_words(largest['measure'])} of {_words(largest['attribute'])} {largest['highest']} is "
+            f"{largest['gap']:.3f} ({low:.3f} to {high:.3f}) above {largest['lowest']}"
+        )
+    return lines
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _verdict_panel(run: Run, verdict: dict[str, Any]) -> Panel:

@@ -13,8 +13,8 @@ import numpy as np
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Takes how often each shopper is drawn, shape (shoppers,); returns figures, shape (k,), NaN where undefined."""
-MOST_WORK = 200_000_000
-"""Resamples times examples that one bootstrap walks through: about half a minute a model on one core."""
+MOST_WORK = 100_000_000
+"""Resamples times examples that one bootstrap walks through: with five models some forty seconds on one core."""
 FEWEST_RESAMPLES = 200
 """Still enough for the ends of a 95 % interval to be steady to a few per cent of its width."""
 
@@ -31,7 +31,7 @@ class Resampling:
         """Return the same with fewer resamples where so many examples would take too long.
 
         >>> draw = Resampling(resamples=1000, confidence=0.95, seed=7)
-        >>> [draw.within_reach(n).resamples for n in (10_000, 200_000, 400_000, 10_000_000)]
+        >>> [draw.within_reach(n).resamples for n in (10_000, 100_000, 200_000, 10_000_000)]
         [1000, 1000, 500, 200]
         """
         most = max(FEWEST_RESAMPLES, MOST_WORK // max(1, examples))

@@ -7,6 +7,7 @@ with the reason instead of being left out silently.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,10 +43,10 @@ class Trait:
     meanings: Mapping[str, str]
     """What a word stands for, where it does not say so itself."""
 
-    @property
+    @cached_property
     def present(self) -> list[str]:
         """The words that at least one example has, in order."""
-        found = set(self.values)
+        found = set(pd.unique(self.values.astype(object)))
         return [value for value in self.order if value in found]
 
 

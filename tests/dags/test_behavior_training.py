@@ -127,7 +127,7 @@ def test_the_ends_of_the_graph(dag: dict[str, Any]) -> None:
     assert upstream["open_tracking"] == ["start"]
     assert upstream["data.simulate"] == upstream["verdict.champion"] == ["open_tracking"]
     assert upstream["registry.register"] == [
-        *("data.report", "model.train", "verdict.evaluate", "verdict.gate"),
+        *("data.report", "model.train", "verdict.evaluate", "verdict.gate", "verdict.model_report"),
     ]
     assert upstream["registry.promote"] == ["registry.register", "verdict.gate"]
     assert set(upstream["close_tracking"]) == {"open_tracking", "registry.promote"}

@@ -1,6 +1,7 @@
 """Evaluation on real texts and tokens: who is measured on what, and what becomes of a champion that can't be."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from behavior_tasks.base.artifacts import Artifact, Output
 from behavior_tasks.base.stage import Job
 from behavior_tasks.data.events import open_events
+from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.predict import predict, score_texts
 from behavior_tasks.text.parts import join_parts
 from behavior_tasks.text.tokens import TokenSet
@@ -19,7 +23,7 @@ from behavior_tasks.text.verbalize import TextSettings, verbalize_stage, write_t
 from behavior_tasks.verdict.amounts import measure_amounts
 from behavior_tasks.verdict.evaluate import evaluate_stage
 from behavior_tasks.verdict.gate import judge, read_evidence
-from behavior_tasks.verdict.metrics import Scored, hash_examples, measure
+from behavior_tasks.verdict.metrics import FIGURES, Scored, hash_examples, measure
 from behavior_tasks.verdict.plots import PLOTS
 from tests.verdict.world import CONFIG, World, one
 
@@ -113,6 +117,75 @@ def test_the_expected_amount_is_kept_and_measured(world: World, first: Artifact)
         "calibration": "platt",
         "calibration_reason": None,
     }
+
+
+def test_every_figure_of_every_model_has_an_interval(first: Artifact) -> None:
+    measured, table = read(first)
+    assert measured["shoppers"] == table["shopper"].nunique()
+    assert measured["resampling"] == {"resamples": 100, "asked": 100, "confidence": 0.95, "seed": 7}
+    assert set(measured["intervals"]) == set(measured["models"])
+    for name, figures in measured["models"].items():
+        assert set(measured["intervals"][name]) == set(FIGURES) == set(figures) - {"threshold"}
+        lower, upper = measured["intervals"][name]["f1"]
+        assert lower <= figures["f1"] <= upper
+    assert measured["decision_policy"]["policy"] == "f1"
+    assert measured["language"] == "en"
+    assert set(measured["behaviour"]) >= {"invariance", "direction", "minimum_functionality"}
+
+
+def test_the_slices_are_those_of_the_features(world: World, first: Artifact) -> None:
+    measured, table = read(first)
+    features = features_of(world).loc[table["example"]]
+    returning = (features["purchases"] > 0).to_numpy()
+    assert table["slice_history"].tolist() == np.where(returning, "returning", "new").tolist()
+    assert table["slice_gender"].tolist() == features["gender"].tolist()
+    counted = {(entry["slice"], entry["value"]): entry["examples"] for entry in measured["slices"]}
+    assert counted["history", "returning"] == returning.sum()
+    assert counted["language", "en"] == len(table)
+    assert measured["undefined"]["slices.category"] == "the log names no categories"
+
+
+def test_the_costs_and_the_policy_come_from_the_model(world: World) -> None:
+    train = world.model(1, threshold=0.25)
+    decision = Decision.load(train.path / "model")
+    priced = decision.model_copy(update={"objective": "cost", "cost_of_contact": 1.0, "value_of_sale": 4.0})
+
+    def work(job: Job) -> Output:
+        shutil.copytree(train.path, job.out, dirs_exist_ok=True)
+        priced.save(job.out / "model")
+        return one("examples", "models")
+
+    measured, table = read(evaluate(world, world.build("train", work, name="priced"), world.champion(None)))
+    assert measured["decision_policy"] == {
+        "policy": "cost",
+        "threshold": 0.25,
+        "min_precision": None,
+        "cost_of_contact": 1.0,
+        "value_of_sale": 4.0,
+        "reason": None,
+    }
+    called = table["boosting"] >= 0.6
+    profit = 1000 * (4 * table["label"][called].sum() - called.sum()) / len(table)
+    assert measured["models"]["boosting"]["profit_per_1000"] == pytest.approx(profit)
+
+
+def test_a_model_that_answers_no_numbers_is_measured_as_such_and_kept_out(world: World) -> None:
+    train = world.model(1)
+
+    def work(job: Job) -> Output:
+        shutil.copytree(train.path, job.out, dirs_exist_ok=True)
+        file = job.out / "model" / "model.safetensors"
+        save_file({name: torch.full_like(of, math.nan) for name, of in load_file(file).items()}, file)
+        return one("examples", "models")
+
+    evaluated = evaluate(world, world.build("train", work, name="nan"), world.champion(world.model(2)), name="nan")
+    measured, table = read(evaluated)
+    assert table["candidate"].isna().all()
+    assert all(measured["models"]["candidate"][name] is None for name in FIGURES)
+    assert "that are not finite numbers" in measured["undefined"]["models.candidate"]
+    assert measured["behaviour"] is None
+    assert measured["models"]["champion"]["f1"] is not None
+    assert judge(read_evidence(evaluated.path), CONFIG.gate).decision == "keep"
 
 
 def test_without_an_amount_head_there_are_no_amounts(world: World) -> None:
