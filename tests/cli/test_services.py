@@ -18,6 +18,7 @@ import pytest
 from behavior_tasks.base.home import Home
 from behavior_tasks.cli import airflow_api, services
 from behavior_tasks.cli.airflow import DAG_ID, PROJECT, password_file, run_dag
+from tests.browser import run_chromium
 from tests.shop import TINY
 
 UP = [sys.executable, "-m", "behavior_tasks.cli.main", "up"]

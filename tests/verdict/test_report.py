@@ -1,4 +1,4 @@
-"""The model report: a page that stands alone, a card that is complete, and nothing in either that a log could inject."""
+"""The model report: a page that stands alone, a complete card, and nothing in either that a log could inject."""
 
 import json
 import re
@@ -255,7 +255,9 @@ def test_only_settings_that_differ_are_told_and_no_path_of_this_machine() -> Non
 def test_the_page_fits_a_laptop(inputs: dict[str, Artifact], tmp_path: Path) -> None:
     """Nothing is wider than 1366 pixels, though nothing scrolls sideways but tables in their own frames."""
     page, _ = write(inputs, tmp_path)
-    probe = "<script>document.title = `${document.documentElement.scrollWidth} ${window.innerWidth} ${[...document.images].every(i => i.naturalWidth > 0)}`</script>"
+    widths = "document.documentElement.scrollWidth + ' ' + window.innerWidth"
+    pictures = "[...document.images].every(image => image.naturalWidth > 0)"
+    probe = f"<script>document.title = {widths} + ' ' + {pictures}</script>"
     measured = tmp_path / "probe.html"
     measured.write_text(page.replace("</body>", probe + "</body>"), encoding="utf-8")
     shown = run_chromium(measured.as_uri(), tmp_path, "--window-size=1366,768", "--dump-dom")
