@@ -58,7 +58,7 @@ def plot_slices(path: Path, slices: Sequence[Mapping[str, Any]] | None, whole: f
 
 def _draw_slice(axes: Axes, place: int, row: Mapping[str, Any]) -> None:
     if row.get("f1") is None:
-        axes.text(0.01, place, "undefined", va="center", fontsize=9, color=GREY)
+        axes.text(0.01, place, "too few to judge", va="center", fontsize=9, color=GREY)
         return
     interval = row.get("f1_interval")
     if interval and None not in interval:
