@@ -114,9 +114,6 @@ STAGES: dict[str, Stage] = {
         work="verdict.report:report_stage",
         # It tells every setting that is not at its default; the engine's change no result.
         sections=("simulate", "source", "clean", "examples", "text", "model", "train", "decision", "gate", "registry"),
-        inputs=(
-            *("clean", "cutoffs", "doctor", "features", "verbalize", "baselines", "train", "evaluate", "gate"),
-            "simulate?",
-        ),
+        inputs=("clean", "cutoffs", "doctor", "features", "verbalize", "baselines", "train", "evaluate", "gate"),
     ),
 }

@@ -110,7 +110,7 @@ def values_of(job: Job) -> dict[str, Any]:
         "lookback_days": job.config.examples.lookback_days,
         "timezone": job.config.source.timezone,
         "clean": inputs["clean"].facts,
-        "simulated": "simulate" in inputs,
+        "simulated": "simulate" in inputs["evaluate"].manifest.inputs,
         "warned": inputs["doctor"].facts.get("warned", []),
         "settings": settings_that_differ(job.config),
         "hashes": data_hashes(inputs, str(measured["test_hash"])),
