@@ -86,8 +86,7 @@ def stage(name: str) -> XComArg:
     row = pipeline.STAGES[name]
     # A skipped simulation must not stop what could have read it; a failed one must.
     rule = TriggerRule.NONE_FAILED if "simulate?" in row.inputs else TriggerRule.ALL_SUCCESS
-    longest = timedelta(hours=HOURS.get(name, 2))
-    named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=longest)
+    named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=HOURS.get(name, 2)))
     result = named(name, RUN, *(made[i.removesuffix("?")] for i in row.inputs))
     for earlier in row.after:
         made[earlier] >> result
@@ -116,10 +115,6 @@ with DAG(
                 made[name] = stage(name)
     with TaskGroup("registry"):
         version = with_mlflow_link(register(RUN, made["gate"], made["evaluate"], made["train"]))
-        (
-            [made["report"], made["model_report"]]
-            >> version
-            >> promote(RUN, version, made["gate"])
-            >> closed.as_teardown(setups=opened)
-        )
+        [made["report"], made["model_report"]] >> version
+        version >> promote(RUN, version, made["gate"]) >> closed.as_teardown(setups=opened)
     started >> opened >> [made["simulate"], made["champion"]]
