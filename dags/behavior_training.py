@@ -29,7 +29,7 @@ GROUPS = {
     "examples": ("cutoffs", "doctor", "features"),
     "text": ("verbalize", "encode"),
     "model": ("baselines", "train"),
-    "verdict": ("champion", "audit", "evaluate", "package", "gate"),
+    "verdict": ("champion", "audit", "evaluate", "package", "gate", "model_report"),
 }
 HOURS = {"train": 12}  # the other stages: 2
 
@@ -116,5 +116,6 @@ with DAG(
     with TaskGroup("registry"):
         version = with_mlflow_link(register(RUN, made["gate"], made["evaluate"], made["train"]))
         asked = Approval(task_id="approval", run=RUN, gate_uri=made["gate"], doc_md=Approval.__doc__)
-        made["report"] >> version >> asked >> promote(RUN, version, made["gate"]) >> closed.as_teardown(setups=opened)
+        [made["report"], made["model_report"]] >> version
+        version >> asked >> promote(RUN, version, made["gate"]) >> closed.as_teardown(setups=opened)
     started >> opened >> [made["simulate"], made["champion"]]

@@ -40,7 +40,7 @@ def code_digest(*modules: str) -> str:
     for name in names:
         digest.update(look_at(name).code.encode())
     rooms = {path.parent for path in map(_path, names) if path is not None} - {PACKAGE_FOLDER}
-    for file in sorted(file for room in rooms for kind in ("*.yaml", "*.html") for file in room.rglob(kind)):
+    for file in sorted(file for room in rooms for kind in ("*.yaml", "*.html", "*.md") for file in room.rglob(kind)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

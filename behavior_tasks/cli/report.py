@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from behavior_tasks.cli.data_report import report_page
+from behavior_tasks.cli.data_report import Kind, report_page
 from behavior_tasks.cli.screen import count, figure, seconds
 from behavior_tasks.cli.sync import waiting_line
 from behavior_tasks.cli.verdict import verdict_lines
@@ -149,6 +149,9 @@ def _verdict_panel(run: Run, verdict: dict[str, Any]) -> Panel:
     promoted = verdict["decision"] == "promote"
     lines = verdict_lines(verdict)
     lines.append(_registered_line(run, promoted))
+    page = run.artifact("model_report")
+    if page is not None:
+        lines.append(f"\nReport, below the state folder: {(page.path / 'report.html').relative_to(run.home.root)}")
     if nothing_changed(run):
         lines.append("\nNothing changed since an earlier run: its model and results were reused.")
     return Panel(lines, title=f"Verdict: {verdict['decision']}", border_style="green" if promoted else "yellow")
@@ -171,13 +174,14 @@ def _registered_line(run: Run, promoted: bool) -> str:
 
 
 def _next_steps(run: Run) -> Text:
-    page = report_page(run)
+    data, model = report_page(run, Kind.DATA), report_page(run, Kind.MODEL)
     return Text.assemble(
         ("Next\n", "bold"),
         "  make up                                   this run in Airflow and MLflow\n",
         "  make status                               last runs, champion, what is running\n",
         "  make run INPUT=log.csv PRESET=canonical   the same with your own log\n",
-        "  .venv/bin/behavior report                 where the data report is\n" if page else "",
+        "  .venv/bin/behavior report                 where the data report is\n" if data else "",
+        "  .venv/bin/behavior report --on model      where the model report is\n" if model else "",
         "  .venv/bin/behavior quarantine             rows set aside, and how to mend them\n",
         f"  run id: {run.record.run_id}",
     )

@@ -152,4 +152,4 @@ def _ask(uri: str, gate_uri: str, approve_as: str | None) -> None:
 
 def _say(run: Run, record: StageRecord) -> None:
     time, flow, _ = stage_line(run, record)
-    console.print(f"  {record.stage:<11} {time:>9}  {flow}", highlight=False)
+    console.print(f"  {record.stage:<12} {time:>9}  {flow}", highlight=False)

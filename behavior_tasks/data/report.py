@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.engine import run_buckets
+from behavior_tasks.base.page import render_page
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_file, full_disk, quote
 from behavior_tasks.data.buckets import connect_spilling
@@ -71,42 +70,8 @@ def render(figures: Mapping[str, Any], plots: Mapping[str, Mapping[str, bytes]])
         figures: what `report.json` holds.
         plots: name → `light` and `dark` → PNG bytes.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"count": _count, "share": _share, "number": _number}
     images = {
         name: {look: base64.b64encode(png).decode("ascii") for look, png in looks.items()}
         for name, looks in plots.items()
     }
-    return environment.get_template(TEMPLATE.name).render(figures, images=images)
-
-
-def _count(number: float) -> str:
-    return f"{number:,}"
-
-
-def _share(share: float | None) -> str:
-    r"""Return a share as per cent; what is there but small is never called 0 %.
-
-    >>> _share(0.25), _share(0.00001), _share(0), _share(None), _share(0.99999)
-    ('25.0\xa0%', '<\xa00.1\xa0%', '0\xa0%', '–', '>\xa099.9\xa0%')
-    """
-    if share is None:
-        return "–"
-    if 0 < share < 0.001:
-        return "<\u00a00.1\u00a0%"
-    if 0.999 < share < 1:
-        return ">\u00a099.9\u00a0%"
-    return "0\u00a0%" if share == 0 else f"{share:.1%}".replace("%", "\u00a0%")
-
-
-def _number(number: float | None) -> str:
-    """Return an amount with about three significant digits.
-
-    >>> _number(0.123456), _number(12.3456), _number(123456.7), _number(None), _number(1e300)
-    ('0.123', '12.3', '123,457', '–', '1e+300')
-    """
-    if number is None:
-        return "–"
-    return f"{number:,.0f}" if 100 <= abs(number) < 1e12 else f"{number:.3g}"
+    return render_page(TEMPLATE, {**figures, "images": images})

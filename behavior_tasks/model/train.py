@@ -16,7 +16,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.baselines import TEACHER_FILE
-from behavior_tasks.model.curves import plot_training
+from behavior_tasks.model.curves import plot_learning_curve, plot_loss
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.launch import check_hardware, launch_command, launch_environment
 from behavior_tasks.model.live import reporting, showing
@@ -27,14 +27,13 @@ from behavior_tasks.text.tokens import TokenSet
 __all__ = ["TrainingStoppedError", "train_stage"]
 
 LOG_LINES = 15
-PLOT = "training.png"
 log = logging.getLogger("behavior")
 
 
 def train_stage(job: Job) -> Output:
     """Fine-tune the language model in its own process and keep its bundle.
 
-    Writes `model/` (the self-contained bundle), `metrics.jsonl` (one line an epoch) and `plots/` (the loss curves).
+    Writes `model/` (the self-contained bundle), `metrics.jsonl` (one line an epoch) and `plots/`.
 
     Raises:
         UserError: the settings ask for what can't be had, e.g. a GPU or a checkpoint, or the training diverged.
@@ -81,7 +80,8 @@ def _train_in(work: WorkFolder, job: Job) -> Output:
     shutil.copytree(work.bundle, job.out / "model")
     shutil.copyfile(work.metrics, job.out / "metrics.jsonl")
     (job.out / "plots").mkdir()
-    plot_training(job.out / "plots" / PLOT, work.read_metrics())
+    plot_loss(job.out / "plots" / "loss.png", work.read_metrics())
+    plot_learning_curve(job.out / "plots" / "learning_curve.png", work.read_metrics())
     return _describe(work, job)
 
 

@@ -222,7 +222,13 @@ def _epochs(trained: Artifact) -> list[dict[str, float]]:
 
 
 def _reports(run: Run) -> list[Path]:
-    named = ((run.artifact(stage), file) for stage, file in (("clean", "report.json"), ("doctor", "doctor.json")))
+    files = (
+        ("clean", "report.json"),
+        ("doctor", "doctor.json"),
+        ("model_report", "report.html"),
+        ("model_report", "model_card.md"),
+    )
+    named = ((run.artifact(stage), file) for stage, file in files)
     return [artifact.path / file for artifact, file in named if artifact is not None]
 
 

@@ -136,4 +136,10 @@ STAGES: dict[str, Stage] = {
         inputs=("evaluate", "audit", "package", "doctor", "train", "baselines", "champion"),
         dated=True,
     ),
+    "model_report": Stage(
+        work="verdict.report:report_stage",
+        # It tells every setting that is not at its default; the engine's change no result.
+        sections=("simulate", "source", "clean", "examples", "text", "model", "train", "decision", "gate", "registry"),
+        inputs=("clean", "cutoffs", "doctor", "features", "verbalize", "baselines", "train", "evaluate", "gate"),
+    ),
 }

@@ -162,7 +162,7 @@ def _test_invariance(asked: Mapping[str, pd.Series], probes: Probes, threshold: 
     flips = float(((before >= threshold) != (after >= threshold)).mean())
     words = (
         f"when the products of {len(change):,} texts change names, the probability moves by {change.mean():.4f} on "
-        f"average, by {change.max():.3f} at most, and {flips:.1%} of the decisions flip (allowed: {MOST_FLIPS:.0%})"
+        f"average, by {change.max():.4f} at most, and {flips:.1%} of the decisions flip (allowed: {MOST_FLIPS:.0%})"
     )
     figures = {
         "examples": len(change),

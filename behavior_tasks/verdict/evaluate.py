@@ -25,7 +25,7 @@ from behavior_tasks.verdict.behaviour import test_model
 from behavior_tasks.verdict.bootstrap import Resampling
 from behavior_tasks.verdict.figures import TestSet, finite, measure_all
 from behavior_tasks.verdict.metrics import BASELINES, Costs, Scored, explain_undefined, hash_examples, measure
-from behavior_tasks.verdict.plots import plot_precision_recall, plot_reliability
+from behavior_tasks.verdict.plots import draw_plots
 from behavior_tasks.verdict.scoring import Candidate, Champion, read_baselines, score_candidate, score_champion
 from behavior_tasks.verdict.traits import Traits, read_traits
 
@@ -68,9 +68,7 @@ def evaluate_stage(job: Job) -> Output:
     content_hash = _write_predictions(job.out / "predictions.parquet", test, tested)
     text = json.dumps(finite(measured), ensure_ascii=False, indent=2, allow_nan=False)
     (job.out / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    (job.out / "plots").mkdir()
-    plot_precision_recall(job.out / "plots" / "precision_recall.png", tested.labels, tested.models)
-    plot_reliability(job.out / "plots" / "reliability.png", tested.labels, tested.models)
+    draw_plots(job.out / "plots", tested, measured)
     return Output(
         rows=Rows(unit_in="examples", unit_out="examples", rows_in=len(test), rows_out=len(test)),
         content_hash=content_hash,

@@ -1,108 +1,95 @@
-"""Plots: labels and every model's answers in; a precision-recall and a reliability diagram as PNG out.
+"""The plots of an evaluation: labels, answers and figures in; one PNG each out, with the same names in every run.
 
-Colours are Okabe and Ito's, which colour-blind people can tell apart; each model also has its own line style
-and marker. Figures are drawn without pyplot, so nothing is shared between processes or threads.
+Two runs can be laid side by side file by file: a plot that has nothing to show says why instead of being left out.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from sklearn.metrics import average_precision_score, precision_recall_curve
 
-from behavior_tasks.verdict.metrics import Scored, calibration_bins, expected_calibration_error
+from behavior_tasks.verdict.bootstrap import Resampling, percentile_interval, resample
+from behavior_tasks.verdict.figures import TestSet
+from behavior_tasks.verdict.intervals import figure_names, model_statistic
+from behavior_tasks.verdict.metrics import Difference
+from behavior_tasks.verdict.plots_counts import plot_confusion, plot_reliability, plot_scores
+from behavior_tasks.verdict.plots_curves import plot_f1_threshold, plot_gains, plot_precision_recall, plot_roc
+from behavior_tasks.verdict.plots_differences import plot_champion_difference, plot_slices
 
-
-class Look(NamedTuple):
-    """How a model is drawn and called."""
-
-    label: str
-    color: str
-    line: str | tuple[int, tuple[int, ...]]
-    marker: str
-
-
-LOOKS: dict[str, Look] = {
-    "candidate": Look("language model", "#0072B2", "-", "o"),
-    "champion": Look("champion", "#D55E00", "--", "s"),
-    "boosting": Look("gradient boosting", "#009E73", "-.", "^"),
-    "logistic": Look("logistic regression", "#CC79A7", ":", "D"),
-    "prior": Look("prior", "#000000", (0, (1, 4)), "P"),
+CURVES = {
+    "precision_recall": plot_precision_recall,
+    "roc": plot_roc,
+    "confusion": plot_confusion,
+    "f1_threshold": plot_f1_threshold,
+    "reliability": plot_reliability,
+    "scores": plot_scores,
+    "gains": plot_gains,
 }
-SIZE_INCHES = (8.0, 6.0)
-DOTS_PER_INCH = 120
+"""Name of a plot → what draws it from labels and answers."""
+PLOTS: tuple[str, ...] = (*CURVES, "slices", "champion_difference")
+"""The names of all plots, without `.png`."""
+COMPARED: Mapping[str, str] = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
+    "average_precision": "AP",
+    "roc_auc": "AUC",
+}
+"""Figures of champion and candidate that are compared; of each, more is better."""
 
 
-def plot_precision_recall(path: Path, labels: np.ndarray, models: Mapping[str, Scored]) -> None:
-    """Draw precision over recall of each usable model, its threshold as a marker, and the prevalence as a line.
-
-    Args:
-        path: the PNG to write.
-        labels: 0 or 1, (n,).
-        models: name (a key of LOOKS) → answers (n,).
-    """
-    figure, axes = _canvas("Precision and recall on test", "recall: share of buyers found", "precision")
-    prevalence = float(np.mean(labels)) if len(labels) else 0.0
-    axes.axhline(prevalence, color="#666666", linewidth=1, label=f"share of buyers {prevalence:.3f}")
-    for name, scored in _drawable(labels, models).items():
-        look = LOOKS[name]
-        precision, recall, thresholds = precision_recall_curve(labels, scored.probabilities)
-        place = int(np.searchsorted(thresholds, scored.threshold))
-        label = f"{look.label} (AP {average_precision_score(labels, scored.probabilities):.3f})"
-        line = axes.plot(recall, precision, color=look.color, linestyle=look.line, drawstyle="steps-post", label=label)[
-            0
-        ]
-        # The curve's last point stands for calling nobody a buyer; it gets no marker.
-        marked = [place] if place < len(thresholds) else []
-        line.set(linewidth=1.8, marker=look.marker, markersize=9, markeredgecolor="white", markevery=marked)
-    axes.set(xlim=(0, 1.01), ylim=(0, 1.02))
-    axes.annotate("markers: at the threshold chosen on validation", (0.01, 0.01), xycoords="axes fraction", fontsize=9)
-    _save(figure, axes, path)
-
-
-def plot_reliability(path: Path, labels: np.ndarray, models: Mapping[str, Scored]) -> None:
-    """Draw the share of buyers over the mean probability, in ten bins of equal mass, of each usable model.
+def draw_plots(folder: Path, test: TestSet, measured: Mapping[str, Any]) -> None:
+    """Write every plot of PLOTS as `NAME.png`.
 
     Args:
-        path: the PNG to write.
-        labels: 0 or 1, (n,).
-        models: name (a key of LOOKS) → answers (n,).
+        folder: made here.
+        test: labels, shoppers and what every model says.
+        measured: `models`, `slices`, `champion` and `resampling` of `metrics.json`.
     """
-    figure, axes = _canvas(
-        "Reliability on test: do p % of those with probability p % buy?", "mean probability of a bin", "share of buyers"
-    )
-    top = 0.05
-    for name, scored in _drawable(labels, models).items():
-        look, bins = LOOKS[name], calibration_bins(labels, scored.probabilities)
-        label = f"{look.label} (ECE {expected_calibration_error(labels, scored.probabilities):.3f})"
-        line = axes.plot(bins.predicted, bins.observed, color=look.color, linestyle=look.line, label=label)[0]
-        line.set(marker=look.marker, linewidth=1.8)
-        top = max(top, float(bins.predicted.max()), float(bins.observed.max()))
-    top = min(1.0, top * 1.05)
-    axes.plot([0, top], [0, top], color="#666666", linewidth=1, label="perfect")
-    axes.set(xlim=(0, top), ylim=(0, top))
-    _save(figure, axes, path)
+    folder.mkdir(parents=True)
+    for name, draw in CURVES.items():
+        draw(folder / f"{name}.png", test.labels, test.models)
+    plot_slices(folder / "slices.png", measured["slices"], measured["models"]["candidate"]["f1"])
+    drawn = measured["resampling"]
+    resampling = Resampling(resamples=drawn["resamples"], confidence=drawn["confidence"], seed=drawn["seed"])
+    champion = measured["champion"]
+    differences = {} if champion["same_model"] else champion_differences(test, resampling)
+    path = folder / "champion_difference.png"
+    plot_champion_difference(path, differences, champion["version"], _why_none(champion))
 
 
-def _drawable(labels: np.ndarray, models: Mapping[str, Scored]) -> dict[str, Scored]:
-    if not labels.any():
+def champion_differences(test: TestSet, resampling: Resampling) -> dict[str, Difference]:
+    """Return champion − candidate of each of COMPARED, by a paired bootstrap; empty where one can't be measured.
+
+    Args:
+        test: the test examples.
+        resampling: as the intervals are drawn, so that both see the same shoppers.
+    """
+    pair = [test.models[name] for name in ("champion", "candidate") if name in test.models]
+    if len(pair) < 2 or not all(scored.usable for scored in pair) or not test.labels.any():
         return {}
-    return {name: models[name] for name in LOOKS if name in models and models[name].usable}
+    codes, count = test.codes
+    champion, candidate = (model_statistic(test.labels, scored, codes) for scored in pair)
+
+    def difference(draw: np.ndarray) -> np.ndarray:
+        return champion(draw) - candidate(draw)
+
+    names = figure_names(None)
+    whole = dict(zip(names, difference(np.ones(count)), strict=True))
+    drawn = dict(zip(names, resample({"": difference}, count, resampling)[""].T, strict=True))
+    found = {}
+    for name, words in COMPARED.items():
+        lower, upper = percentile_interval(drawn[name], resampling.confidence)
+        found[words] = Difference(difference=float(whole[name]), lower=lower, upper=upper)
+    return found
 
 
-def _canvas(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, fontsize=13)
-    axes.set_xlabel(x, fontsize=12)
-    axes.set_ylabel(y, fontsize=12)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    return figure, axes
-
-
-def _save(figure: Figure, axes: Axes, path: Path) -> None:
-    axes.legend(fontsize=10, framealpha=0.9)
-    figure.savefig(path, format="png")
+def _why_none(champion: Mapping[str, Any]) -> str:
+    if champion["same_model"]:
+        return f"This model is already the champion, version {champion['version']}:\nthere is nothing to compare."
+    if champion["problem"]:
+        return f"The champion, version {champion['version']}, can't be compared:\n{champion['problem']}."
+    if champion["version"] is None:
+        return "There is no champion yet:\nthis is the first model."
+    return "The difference is undefined on this test."

@@ -61,7 +61,7 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     assert kept.read_bytes() == Path(page).read_bytes()
     assert (kept.parent / "plots" / "events_per_day.png").is_file()
     plots = {path.name for path in (home / "mlflow").rglob("artifacts/plots/*.png")}
-    assert plots >= {"training.png", "reliability.png"}
+    assert plots >= {"loss.png", "learning_curve.png", "reliability.png", "gains.png"}
     with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database:
         points = database.execute("SELECT run_uuid, step FROM metrics WHERE key = 'live/loss'").fetchall()
     assert points, "reported by the training itself"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import pytest
 from behavior_tasks.base.home import Home
 from behavior_tasks.cli import airflow_api, services
 from behavior_tasks.cli.airflow import DAG_ID, PROJECT, password_file, run_dag
+from tests.browser import run_chromium
 from tests.shop import TINY
 
 UP = [sys.executable, "-m", "behavior_tasks.cli.main", "up"]
@@ -39,13 +39,7 @@ def wait_until(reached: Callable[[], object], *, seconds: float) -> None:
 
 def rendered(url: str, folder: Path) -> str:
     """Return a page as Chromium shows it, once its scripts have run."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("chromium is not installed; everything but the page itself was checked")
-    quiet = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", *quiet, f"--user-data-dir={folder / 'chromium'}")
-    command = [chromium, *flags, "--virtual-time-budget=20000", "--dump-dom", url]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    return run_chromium(url, folder, "--virtual-time-budget=20000", "--dump-dom")
 
 
 class Up:

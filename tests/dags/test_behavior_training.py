@@ -20,7 +20,7 @@ GROUPS = {
     "examples": ["cutoffs", "doctor", "features"],
     "text": ["verbalize", "encode"],
     "model": ["train", "baselines"],
-    "verdict": ["champion", "audit", "evaluate", "package", "gate"],
+    "verdict": ["champion", "audit", "evaluate", "package", "gate", "model_report"],
     "registry": ["register", "approval", "promote"],
 }
 TASK = {name: f"{group}.{name}" for group, names in GROUPS.items() for name in names}
@@ -127,7 +127,7 @@ def test_the_ends_of_the_graph(dag: dict[str, Any]) -> None:
     assert upstream["open_tracking"] == ["start"]
     assert upstream["data.simulate"] == upstream["verdict.champion"] == ["open_tracking"]
     assert upstream["registry.register"] == [
-        *("data.report", "model.train", "verdict.evaluate", "verdict.gate"),
+        *("data.report", "model.train", "verdict.evaluate", "verdict.gate", "verdict.model_report"),
     ]
     assert upstream["registry.approval"] == ["registry.register", "verdict.gate"]
     assert upstream["registry.promote"] == ["registry.approval", "registry.register", "verdict.gate"]

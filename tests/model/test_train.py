@@ -74,7 +74,8 @@ def test_the_stage_leaves_the_bundle_and_the_metrics_and_nothing_unfinished(toy:
     files = {str(file.relative_to(job.out)) for file in job.out.rglob("*") if file.is_file()}
     assert files >= {
         "metrics.jsonl",
-        "plots/training.png",
+        "plots/learning_curve.png",
+        "plots/loss.png",
         "model/config.json",
         "model/model.safetensors",
         "model/decision.json",

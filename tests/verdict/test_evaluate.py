@@ -25,6 +25,7 @@ from behavior_tasks.verdict.evaluate import evaluate_stage
 from behavior_tasks.verdict.gate import judge
 from behavior_tasks.verdict.gate_evidence import read_evidence
 from behavior_tasks.verdict.metrics import FIGURES, Scored, hash_examples, measure
+from behavior_tasks.verdict.plots import PLOTS
 from tests.verdict.world import CONFIG, World, one
 
 
@@ -51,7 +52,7 @@ def first(world: World) -> Artifact:
 
 
 def test_the_files_and_rows_are_exactly_these(world: World, first: Artifact) -> None:
-    plots = {"plots/precision_recall.png", "plots/reliability.png"}
+    plots = {f"plots/{name}.png" for name in PLOTS}
     assert set(first.manifest.files) == {"metrics.json", "predictions.parquet", *plots}
     _, table = read(first)
     models = ["candidate", "prior", "logistic", "boosting", "champion"]
