@@ -107,7 +107,7 @@ with DAG(
     dagrun_timeout=timedelta(hours=20),
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
     tags=["behavior", "training"],
-    params=form(),
+    params=form(without=("tuning",)),
 ) as dag:
     started, opened, closed = start(), with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
     for group, names in GROUPS.items():

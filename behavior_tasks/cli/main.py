@@ -25,6 +25,7 @@ from behavior_tasks.cli import (
     simulate,
     sources,
     status,
+    tune,
 )
 from behavior_tasks.cli.screen import errors
 
@@ -37,6 +38,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("run")(run.run)
+app.command("tune")(tune.tune)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
 app.command("audit-leakage")(audit.audit)

@@ -8,18 +8,26 @@ from behavior_tasks.pipeline.execute import run_stage, run_stages
 from behavior_tasks.pipeline.publish import close_tracking, open_tracking, promote, register
 from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
 from behavior_tasks.pipeline.stages import STAGES
+from behavior_tasks.pipeline.tuning import prepare_tuning, start_tuning, work_off
+from behavior_tasks.pipeline.tuning_end import close_tuning_tracking, conclude_tuning, open_tuning_tracking
 
 __all__ = [
     "STAGES",
     "Run",
     "StageRecord",
     "close_tracking",
+    "close_tuning_tracking",
+    "conclude_tuning",
     "last_runs",
     "open_run",
     "open_tracking",
+    "open_tuning_tracking",
+    "prepare_tuning",
     "promote",
     "register",
     "run_stage",
     "run_stages",
     "start_run",
+    "start_tuning",
+    "work_off",
 ]

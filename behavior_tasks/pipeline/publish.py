@@ -24,7 +24,7 @@ def open_tracking(run_uri: str) -> str:
         "trigger": record.trigger,
         "day": record.day.isoformat(),
         "preset": record.preset,
-        "log": Path(record.input).name if record.input else "simulated shop",
+        "log": run.log_name,
         "unit": "shopper",
         "horizon_days": str(record.config.examples.horizon_days),
     }
@@ -123,6 +123,8 @@ def flat_settings(config: Config) -> dict[str, str]:
     """Return every setting under its dotted key. A local checkpoint shows its name, not where it lies."""
     dumped = config.model_dump(mode="json")
     flat = {f"{name}.{key}": str(value) for name, section in dumped.items() for key, value in section.items()}
+    # How a search for better settings goes says nothing about this model.
+    flat = {key: value for key, value in flat.items() if not key.startswith("tuning.")}
     if config.model.checkpoint != "scratch":
         flat["model.checkpoint"] = model_label(config)
     return flat

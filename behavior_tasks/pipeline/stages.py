@@ -103,3 +103,10 @@ STAGES: dict[str, Stage] = {
     ),
     "gate": Stage(work="verdict.gate:gate_stage", sections=("gate",), inputs=("evaluate",)),
 }
+
+
+def needed_for(name: str) -> set[str]:
+    """Return a stage, with all stages that must be done before it."""
+    row = STAGES[name]
+    before = [*(stage.removesuffix("?") for stage in row.inputs), *row.after]
+    return {name}.union(*(needed_for(stage) for stage in before))
