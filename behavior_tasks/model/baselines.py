@@ -1,8 +1,9 @@
 """The baselines: features and labels in, three ordinary predictions for validation and test out.
 
 The share of buyers, a logistic regression and gradient boosting, on the same examples as the language model.
-They are fitted on train alone; validation's labels choose their thresholds and test's labels are never read. Where the
-language model is to learn from boosting too, boosting's out-of-fold predictions of train come out beside them.
+They are fitted on train alone; validation's labels choose their thresholds and test's labels are never read. Boosting
+is kept as a model folder that could serve (`boosting_bundle`), and its predictions are what that folder says. Where
+the language model is to learn from boosting too, its out-of-fold predictions of train come out beside them.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,14 @@ from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, quote, write_parquet
 from behavior_tasks.base.timeline import Split
+from behavior_tasks.model.boosting_bundle import (
+    BoostingConfig,
+    BoostingScorer,
+    feature_table,
+    pipeline_logits,
+    save_boosting,
+)
+from behavior_tasks.model.calibration import fit_decision
 from behavior_tasks.model.labels import check_labels
 from behavior_tasks.model.skewness import SKEWED_ABOVE, signed_log
 from behavior_tasks.model.threshold import best_f1_threshold
@@ -54,11 +63,22 @@ class TrainLabels:
     """Whose example it is."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Baselines:
+    """The baselines, fitted on train."""
+
+    prior: float
+    """Share of buyers."""
+    logistic: Pipeline
+    boosting: Pipeline
+
+
 def baselines_stage(job: Job) -> Output:
     """Fit the baselines on train and write their predictions for validation and test.
 
-    Writes `predictions.parquet`: example, split, prior, logistic, boosting; rows in the order of the features. Of unit
-    shopper, with `train.distillation`, also `teacher.parquet`: example and boosting of each train example, out of fold.
+    Writes `predictions.parquet`: example, split, prior, logistic, boosting; rows in the order of the features; and
+    boosting as `model/`. Of unit shopper, with `train.distillation`, also `teacher.parquet`: example and boosting of
+    each train example, out of fold.
 
     Raises:
         UserError: when a split is empty, or train's or validation's examples all ended the same way.
@@ -71,10 +91,14 @@ def baselines_stage(job: Job) -> Output:
         check_labels(examples.loc[examples["split"] == split, "label"].to_numpy(), split)
     # One thread: with more, the sums inside depend on the number of cores.
     with threadpool_limits(limits=1):
-        predictions = predict_baselines(examples, names, categorical, seed=job.config.train.seed)
+        fitted = fit_baselines(examples, names, categorical, seed=job.config.train.seed)
         # One product's purchases are too few and too strange for trees to say who made them: labels teach more.
         teaches = job.config.train.distillation > 0 and features.facts["unit"] == "shopper"
         teacher = teach(examples, names, categorical, seed=job.config.train.seed) if teaches else None
+    asked = examples[examples["split"] != "train"]
+    boosting = _keep_boosting(job, fitted.boosting, asked[asked["split"] == "validation"])
+    predictions = predict_simple(fitted, asked, names, categorical)
+    predictions["boosting"] = boosting.score(asked).probability
     connection = connect()
     connection.register("predictions", predictions)
     out = job.out / "predictions.parquet"
@@ -85,8 +109,9 @@ def baselines_stage(job: Job) -> Output:
         write_parquet(connection, "SELECT * FROM teacher", job.out / TEACHER_FILE)
         hashes.append(hash_rows(connection, job.out / TEACHER_FILE))
     on_validation = predictions["split"].to_numpy() == "validation"
-    labels = examples.loc[examples["split"] == "validation", "label"].to_numpy()
+    labels = asked.loc[asked["split"] == "validation", "label"].to_numpy()
     thresholds = {name: best_f1_threshold(labels, predictions.loc[on_validation, name].to_numpy()) for name in NAMES}
+    thresholds["boosting"] = boosting.decision.threshold
     rows = Rows(
         unit_in="examples",
         unit_out="examples",
@@ -95,6 +120,29 @@ def baselines_stage(job: Job) -> Output:
         removed={"train": len(examples) - len(predictions)},
     )
     return Output(rows=rows, content_hash=combine_hashes(hashes), facts={"thresholds": thresholds})
+
+
+def _keep_boosting(job: Job, pipeline: Pipeline, validation: pd.DataFrame) -> BoostingScorer:
+    """Write boosting as a model folder, with a decision from validation as the language model's, and open it again."""
+    settings, read = job.config, pipeline.feature_names_in_.tolist()
+    words = [name for name in job.inputs["features"].facts["categorical"] if name in read]
+    config = BoostingConfig(
+        unit=job.inputs["features"].facts["unit"],
+        horizon_days=settings.examples.horizon_days,
+        lookback_days=settings.examples.lookback_days,
+        timezone=settings.source.timezone,
+        numbers=tuple(name for name in read if name not in words),
+        words=tuple(words),
+        rounds=pipeline[-1].n_iter_,
+    )
+    decision = fit_decision(
+        validation["label"].to_numpy(),
+        pipeline_logits(pipeline, feature_table(validation, config.numbers, config.words)),
+        validation["weight"].to_numpy(),
+        calibration=settings.model.calibration,
+    )
+    save_boosting(job.out / "model", pipeline, config, decision)
+    return BoostingScorer.load(job.out / "model", threads=1)
 
 
 def read_examples(folder: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -107,32 +155,43 @@ def read_examples(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
-def predict_baselines(
-    examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[str], *, seed: int
-) -> pd.DataFrame:
-    """Fit every baseline on the train examples and predict the others.
+def fit_baselines(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[str], *, seed: int) -> Baselines:
+    """Fit every baseline on the train examples.
 
     Args:
-        examples: example, shopper, split, label, weight and the features, in any number.
+        examples: shopper, split, label, weight and the features, in any number.
         names: feature columns; null or NaN means undefined.
         categorical: those of them that hold words.
         seed: chooses the shoppers held out to find the number of boosting rounds.
-
-    Returns:
-        example, split and a probability column per baseline, for validation and test, in the order given.
     """
     numeric = [name for name in names if name not in categorical]
-    table = _feature_table(examples, names, categorical)
-    in_train = (examples["split"] == "train").to_numpy()
-    fitted, asked = table[in_train], table[~in_train]
-    train = _train_labels(examples[in_train])
-    logistic = make_logistic(fitted, numeric, categorical)
-    logistic.fit(fitted, train.labels, logisticregression__sample_weight=train.weights)
-    boosting = fit_boosting(fitted, train, numeric, categorical, seed=seed)
-    answer = examples.loc[~in_train, ["example", "split"]].reset_index(drop=True)
-    answer["prior"] = float(np.average(train.labels, weights=train.weights))
-    answer["logistic"] = logistic.predict_proba(asked)[:, 1]
-    answer["boosting"] = boosting.predict_proba(asked)[:, 1]
+    in_train = examples[(examples["split"] == "train").to_numpy()]
+    table, train = feature_table(in_train, numeric, categorical), _train_labels(in_train)
+    logistic = make_logistic(table, numeric, categorical)
+    logistic.fit(table, train.labels, logisticregression__sample_weight=train.weights)
+    return Baselines(
+        prior=float(np.average(train.labels, weights=train.weights)),
+        logistic=logistic,
+        boosting=fit_boosting(table, train, numeric, categorical, seed=seed),
+    )
+
+
+def predict_simple(
+    fitted: Baselines, asked: pd.DataFrame, names: Sequence[str], categorical: Sequence[str]
+) -> pd.DataFrame:
+    """Return example, split, prior and logistic (probabilities), in the order given.
+
+    Args:
+        fitted: what `fit_baselines` gave.
+        asked: example, split and the features.
+        names: feature columns.
+        categorical: those of them that hold words.
+    """
+    numeric = [name for name in names if name not in categorical]
+    answer = asked[["example", "split"]].reset_index(drop=True)
+    answer["prior"] = fitted.prior
+    with threadpool_limits(limits=1):
+        answer["logistic"] = fitted.logistic.predict_proba(feature_table(asked, numeric, categorical))[:, 1]
     return answer
 
 
@@ -143,10 +202,10 @@ def teach(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[st
     "knowledge distillation" (Hinton, Vinyals and Dean, 2015) with a teacher that never saw the pupil's labels.
 
     Args:
-        examples: as for `predict_baselines`.
+        examples: as for `fit_baselines`, with `example`.
         names: feature columns.
         categorical: those of them that hold words.
-        seed: as for `predict_baselines`.
+        seed: as for `fit_baselines`.
 
     Returns:
         example and boosting (probability), one row a train example, in the order given. Where there are too few
@@ -154,7 +213,7 @@ def teach(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[st
     """
     numeric = [name for name in names if name not in categorical]
     in_train = (examples["split"] == "train").to_numpy()
-    table = _feature_table(examples, names, categorical)[in_train].reset_index(drop=True)
+    table = feature_table(examples[in_train], numeric, categorical)
     train = _train_labels(examples[in_train])
     answer = train.labels.astype(np.float64)
     if len(np.unique(train.shoppers)) >= TEACHER_FOLDS:
@@ -166,14 +225,6 @@ def teach(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[st
                 boosting = fit_boosting(table.iloc[kept], part, numeric, categorical, seed=seed, rounds=TEACHER_ROUNDS)
                 answer[held] = boosting.predict_proba(table.iloc[held])[:, 1]
     return pd.DataFrame({"example": examples.loc[in_train, "example"].to_numpy(), "boosting": answer})
-
-
-def _feature_table(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[str]) -> pd.DataFrame:
-    """Return the features alone, numbers as floats, with one kind of missing word wherever they came from."""
-    table = examples[list(names)].astype({name: "float64" for name in names if name not in categorical})
-    table = table.astype(dict.fromkeys(categorical, "object"))
-    table[list(categorical)] = table[list(categorical)].where(table[list(categorical)].notna(), None)
-    return table
 
 
 def _train_labels(train: pd.DataFrame) -> TrainLabels:
@@ -227,7 +278,7 @@ def fit_boosting(
     known_words = [name for name in categorical if fitted[name].notna().any()]
     known_numbers = [name for name in numeric if fitted[name].notna().any()]
     columns = ColumnTransformer([("words", words, known_words), ("numbers", "passthrough", known_numbers)])
-    values = np.asarray(columns.fit_transform(fitted), dtype=np.float64)
+    values = np.asarray(columns.fit_transform(fitted[[*known_words, *known_numbers]]), dtype=np.float64)
     is_word = np.arange(values.shape[1]) < len(known_words)
     rounds = rounds or _count_rounds(values, train, is_word, seed=seed)
     model = HistGradientBoostingClassifier(

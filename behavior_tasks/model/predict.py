@@ -16,56 +16,14 @@ import torch
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import lengths_of, make_batch, number_places, scoring_batches
+from behavior_tasks.model.boosting_bundle import BoostingScorer
 from behavior_tasks.model.decision import Decision, sigmoid
 from behavior_tasks.model.device import DeviceName, pick_device, pinned_threads
+from behavior_tasks.model.formats import is_boosting
 from behavior_tasks.model.network import BehaviorModel, load_model, read_config
+from behavior_tasks.model.predictions import Predictions
 from behavior_tasks.text.encode import encode_parts, encode_texts
 from behavior_tasks.text.tokens import Sequences
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """What a model says of n examples."""
-
-    probability: np.ndarray
-    """Of a purchase, float64, shape (n,); calibrated, except straight from `run_model`."""
-    logit: np.ndarray
-    """What the network itself says, before any calibration, float64, shape (n,)."""
-    log_mean: np.ndarray | None
-    """Mean of ln(amount) among buyers, shape (n,); None when the model has no amount head."""
-    log_std: np.ndarray | None
-    """Its standard deviation, shape (n,)."""
-
-    @property
-    def expected_amount(self) -> np.ndarray | None:
-        """The mean of the zero-inflated lognormal, p exp(mean + std²/2), in the log's currency, shape (n,).
-
-        None when the model has no amount head.
-        """
-        if self.log_mean is None or self.log_std is None:
-            return None
-        return self.probability * np.exp(self.log_mean + self.log_std**2 / 2)
-
-    def quantile(self, q: float) -> np.ndarray | None:
-        """Return the amount that is not exceeded with probability q, shape (n,); None without amount head.
-
-        The amount is 0 with probability 1 - p, else lognormal. So the quantile is 0 where q <= 1 - p, and
-        exp(mean + std Φ⁻¹((q - (1 - p)) / p)) above, with Φ the standard normal distribution (Wang, Liu and Miao
-        2019, "A deep probabilistic model for customer lifetime value prediction").
-
-        Args:
-            q: at least 0 and below 1.
-        """
-        if not 0 <= q < 1:
-            raise ValueError(f"a quantile of {q}; expected 0 <= q < 1")
-        if self.log_mean is None or self.log_std is None:
-            return None
-        buys = self.probability > 1 - q
-        among_buyers = (q - (1 - self.probability[buys])) / self.probability[buys]
-        normal = torch.special.ndtri(torch.from_numpy(among_buyers)).numpy()
-        amounts = np.zeros(len(self.probability))
-        amounts[buys] = np.exp(self.log_mean[buys] + self.log_std[buys] * normal)
-        return amounts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +58,16 @@ class Scorer:
             device=place,
             threads=threads,
         )
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The features that it reads as numbers beside the text."""
+        return self.model.number_names
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The features that it reads as words beside the text: none, a text tells them."""
+        return ()
 
     def predict(self, sequences: Sequences, rows: np.ndarray | None = None) -> Predictions:
         """Return what the model says of rows of encoded examples.
@@ -139,6 +107,25 @@ class Scorer:
         names = self.model.number_names
         values = _number_values(numbers, names, len(offsets) - 1)
         return self.predict(Sequences(tokens=tokens, offsets=offsets, numbers=values, number_names=names))
+
+
+def open_scorer(model_folder: Path, *, device: DeviceName = "auto", threads: int = 2) -> Scorer | BoostingScorer:
+    """Return what scores with a model folder, whichever kind of model its `config.json` says it is.
+
+    Both kinds tell their `decision`, the features that they read (`numbers`, `words`), and answer `score_texts` and
+    `score_parts` with the same arguments; gradient boosting reads no text and takes the features alone.
+
+    Args:
+        model_folder: a model folder; gradient boosting needs no `device`.
+        device: where to compute.
+        threads: CPU threads.
+
+    Raises:
+        UserError: when the folder is damaged or holds no model that is known here.
+    """
+    if is_boosting(model_folder):
+        return BoostingScorer.load(model_folder, threads=threads)
+    return Scorer.load(model_folder, device=device, threads=threads)
 
 
 def predict(

@@ -5,6 +5,7 @@ again by the run's id, and a model that is registered already is not registered 
 """
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
         "verdict": str(verdict["decision"]),
         "reason": str(verdict["reason"]),
         "test_hash": str(measured["test_hash"]),
-        "model": trained.uri,
+        "model": str(verdict["candidate"] or trained.uri),
         "nothing_changed": str(nothing_changed(run)).lower(),
     }
     tracking.log_results(
@@ -64,12 +65,32 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
         datasets=_dataset_hashes(run),
         tags=tags,
     )
-    f1 = str(measured["models"]["candidate"]["f1"])
+    judged = run.store.open(verdict["candidate"]) if verdict["candidate"] else trained
     registered = versions.register(
-        run.home, record.config, run_id=record.run_id, model=trained, tags={**tags, "f1": f1}
+        run.home,
+        record.config,
+        run_id=record.run_id,
+        model=judged,
+        tags=_version_tags(run, verdict, measured),
     )
     run.note("registered", {"version": registered.version, "reused": registered.reused})
     return registered.version
+
+
+def _version_tags(run: Run, verdict: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a registered version says of itself, for whoever looks at it in MLflow."""
+    kind = str(verdict.get("model") or "language_model")
+    figures = measured["models"]["boosting" if kind == "boosting" else "candidate"]
+    return {
+        "kind": kind,
+        "verdict": str(verdict["decision"]),
+        "reason": str(verdict["reason"]),
+        "test_hash": str(measured["test_hash"]),
+        "data_hash": _dataset_hashes(run).get("clean", "unknown"),
+        "f1": str(figures["f1"]),
+        "unit": str(measured["unit"]),
+        "horizon_days": str(run.record.config.examples.horizon_days),
+    }
 
 
 def promote(run_uri: str, version: str, gate_uri: str, who: str) -> str | None:

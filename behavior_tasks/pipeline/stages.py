@@ -80,7 +80,14 @@ STAGES: dict[str, Stage] = {
     ),
     "baselines": Stage(
         work="model.baselines:baselines_stage",
-        sections=("train.seed", "train.distillation"),
+        sections=(
+            "train.seed",
+            "train.distillation",
+            "model.calibration",
+            "examples.horizon_days",
+            "examples.lookback_days",
+            "source.timezone",
+        ),
         inputs=("features",),
         after=("doctor",),
     ),

@@ -1,12 +1,14 @@
-"""The promotion ledger: one JSON line for every promotion, only ever appended to.
+"""The promotion ledger: one JSON line for every change of the title, each holding the hash of the line before it.
 
-In comes who promoted what, when and why; out comes the list of all promotions in order. A line is written under
-a lock and flushed to disk before the lock is given back; half a line, left by a crash, is cut off by the next writer.
+In comes who made which version champion, when and why; out comes the list of all such lines, checked. The one thing to
+know: a line that was edited, lost or put in breaks the chain, and then nothing is promoted until somebody has looked.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,51 @@ from filelock import FileLock
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 
-FIELDS: tuple[str, ...] = ("when", "who", "why", "version", "from_version", "verdict", "test_hash", "run_id")
-"""What every line holds. `from_version` is None for the first champion."""
+FIELDS: tuple[str, ...] = (
+    "kind",
+    "model",
+    "when",
+    "who",
+    "why",
+    "verdict",
+    "test_hash",
+    "from_version",
+    "version",
+    "run_id",
+)
+"""What a writer says. `model` is the registered model; `from_version` is None for the first champion, `version` when
+the title was lost."""
+CHAIN: tuple[str, ...] = ("previous_hash", "hash")
+"""What the ledger adds: the hash of the line before, and the line's own."""
+OLD_FIELDS = frozenset({"when", "who", "why", "version", "from_version", "verdict", "test_hash", "run_id"})
+"""What a line of version 0.3.0 holds; such lines have no hash and stand before all others."""
+KINDS: tuple[str, ...] = ("promotion", "baseline_promotion", "rollback", "override", "noticed", "repair")
+"""`noticed`: somebody moved or deleted something in MLflow by hand. `repair`: a new chain after a damaged ledger."""
+SHOWN = 100
+"""Characters of a damaged line in a message."""
+
+
+class LedgerError(UserError):
+    """The ledger is not what was written."""
+
+    def __init__(self, problem: str, *, found: object, expected: object) -> None:
+        super().__init__(
+            f"{problem} Nothing is promoted or rolled back; registered versions wait.",
+            found=found,
+            expected=expected,
+            next_step="look with `behavior history --verify`; bring the file back from a backup, or accept the damage: "
+            "`behavior history --repair --who NAME --reason TEXT` keeps the damaged file and starts a new chain",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What stands in the ledger, after its chain was checked."""
+
+    entries: list[dict[str, Any]]
+    """All lines, oldest first; those of 0.3.0 without `kind`, `model` and hashes."""
+    tail: str
+    """Hash that the next line's `previous_hash` must be."""
 
 
 def ledger_path(home: Home) -> Path:
@@ -24,10 +69,19 @@ def ledger_path(home: Home) -> Path:
     return home.registry / "ledger.jsonl"
 
 
+def read(home: Home) -> list[dict[str, Any]]:
+    """Return all lines, oldest first; an empty list when there is none.
+
+    Raises:
+        LedgerError: naming the line that is not what was written.
+    """
+    return check(_whole(_content(home))).entries
+
+
 def append(
     home: Home, entry: Mapping[str, Any], *, unless: Callable[[Mapping[str, Any]], bool] = lambda _: False
-) -> bool:
-    """Append one promotion and flush it to disk.
+) -> dict[str, Any] | None:
+    """Append one line and flush it to disk. Half a line, left by a crash, is cut off first.
 
     Args:
         home: the state folder.
@@ -35,51 +89,155 @@ def append(
         unless: nothing is written when this holds for a line that is there already.
 
     Returns:
-        Whether a line was written.
+        The line as written, with its hashes; None when nothing was written.
+
+    Raises:
+        LedgerError: when what is there already is damaged.
     """
     if set(entry) != set(FIELDS):
         raise ValueError(f"a ledger line holds {FIELDS}, not {tuple(entry)}")
-    line = json.dumps({name: entry[name] for name in FIELDS}, ensure_ascii=False) + "\n"
+    if entry["kind"] not in KINDS:
+        raise ValueError(f"a ledger line is one of {KINDS}, not {entry['kind']}")
     make_folder(home.registry)
-    with FileLock(home.registry / ".ledger.lock"), ledger_path(home).open("a+b") as stream:
+    with _lock(home), ledger_path(home).open("a+b") as stream:
         stream.seek(0)
-        content = stream.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        if any(unless(known) for known in _parse(whole)):
-            return False
+        whole = _whole(stream.read())
+        checked = check(whole)
+        if any(unless(known) for known in checked.entries):
+            return None
+        chained = chain(entry, checked.tail)
         stream.truncate(len(whole))
-        stream.write(line.encode())
+        stream.write(to_line(chained))
         stream.flush()
         os.fsync(stream.fileno())
-    return True
+    return chained
 
 
-def read(home: Home) -> list[dict[str, Any]]:
-    """Return all promotions, oldest first; an empty list when there was none.
+def chain(entry: Mapping[str, Any], previous_hash: str) -> dict[str, Any]:
+    """Return an entry with `previous_hash` and its own `hash`: SHA-256 of its canonical JSON without `hash`."""
+    told = {**{name: entry[name] for name in FIELDS}, "previous_hash": previous_hash}
+    return {**told, "hash": _hash(told)}
+
+
+def to_line(chained: Mapping[str, Any]) -> bytes:
+    """Return the bytes of one line."""
+    return json.dumps(chained, ensure_ascii=False).encode() + b"\n"
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of bytes, as hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def check(content: bytes) -> Checked:
+    """Return the lines, checking each against the one before.
+
+    Args:
+        content: whole lines.
 
     Raises:
-        UserError: naming the line that is not a promotion.
+        LedgerError: naming the first line that is not what was written.
     """
-    try:
-        content = ledger_path(home).read_bytes()
-    except FileNotFoundError:
-        return []
-    return _parse(content[: content.rfind(b"\n") + 1])
-
-
-def _parse(content: bytes) -> list[dict[str, Any]]:
-    entries = []
+    entries: list[dict[str, Any]] = []
+    tail, position = digest(b""), 0
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        entry = _parse(number, line)
+        if "hash" not in entry:
+            _require_old(number, entry, entries)
+        else:
+            _require_chained(number, entry, tail, first=not entries or "hash" not in entries[-1])
+        position += len(line) + 1
+        tail = entry["hash"] if "hash" in entry else digest(content[:position])
+        entries.append(entry)
+    return Checked(entries=entries, tail=tail)
+
+
+def damaged_files(home: Home) -> list[Path]:
+    """Return the ledgers that a repair has set aside, oldest first."""
+    return sorted(home.registry.glob("ledger-damaged-*.jsonl"))
+
+
+def readable_lines(content: bytes) -> list[dict[str, Any]]:
+    """Return what can be read of a damaged ledger: every line that is a JSON object, hashes or not."""
+    found = []
+    for line in content.split(b"\n"):
         try:
             entry = json.loads(line)
         except ValueError:
-            entry = None
-        if not isinstance(entry, dict) or not set(FIELDS) <= set(entry):
-            raise UserError(
-                f"Line {number} of the promotion ledger is damaged.",
-                found=line[:80].decode(errors="replace"),
-                expected=f"JSON with {', '.join(FIELDS)}",
-                next_step="mend or remove that line of registry/ledger.jsonl in the state folder",
-            )
-        entries.append(entry)
-    return entries
+            continue
+        if isinstance(entry, dict):
+            found.append(entry)
+    return found
+
+
+def title_of(entries: Sequence[Mapping[str, Any]], model: str) -> list[Mapping[str, Any]]:
+    """Return the lines about one registered model. Lines of 0.3.0 name none and count for every one."""
+    return [entry for entry in entries if entry.get("model", model) == model]
+
+
+def _parse(number: int, line: bytes) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    if not isinstance(entry, dict):
+        raise _damage(number, line, "one JSON object")
+    return entry
+
+
+def _require_old(number: int, entry: Mapping[str, Any], before: Sequence[Mapping[str, Any]]) -> None:
+    if before and "hash" in before[-1]:
+        raise _damage(number, entry, "a line with previous_hash and hash, as the line before it")
+    if not set(entry) >= OLD_FIELDS:
+        raise _damage(number, entry, f"JSON with {', '.join((*FIELDS, *CHAIN))}")
+
+
+def _require_chained(number: int, entry: Mapping[str, Any], tail: str, *, first: bool) -> None:
+    if set(entry) != {*FIELDS, *CHAIN} or entry["kind"] not in KINDS:
+        raise _damage(number, entry, f"exactly {', '.join((*FIELDS, *CHAIN))}, of a known kind")
+    told = {name: value for name, value in entry.items() if name != "hash"}
+    if entry["hash"] != _hash(told):
+        raise LedgerError(
+            f"Line {number} of the promotion ledger was changed after it was written.",
+            found=f"{_short(entry)}, whose content has the hash {_hash(told)}",
+            expected=f"content with the hash that the line holds, {entry['hash']}",
+        )
+    starts_anew = first and entry["kind"] == "repair" and number == 1
+    if entry["previous_hash"] != tail and not starts_anew:
+        what = f"lines 1 to {number - 1}" if first and number > 1 else f"line {number - 1}" if number > 1 else "nothing"
+        raise LedgerError(
+            f"Line {number} of the promotion ledger does not follow what stands before it: "
+            "a line was changed, lost or put in.",
+            found=f"{what} with the hash {tail}",
+            expected=f"{entry['previous_hash']}, as line {number} says: {_short(entry)}",
+        )
+
+
+def _damage(number: int, found: bytes | Mapping[str, Any], expected: str) -> LedgerError:
+    shown = found.decode(errors="replace")[:SHOWN] if isinstance(found, bytes) else _short(found)
+    return LedgerError(
+        f"Line {number} of the promotion ledger is damaged.", found=shown or "nothing", expected=expected
+    )
+
+
+def _short(entry: Mapping[str, Any]) -> str:
+    return json.dumps(entry, ensure_ascii=False)[:SHOWN]
+
+
+def _hash(told: Mapping[str, Any]) -> str:
+    return digest(json.dumps(told, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode())
+
+
+def _content(home: Home) -> bytes:
+    try:
+        return ledger_path(home).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _whole(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _lock(home: Home) -> FileLock:
+    return FileLock(home.registry / ".ledger.lock")

@@ -4,8 +4,10 @@
 Nothing here touches MLflow's global state: every call goes through a client that knows its store.
 """
 
+import errno
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -30,6 +32,7 @@ ENVIRONMENT: dict[str, str] = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # A server that is down is said within seconds, not after MLflow's default of several minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
     # What a model needs is named in full; a lock file in the working folder is none of its business.
     "MLFLOW_UV_AUTO_DETECT": "false",
 }
@@ -39,6 +42,11 @@ ENVIRONMENT: dict[str, str] = {
 def tracking_uri(home: Home) -> str:
     """Return the store's address: `MLFLOW_TRACKING_URI`, else the SQLite file in the state folder."""
     return os.environ.get(URI_VARIABLE) or f"sqlite:///{home.mlflow / DATABASE}"
+
+
+def public_uri(home: Home) -> str:
+    """Return the store's address without a login; of the embedded one, without a path of this machine."""
+    return "the state folder" if is_embedded(home) else _without_login(tracking_uri(home))
 
 
 def is_embedded(home: Home) -> bool:
@@ -51,12 +59,17 @@ def exists(home: Home) -> bool:
     return not is_embedded(home) or (home.mlflow / DATABASE).is_file()
 
 
+class UnreachableError(UserError):
+    """The MLflow server does not answer: nothing is wrong with what was asked, and later it may be taken."""
+
+
 @contextmanager
 def connect(home: Home) -> Iterator["MlflowClient"]:
     """Yield a client of the store, making the embedded one when it is not there yet.
 
     Raises:
-        UserError: when a server is named and does not answer.
+        UnreachableError: when a server is named and does not answer.
+        UserError: when it refuses the login, has tables of another version, or its disk is full.
     """
     failure = failures()
     from mlflow import MlflowClient
@@ -72,15 +85,58 @@ def connect(home: Home) -> Iterator["MlflowClient"]:
         else:
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         yield client
-    except failure as error:
-        if "API request to" not in str(error):
+    except (failure, OSError) as error:
+        explained = explain(error, uri)
+        if explained is None:
             raise
-        raise UserError(
+        raise explained from None
+
+
+def explain(error: Exception, uri: str) -> UserError | None:
+    """Return what a person has to do about a failure of the store, or None where it is none that a person can mend."""
+    import requests
+
+    text, shown = str(error), _without_login(uri)
+    answer = getattr(error, "response", None)
+    status = answer.status_code if answer is not None else _status(text)
+    if status in {401, 403}:
+        return UserError(
+            "MLflow refuses this login." if status == 401 else "MLflow does not allow this user to do that.",
+            found=f"{shown} answers {status}",
+            expected="a user of that server who may write to the experiment and the registered model",
+            next_step="export MLFLOW_TRACKING_USERNAME=… MLFLOW_TRACKING_PASSWORD=…, then `behavior sync`",
+        )
+    if "out-of-date database schema" in text:
+        return UserError(
+            "The MLflow store was made by another version of MLflow.",
+            found=text.partition("(")[2].partition(")")[0],
+            next_step=f"keep a copy of the database, then `mlflow db upgrade {shown}`",
+        )
+    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EFBIG, errno.EDQUOT} or _says_full(text):
+        return UserError(
+            "The disk of the MLflow store is full.",
+            found=shown,
+            expected="room for the run's files; what was not written waits in the state folder",
+            next_step="free some space, then `behavior sync`",
+        )
+    if "API request to" in text or (status or 0) >= 500 or isinstance(error, requests.RequestException):
+        return UnreachableError(
             "The MLflow server does not answer.",
-            found=_without_login(uri),
+            found=shown,
             expected=f"a running MLflow server ({URI_VARIABLE} names it)",
-            next_step=f"start the server, or `unset {URI_VARIABLE}` to use the store in the state folder",
-        ) from None
+            next_step="start the server, then `behavior sync`; what a run has to tell it waits until then",
+        )
+    return None
+
+
+def _status(text: str) -> int | None:
+    """Return the HTTP status that MLflow mentions in a message: 401 of `failed with error code 401 != 200`."""
+    found = re.search(r"failed with error code (\d{3})", text)
+    return int(found[1]) if found else None
+
+
+def _says_full(text: str) -> bool:
+    return any(words in text for words in ("database or disk is full", "disk I/O error", "No space left on device"))
 
 
 def failures() -> type[Exception]:

@@ -1,13 +1,13 @@
 """Versions: a trained model and a verdict in; a registered version, the alias `champion` and a ledger line out.
 
 The same trained model is registered once, however many runs give it; its version is found by the tag `artifact`.
-Only `promote` moves the alias, and only from the champion that the verdict was about.
+`promote` moves the alias only from the champion that the verdict was about, and `title` moves it whole or not at all.
 """
 
 import logging
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,9 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
-from behavior_tasks.registry import ledger, store
+from behavior_tasks.model.formats import BOOSTING_FILES, LANGUAGE_FILES, PIPELINE_FILE
+from behavior_tasks.registry import store, title
+from behavior_tasks.registry.aliases import CHALLENGER, challenger_of, find_version, read_aliases, set_alias
 from behavior_tasks.registry.package import MODEL_PLACE, package_model
 
 if TYPE_CHECKING:
@@ -26,11 +28,16 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
-ALIAS = "champion"
 ARTIFACT_TAG = "artifact"
-NEEDED_FILES = ("config.json", "decision.json", "model.safetensors", "text.json")
-"""What a model's folder must hold, beside its tokenizer, before it is worth copying."""
+KIND_TAG = "kind"
+"""Tag of a version: language_model or boosting."""
+UNASKED = "MLflow did not answer"
+"""What stands for the champion when nobody could be asked: the verdict is then to keep him, whoever he is."""
 log = logging.getLogger("behavior")
+
+
+class RefusedError(UserError):
+    """The verdict is out of date: the champion changed since, or the version is gone. Asking again gives the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +59,7 @@ class Champion:
 
 
 def register(home: Home, config: Config, *, run_id: str, model: Artifact, tags: Mapping[str, str]) -> Registered:
-    """Register a trained model, unless it is registered already.
+    """Register a trained model, unless it is registered already. The newest version becomes the challenger.
 
     Args:
         home: the state folder.
@@ -65,6 +72,7 @@ def register(home: Home, config: Config, *, run_id: str, model: Artifact, tags: 
     with store.connect(home) as client, store.exclusive(home):
         known = client.search_model_versions(f"name = '{name}' and tag.{ARTIFACT_TAG} = '{model.uri}'")
         if known:
+            _challenge(client, name)
             return Registered(version=str(min(int(v.version) for v in known)), reused=True)
         run = store.need_run(client, home, config, run_id)
         logged = _logged_model(client, run.info.experiment_id, run.info.run_id, model, name)
@@ -78,6 +86,7 @@ def register(home: Home, config: Config, *, run_id: str, model: Artifact, tags: 
             tags={**tags, ARTIFACT_TAG: model.uri, "run_id": run_id},
             model_id=logged.model_id,
         )
+        _challenge(client, name)
     return Registered(version=str(version.version), reused=False)
 
 
@@ -91,9 +100,7 @@ def promote(
     who: str,
     when: datetime,
 ) -> None:
-    """Make a version the champion and write it into the ledger. Repeating it changes nothing.
-
-    The alias moves first and the line follows; when a crash parts them, the retry writes the line.
+    """Make a version the champion and write it into the ledger, whole or not at all. Repeating it changes nothing.
 
     Args:
         home: the state folder.
@@ -105,58 +112,73 @@ def promote(
         when: the instant, with its zone.
 
     Raises:
-        UserError: when another version became champion after the verdict.
+        RefusedError: when another version became champion after the verdict, or the version was deleted.
+        ledger.LedgerError: when the ledger is not what was written.
         ValueError: when the verdict says keep or is about another model.
     """
     name, was = config.registry.model_name, verdict["champion_version"]
     if verdict["decision"] != "promote":
         raise ValueError(f"version {version} is not to be promoted: {verdict['reason']}")
-
-    def same(entry: Mapping[str, Any]) -> bool:
-        return (entry["run_id"], entry["version"], entry["from_version"]) == (run_id, version, was)
-
-    with store.connect(home) as client, store.exclusive(home):
-        if any(same(entry) for entry in ledger.read(home)):
+    with title.hold(home, config) as desk:
+        if _promoted_before(desk.lines, run_id=run_id, version=version, was=was):
             return
-        judged = client.get_model_version(name, version)
+        judged = find_version(desk.client, name, version)
+        if judged is None:
+            raise RefusedError(
+                f"Version {version} of {name} is gone: somebody has deleted it in MLflow.",
+                expected="the version that this run registered",
+                next_step="run again; the model is then registered anew",
+            )
         if judged.tags.get(ARTIFACT_TAG) != verdict["candidate"]:
             raise ValueError(f"the verdict is about {verdict['candidate']}, which is not version {version}")
-        current = _champion_version(client, name)
-        if current not in (was, version):
-            raise UserError(
+        current = desk.aliases.champion
+        if current != was:
+            raise RefusedError(
                 f"The champion changed while this run was judged; version {version} is not promoted.",
                 found=f"version {current} is champion" if current else "no version is champion",
                 expected=f"version {was}, with which the candidate was compared" if was else "no champion",
                 next_step="run again; the candidate is then compared with today's champion",
             )
-        for key in ("decision", "test_hash"):
-            tag = {"decision": "verdict"}.get(key, key)
-            client.set_model_version_tag(name, version, tag, str(verdict[key]))
-        client.set_registered_model_alias(name, ALIAS, version)
-        entry = {
-            "when": when.isoformat(timespec="seconds"),
-            "who": who,
-            **_judged(verdict),
-            "version": version,
-            "run_id": run_id,
-        }
-        ledger.append(home, entry, unless=same)
+        title.move(
+            desk,
+            {
+                "kind": "baseline_promotion" if judged.tags.get(KIND_TAG) == "boosting" else "promotion",
+                "model": name,
+                "when": when.isoformat(timespec="seconds"),
+                "who": who,
+                "why": verdict["reason"],
+                "verdict": verdict["decision"],
+                "test_hash": verdict["test_hash"],
+                "from_version": was,
+                "version": version,
+                "run_id": run_id,
+            },
+        )
 
 
-def _judged(verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the ledger keeps of a verdict."""
-    return {
-        "why": verdict["reason"],
-        "from_version": verdict["champion_version"],
-        "verdict": verdict["decision"],
-        "test_hash": verdict["test_hash"],
-    }
+def _promoted_before(lines: Sequence[Mapping[str, Any]], *, run_id: str, version: str, was: str | None) -> bool:
+    """Whether the ledger says that this very promotion was made, and the title was not lost since."""
+    for line in reversed(lines):
+        if line["version"] is None:
+            return False
+        if (line["run_id"], line["version"], line["from_version"]) == (run_id, version, was):
+            return line.get("kind", "promotion") in {"promotion", "baseline_promotion"}
+    return False
+
+
+def _challenge(client: "MlflowClient", name: str) -> None:
+    champion = read_aliases(client, name).champion
+    set_alias(client, name, CHALLENGER, challenger_of(client, name, champion=champion))
 
 
 def champion(home: Home, config: Config) -> Champion | None:
-    """Return the champion, or None when there is none. Without a store, MLflow is not even imported."""
+    """Return the champion, or None when there is none. Without a store, MLflow is not even imported.
+
+    What a crash left half done is finished or undone first, and what was changed by hand goes into the ledger.
+    """
     if not store.exists(home):
         return None
+    title.look(home, config)
     with store.connect(home) as client:
         found = _champion(client, config.registry.model_name)
     if found is None:
@@ -170,16 +192,18 @@ def champion_identity(raw: Path | None, config: Config, home: Home) -> dict[str,
     """Return what names the champion in the key of `champion_stage`; `raw` plays no part.
 
     Whether its files can be read belongs to the name: a champion that could not be read yesterday and can be
-    today is compared again.
+    today is compared again. An MLflow that does not answer has a name of its own, so that its champion is
+    asked for again by the next run.
     """
-    found = champion(home, config)
-    if found is None:
-        return {"champion": "none"}
-    return {
-        "champion": found.version,
-        "model": found.model or "unknown",
-        "problem": _problem(home, config, found) or "none",
-    }
+    try:
+        found = champion(home, config)
+        if found is None:
+            return {"champion": "none"}
+        problem = _problem(home, config, found) or "none"
+    except store.UnreachableError as error:
+        log.warning("%s\nThe run goes on, but whatever it finds, the champion is kept.", error)
+        return {"champion": UNASKED}
+    return {"champion": found.version, "model": found.model or "unknown", "problem": problem}
 
 
 def champion_stage(job: Job) -> Output:
@@ -190,6 +214,9 @@ def champion_stage(job: Job) -> Output:
     Raises:
         UserError: when another run has moved the title since this artifact's key was made.
     """
+    if job.outside.get("champion") == UNASKED:
+        facts = {"version": None, "model": None, "problem": "MLflow did not answer when it was asked for the champion"}
+        return Output(rows=_rows(0, 0), facts=facts)
     if job.outside and champion_identity(None, job.config, job.home) != job.outside:
         raise UserError(
             "The champion changed while this run was asking for it.",
@@ -214,16 +241,8 @@ def _rows(champions: int, readable: int) -> Rows:
     return Rows(unit_in="champions", unit_out="champions", rows_in=champions, rows_out=readable, removed=removed)
 
 
-def _champion_version(client: "MlflowClient", name: str) -> str | None:
-    found = client.search_registered_models(f"name = '{name}'", max_results=1)
-    if not found:
-        return None
-    version = client.get_registered_model(name).aliases.get(ALIAS)
-    return None if version is None else str(version)
-
-
 def _champion(client: "MlflowClient", name: str) -> "ModelVersion | None":
-    version = _champion_version(client, name)
+    version = read_aliases(client, name).champion
     return None if version is None else client.get_model_version(name, version)
 
 
@@ -267,7 +286,8 @@ def _problem(home: Home, config: Config, found: Champion) -> str | None:
         return None
     with store.connect(home) as client:
         files = _listed(client, home, config, found)
-    missing = [name for name in NEEDED_FILES if name not in files]
+    needed = BOOSTING_FILES if PIPELINE_FILE in files else LANGUAGE_FILES
+    missing = [name for name in needed if name not in files]
     if missing:
         return f"its files are neither in the state folder nor whole in MLflow ({', '.join(missing)} missing)"
     return None

@@ -24,7 +24,7 @@ from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect, hash_rows, write_parquet
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.network import read_config
-from behavior_tasks.model.predict import Scorer, predict
+from behavior_tasks.model.predict import Scorer, open_scorer, predict
 from behavior_tasks.text.tokens import TokenSet
 from behavior_tasks.verdict.champion import champion_inputs
 from behavior_tasks.verdict.metrics import BASELINES, Scored, hash_examples, measure, measure_amounts
@@ -125,9 +125,10 @@ def score_champion(job: Job, test: pd.DataFrame, candidate: Scored) -> Champion:
         return Champion(version=version, same_model=True, scored=candidate)
     model = artifact.path / "model"
     try:
-        scorer = Scorer.load(model, device=job.config.train.device, threads=job.config.train.threads)
-        # The tokenizers library raises nothing more precise than Exception for a file that is gone or damaged.
-        json.loads((model / "tokenizer" / "tokenizer.json").read_bytes())
+        scorer = open_scorer(model, device=job.config.train.device, threads=job.config.train.threads)
+        if isinstance(scorer, Scorer):
+            # The tokenizers library raises nothing more precise than Exception for a file that is gone or damaged.
+            json.loads((model / "tokenizer" / "tokenizer.json").read_bytes())
         inputs = champion_inputs(job, model).loc[test["example"]]
         answers = scorer.score_parts([list(parts) for parts in inputs["parts"]], inputs.drop(columns="parts"))
         scored = Scored(probabilities=answers.probability, threshold=scorer.decision.threshold)

@@ -58,7 +58,7 @@ def run(folder: Path, examples: pd.DataFrame) -> tuple[pd.DataFrame, Output]:
     artifact = make_artifact(folder / "features", "features", features=FEATURES, categorical=["gender"], unit="shopper")
     job = make_job(folder, {}, artifact)
     output = baselines_stage(job)
-    assert sorted(file.name for file in job.out.iterdir()) == ["predictions.parquet", "teacher.parquet"]
+    assert sorted(file.name for file in job.out.iterdir()) == ["model", "predictions.parquet", "teacher.parquet"]
     return pd.read_parquet(job.out / "predictions.parquet"), output
 
 

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.data.keys import KEY_VARIABLE
-from behavior_tasks.model.baselines import make_logistic, predict_baselines, read_examples
+from behavior_tasks.model.baselines import fit_baselines, make_logistic, predict_simple, read_examples
 from behavior_tasks.model.predict import predict
 from behavior_tasks.pipeline import Run
 from behavior_tasks.text.tokens import TokenSet
@@ -78,7 +78,10 @@ def test_probabilities_are_calibrated_with_weights_and_are_not_without(runs: tup
 
     def predicted(examples: pd.DataFrame) -> pd.DataFrame:
         with threadpool_limits(limits=1):
-            answer = predict_baselines(examples, FEW, [], seed=1)
+            fitted = fit_baselines(examples, FEW, [], seed=1)
+            asked = examples[examples["split"] != "train"]
+            answer = predict_simple(fitted, asked, FEW, [])
+            answer["boosting"] = fitted.boosting.predict_proba(asked[FEW])[:, 1]
         assert answer["example"][answer["split"] == "validation"].tolist() == validation["example"].tolist()
         return answer[answer["split"] == "validation"]
 

@@ -247,3 +247,26 @@ def test_importing_the_registry_costs_neither_mlflow_nor_torch(bare: Home) -> No
     )
     found = subprocess.run([sys.executable, "-c", code, str(bare.root)], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_child_is_a_run_below_its_parent_whoever_asks_again(home: Home) -> None:
+    parent = start(home)
+    own = tracking.start_child(home, CONFIG, run_id="night-1", child="trial-1", name="trial 1", tags={"seed": "7"})
+    again = tracking.start_child(home, CONFIG, run_id="night-1", child="trial-1", name="trial 1", tags={"seed": "7"})
+    other = tracking.start_child(home, CONFIG, run_id="night-1", child="trial-2", name="trial 2", tags={})
+    assert (own, again, other) == ("night-1@trial-1", "night-1@trial-1", "night-1@trial-2")
+    log(home, run_id=own)
+    tracking.finish_tracking(home, CONFIG, run_id=own, succeeded=True)
+    assert len(runs(home)) == 3
+    below = {run.info.run_name: run for run in runs(home) if run.data.tags.get("mlflow.parentRunId") == parent}
+    assert set(below) == {"trial 1", "trial 2"}
+    assert below["trial 1"].info.status == "FINISHED"
+    assert below["trial 1"].data.metrics["test_f1"] == 0.41
+    assert below["trial 1"].data.tags["parent"] == "night-1"
+    assert client(home).get_run(parent).info.status == "RUNNING"
+
+
+@pytest.mark.parametrize("child", ["", "a/b", "a b", "a@b", "a'b"])
+def test_a_childs_name_can_be_a_folder_and_a_filter(child: str, home: Home) -> None:
+    with pytest.raises(ValueError, match="a child's name holds"):
+        tracking.start_child(home, CONFIG, run_id="night-1", child=child, name="n", tags={})

@@ -1,0 +1,122 @@
+"""Who works on a run: a lock that lives and dies with a process, and a heartbeat beside it.
+
+In comes a run's entry in the outbox; out comes whether nobody can be working on it any more. The one thing to know:
+in doubt a run is alive. A free lock says that a process of this machine is gone; of another machine, only a day of
+silence does.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from behavior_tasks.base.artifacts import write_durably
+from behavior_tasks.base.home import make_folder
+from behavior_tasks.registry.outbox import Entry
+
+Driver = Literal["process", "airflow"]
+"""What leads a run from stage to stage: one process, or Airflow, which may pause between two of them."""
+BEAT_SECONDS = 60.0
+QUIET_SECONDS = 24 * 3600.0
+"""Longer than the DAG's own longest time (20 hours): nobody comes back after that."""
+LOCK, DRIVER = "alive", "driver"
+
+
+@contextmanager
+def working(entry: Entry, driver: Driver) -> Iterator[None]:
+    """Be known as a process that works on a run, until the end of the block or of the process, however it ends.
+
+    Several processes, and blocks within blocks, may work on one run at the same time.
+    """
+    folder = make_folder(entry.folder)
+    facts = {"driver": driver, "machine": machine(), "airflow_home": os.environ.get("AIRFLOW_HOME", "")}
+    write_durably(folder / DRIVER, json.dumps(facts).encode())
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    ended = threading.Event()
+    try:
+        _lock(handle, fcntl.LOCK_SH)
+        thread = threading.Thread(target=_beat, args=(folder / LOCK, ended), name="heartbeat", daemon=True)
+        thread.start()
+        yield
+    finally:
+        ended.set()
+        os.close(handle)
+
+
+def dead(entry: Entry, *, no_other_dag_run: bool = False, now: float | None = None) -> bool:
+    """Whether a run that was never ended has nobody left who could end it.
+
+    Args:
+        entry: the run.
+        no_other_dag_run: the caller knows that Airflow works on no other run: it leads one at a time.
+        now: seconds since 1970; None: the clock's.
+    """
+    folder = entry.folder
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR)
+        facts = json.loads((folder / DRIVER).read_bytes())
+    except FileNotFoundError:
+        return False
+    try:
+        if not _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            return False
+        quiet = (time.time() if now is None else now) - os.fstat(handle).st_mtime
+    finally:
+        os.close(handle)
+    if quiet > QUIET_SECONDS:
+        return True
+    if facts["machine"] != machine():
+        return False
+    if facts["driver"] == "process":
+        return True
+    return no_other_dag_run or not _airflow_runs(facts["airflow_home"])
+
+
+def machine() -> str:
+    """Return what tells this machine, since it was last started, and this container from others; names nobody."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    started = boot.read_text(encoding="ascii") if boot.is_file() else str(psutil.boot_time())
+    space = Path("/proc/self/ns/pid")
+    names = (socket.gethostname(), started, str(space.readlink()) if space.is_symlink() else "")
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def _airflow_runs(airflow_home: str) -> bool:
+    """Whether a process of that Airflow runs on this machine; without its folder nobody can tell, so it does."""
+    if not airflow_home:
+        return True
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.environ().get("AIRFLOW_HOME") == airflow_home:
+                return True
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return False
+
+
+def _beat(path: Path, ended: threading.Event) -> None:
+    while True:
+        try:
+            os.utime(path)
+        except OSError:
+            return
+        if ended.wait(BEAT_SECONDS):
+            return
+
+
+def _lock(handle: int, how: int) -> bool:
+    """Return whether the lock could be had: not when somebody holds it, or nobody can."""
+    try:
+        fcntl.flock(handle, how)
+    except OSError:
+        return False
+    return True
