@@ -91,7 +91,9 @@ def _showing(asked: int) -> Iterator[Callable[[Sequence[Tried]], None]]:
             for trial in ended:
                 if trial.number not in told:
                     told.add(trial.number)
-                    bar.console.print(in_words(trials, trial.number, asked), highlight=False, markup=False)
+                    bar.console.print(
+                        in_words(trials, trial.number, asked), highlight=False, markup=False, soft_wrap=True
+                    )
             bar.update(task, completed=len(ended), description=_now(trials))
 
         yield show

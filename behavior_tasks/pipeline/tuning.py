@@ -1,8 +1,8 @@
 """A tuning: settings and a log in; trials trained one after the other, by as many workers as are asked for.
 
 The command line and the DAG call the same functions: `start_tuning`, `prepare_tuning`, `work_off` (once a worker), and
-`conclude_tuning` of `tuning_end`. The one thing to know: a trial runs the ordinary stages up to the training, so what it
-shares with another is made once, and a trial that was killed goes on from its last checkpoint.
+`conclude_tuning` of `tuning_end`. The one thing to know: a trial runs the ordinary stages up to the training, so what
+it shares with another is made once, and a trial that was killed goes on from its last checkpoint.
 """
 
 import json
@@ -193,7 +193,7 @@ def _run_trial(run: Run, study: "Study", trial: "Trial") -> UserError | None:
     problem = None
     try:
         one = trial_run(run, trial.number, trial.settings)
-        run_stages(one.uri, without=set(STAGES) - needed_for("train"), judge=_judge(trial))
+        run_stages(one.uri, without=set(STAGES) - needed_for("train"), judge=_judge(trial, one))
         trained = one.artifact("train")
         assert trained is not None
         for line in (trained.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
@@ -211,8 +211,14 @@ def _run_trial(run: Run, study: "Study", trial: "Trial") -> UserError | None:
     return problem
 
 
-def _judge(trial: "Trial") -> Judge:
-    return lambda figures, epoch: trial.worth_going_on(figures[AP], epoch)
+def _judge(trial: "Trial", run: Run) -> Judge:
+    epochs = run.record.config.train.epochs
+
+    def judge(figures: Mapping[str, float], epoch: int) -> bool:
+        # After its last epoch there is nothing left to save.
+        return trial.worth_going_on(figures[AP], epoch) or epoch >= epochs
+
+    return judge
 
 
 def _close_child(run: Run, child: str, tried: Tried, ended: bool) -> None:

@@ -125,8 +125,8 @@ def _report(
     run: Run, study: "Study", trials: list[Tried], evaluated: dict[str, Artifact], first: Run
 ) -> dict[str, Any]:
     from behavior_tasks.verdict.metrics import Resampling
-    from behavior_tasks.verdict.study_report import write_study_report
     from behavior_tasks.verdict.study_on_test import compare_on_test
+    from behavior_tasks.verdict.study_report import write_study_report
 
     config = run.record.config
     gate, trained = config.gate, first.artifact("train")

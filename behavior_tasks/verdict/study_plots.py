@@ -50,8 +50,9 @@ def plot_study(folder: Path, study: optuna.Study) -> tuple[dict[str, Path], dict
         for name, draw in drawings.items():
             axes = draw(study)
             plots[name] = folder / f"{name}.png"
-            options = {"dpi": DOTS_PER_INCH, "bbox_inches": "tight", "metadata": {"Software": None}}
-            _figure(axes).savefig(plots[name], format="png", **options)
+            _figure(axes).savefig(
+                plots[name], format="png", dpi=DOTS_PER_INCH, bbox_inches="tight", metadata={"Software": None}
+            )
             pyplot.close("all")
     return plots, {name: float(share) for name, share in importances.items()}
 
