@@ -185,8 +185,10 @@ class Study:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             try:
                 with self._claim(trial.number).acquire(timeout=0):
-                    log.warning("Trial %d was left by a process that has died.", trial.number)
-                    self._give_back(trial, deaths=1)
+                    # Who finishes a trial does so while holding its claim: only now is its state certain.
+                    if self._frozen(trial.number).state == TrialState.RUNNING:
+                        log.warning("Trial %d was left by a process that has died.", trial.number)
+                        self._give_back(trial, deaths=1)
             except Timeout:
                 continue
 
