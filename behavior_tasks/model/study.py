@@ -28,6 +28,7 @@ from behavior_tasks.model.trials import FINISHED, State, Tried
 DATABASE = "studies.db"
 MOST_DEATHS = 1
 """How often a trial whose process died is repeated."""
+CONNECT_SECONDS = 15
 SQLITE_SECONDS = 60.0
 """How long a process waits for the others' writing."""
 AGREED, LOOKS, REPEATS, DEATHS, PROBLEM = "agreed", "looks", "repeats", "deaths", "problem"
@@ -254,11 +255,11 @@ def setting(config: Config, dotted: str) -> Any:
 
 
 def _open(home: Home, config: Config) -> optuna.Study:
-    url, arguments = storage_url(home, config)
+    url, options = storage_url(home, config)
     try:
         return optuna.create_study(
             study_name=config.tuning.study,
-            storage=optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": arguments}),
+            storage=optuna.storages.RDBStorage(url, engine_kwargs=options),
             pruner=_pruner(config),
             direction="maximize",
             load_if_exists=True,
@@ -273,14 +274,16 @@ def _open(home: Home, config: Config) -> optuna.Study:
 
 
 def storage_url(home: Home, config: Config) -> tuple[str, dict[str, Any]]:
-    """Return SQLAlchemy's address of the trials' database, with the password, and what it is connected with."""
+    """Return SQLAlchemy's address of the trials' database, with the password, and the options of its engine."""
     if config.tuning.storage is None:
-        return f"sqlite:///{home.tuning / DATABASE}", {"timeout": SQLITE_SECONDS}
+        return f"sqlite:///{home.tuning / DATABASE}", {"connect_args": {"timeout": SQLITE_SECONDS}}
     url = sqlalchemy.make_url(config.tuning.storage).set(drivername="postgresql+psycopg")
     password = os.environ.get(PASSWORD_VARIABLE)
     if password:
         url = url.set(password=password)
-    return url.render_as_string(hide_password=False), {"connect_timeout": 15}
+    # A worker asks seldom, and many workers would else hold many connections while they train.
+    options = {"poolclass": sqlalchemy.NullPool, "connect_args": {"connect_timeout": CONNECT_SECONDS}}
+    return url.render_as_string(hide_password=False), options
 
 
 def _pruner(config: Config) -> optuna.pruners.BasePruner:

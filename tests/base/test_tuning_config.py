@@ -72,7 +72,8 @@ def test_every_setting_of_the_default_search_is_one_that_could_be_given() -> Non
 def test_a_checkpoint_is_not_searched_for_what_it_has_itself() -> None:
     config = load_config(overrides={"model.checkpoint": "gpt2"})
     assert not set(search_of(config.tuning, config.model)) & set(OF_SCRATCH)
-    message = refusal({"model.checkpoint": "gpt2", "model.layers": 2, "tuning.search": {"model.size": ["tiny", "base"]}})
+    sizes = {"model.size": ["tiny", "base"]}
+    message = refusal({"model.checkpoint": "gpt2", "model.layers": 2, "tuning.search": sizes})
     assert "model.layers: 2, but model.checkpoint = gpt2" in message
     assert "tuning.search.model.size: only a model from scratch" in message
 

@@ -14,7 +14,7 @@ from behavior_tasks.pipeline import STAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = ["accelerate", "duckdb", "matplotlib", "mlflow", "numpy", "pandas", "pyarrow", "pyspark", "sklearn", "torch"]
-HEAVY += ["transformers"]
+HEAVY += ["optuna", "transformers"]
 GROUPS = {
     "data": ["simulate", "source", "ingest", "clean", "report"],
     "examples": ["cutoffs", "doctor", "features"],
@@ -57,6 +57,7 @@ for name, dag in bag.dags.items():
             "owner": t.owner,
             "links": [link.name for link in t.operator_extra_links],
             "says": bool(t.doc_md),
+            "mapped": t.is_mapped,
             "retry": {
                 kind: t.retry_policy.evaluate(error, 1, 2).action.value
                 for kind, error in {
@@ -103,7 +104,7 @@ def dag(loaded: dict[str, Any]) -> dict[str, Any]:
 
 def test_it_loads_without_errors_and_without_a_heavy_library(loaded: dict[str, Any]) -> None:
     assert loaded["errors"] == {}
-    assert list(loaded["dags"]) == ["behavior_training"]
+    assert sorted(loaded["dags"]) == ["behavior_training", "behavior_tuning"]
 
 
 def test_every_stage_has_its_task_in_its_group(dag: dict[str, Any]) -> None:
@@ -164,7 +165,8 @@ def test_when_it_runs_and_what_it_says_about_itself(dag: dict[str, Any]) -> None
 
 
 def test_the_form_holds_every_setting_with_its_bounds(dag: dict[str, Any]) -> None:
-    assert list(dag["params"]) == ["input", "preset", "config_file", *setting_keys()]
+    read = [key for key in setting_keys() if not key.startswith("tuning.")]
+    assert list(dag["params"]) == ["input", "preset", "config_file", *read]
     epochs = dag["params"]["train.epochs"]
     assert epochs["value"] is None
     assert (epochs["schema"]["type"], epochs["schema"]["minimum"], epochs["schema"]["maximum"]) == (
