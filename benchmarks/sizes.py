@@ -3,8 +3,8 @@
     python benchmarks/sizes.py --shoppers 3000 --seeds 2
     python benchmarks/sizes.py --input uci_online_retail.csv.gz --preset online_retail
 
-Validation AP says which epoch is kept; test AP comes with its difference from the default size of the same seed, with the
-interval of a paired bootstrap by shopper.
+Validation AP says which epoch is kept; test AP comes with its difference from the default size of the same seed, with
+the interval of a paired bootstrap by shopper.
 """
 
 import argparse

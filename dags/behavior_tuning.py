@@ -37,9 +37,14 @@ def prepare(run: str) -> list[int]:
     return explained(pipeline.prepare_tuning, run)
 
 
-@task(execution_timeout=timedelta(hours=47), map_index_template="worker {{ task.op_kwargs['number'] }}")
+# Of a mapped task Airflow does not show the docstring by itself.
+@task(
+    execution_timeout=timedelta(hours=47),
+    map_index_template="worker {{ task.op_kwargs['number'] }}",
+    doc_md="Train trials until all are done or begun by other workers; a line in the log for each.",
+)
 def work(run: str, number: int) -> int:
-    """Train trials until all are done or begun by other workers; a line in the log for each."""
+    """Train trials; the worker's number tells it from the others in Airflow only."""
     return explained(pipeline.work_off, run)
 
 

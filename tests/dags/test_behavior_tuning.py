@@ -1,4 +1,4 @@
-"""The DAG behavior_tuning: loads as lightly as the other, maps its work over workers; the whole of it on a tiny shop."""
+"""The DAG behavior_tuning: loads as lightly as the other, maps its work over workers, runs whole on a tiny shop."""
 
 import json
 import subprocess
