@@ -14,7 +14,6 @@ from behavior_tasks.cli.airflow import AIRFLOW, PROJECT, airflow_environment, en
 from behavior_tasks.model.study import Study
 from behavior_tasks.model.trials import finished
 from behavior_tasks.registry import store
-from tests.dags.test_behavior_training import loaded  # noqa: F401  # a fixture
 from tests.shop import TINY
 
 SEARCH = {"train.learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}
@@ -22,7 +21,7 @@ TUNING = {"tuning.study": "tiny", "tuning.trials": 2, "tuning.workers": 2, "tuni
 
 
 @pytest.fixture(scope="module")
-def dag(loaded: dict[str, Any]) -> dict[str, Any]:  # noqa: F811
+def dag(loaded: dict[str, Any]) -> dict[str, Any]:
     assert loaded["errors"] == {}
     return dict(loaded["dags"]["behavior_tuning"])
 
