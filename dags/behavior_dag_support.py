@@ -94,8 +94,8 @@ def what_is_asked(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 def what_is_tuned(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the named arguments of `pipeline.start_tuning` for a DAG run and its filled-in form."""
     asked = what_is_asked(dag_run, values)
-    del asked["trigger"]  # a study is started in one way only
-    return asked
+    del asked["trigger"]
+    return {**asked, "in_airflow": True}
 
 
 class MlflowRunLink(BaseOperatorLink):

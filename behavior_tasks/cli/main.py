@@ -25,6 +25,7 @@ from behavior_tasks.cli import (
     simulate,
     sources,
     status,
+    sync,
     tune,
 )
 from behavior_tasks.cli.screen import errors
@@ -45,6 +46,7 @@ app.command("audit-leakage")(audit.audit)
 app.command("report")(data_report.report)
 app.command("quarantine")(quarantine.quarantine)
 app.command("status")(status.status)
+app.command("sync")(sync.sync)
 app.command("settings")(settings.settings)
 app.command("show")(show.show)
 app.command("features")(features.features)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from behavior_tasks.cli.data_report import report_page
 from behavior_tasks.cli.screen import count, figure, seconds
+from behavior_tasks.cli.sync import waiting_line
 from behavior_tasks.pipeline import Run, StageRecord
 from behavior_tasks.pipeline.publish import nothing_changed
 
@@ -58,6 +59,9 @@ def closing_page(run: Run) -> RenderableType:
         measured = json.loads((evaluated.path / "metrics.json").read_bytes())
         verdict = json.loads((gate.path / "verdict.json").read_bytes())
         parts += [_metric_table(measured), about_model(measured), _verdict_panel(run, verdict)]
+    waits = waiting_line(run.home)
+    if waits:
+        parts.append(Text(waits + "\n", style="yellow"))
     parts.append(_next_steps(run))
     return Group(*parts)
 
@@ -113,16 +117,24 @@ def _verdict_panel(run: Run, verdict: dict[str, Any]) -> Panel:
     for rule in verdict["rules"]:
         lines.append("  ✓ " if rule["passed"] else "  ✗ ", style="green" if rule["passed"] else "red")
         lines.append(f"{rule['words']}\n")
-    registered = run.noted("registered")
-    if registered:
-        again = " (the same model as before)" if registered["reused"] else ""
-        lines.append(
-            f"Registered model: {run.record.config.registry.model_name} version {registered['version']}{again}"
-        )
-        lines.append(", champion" if promoted else "")
+    lines.append(_registered_line(run, promoted))
     if nothing_changed(run):
         lines.append("\nNothing changed since an earlier run: its model and results were reused.")
     return Panel(lines, title=f"Verdict: {verdict['decision']}", border_style="green" if promoted else "yellow")
+
+
+def _registered_line(run: Run, promoted: bool) -> str:
+    """Say which version the model has, and whether it is the champion or waits."""
+    registered, promotion = run.noted("registered"), run.noted("promotion") or {}
+    if not registered:
+        return ""
+    if registered["version"] is None:
+        return "The model is not registered yet: it waits until MLflow takes it."
+    again = " (the same model as before)" if registered["reused"] else ""
+    line = f"Registered model: {run.record.config.registry.model_name} version {registered['version']}{again}"
+    if promotion.get("waits"):
+        return f"{line}; it waits to become champion, as MLflow did not take the promotion"
+    return line + (", champion" if promoted and promotion.get("promoted", True) else "")
 
 
 def _next_steps(run: Run) -> Text:

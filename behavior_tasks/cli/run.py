@@ -17,6 +17,7 @@ from behavior_tasks.pipeline import (
     STAGES,
     Run,
     StageRecord,
+    at_work,
     close_tracking,
     open_run,
     open_tracking,
@@ -106,15 +107,16 @@ def _through_airflow(asked: dict[str, Any], now: datetime) -> Run:
 def _here(uri: str) -> Run:
     run = open_run(uri)
     open_tracking(uri)
-    try:
-        with console.status("starting") as status:
-            run_stages(uri, on_start=lambda name: status.update(name), on_end=lambda record: _say(run, record))
-            status.update("registering")
-            uris = {record.stage: record.uri for record in run.stages()}
-            version = register(uri, uris["gate"], uris["evaluate"], uris["train"])
-            promote(uri, version, uris["gate"], "command line")
-    finally:
-        close_tracking(uri)
+    with at_work(run):
+        try:
+            with console.status("starting") as status:
+                run_stages(uri, on_start=lambda name: status.update(name), on_end=lambda record: _say(run, record))
+                status.update("registering")
+                uris = {record.stage: record.uri for record in run.stages()}
+                version = register(uri, uris["gate"], uris["evaluate"], uris["train"])
+                promote(uri, version, uris["gate"], "command line")
+        finally:
+            close_tracking(uri)
     return run
 
 

@@ -27,6 +27,7 @@ from behavior_tasks.base.home import Home, current_home, make_folder
 from behavior_tasks.cli import airflow, processes
 from behavior_tasks.cli.processes import Service
 from behavior_tasks.cli.screen import console
+from behavior_tasks.pipeline import last_runs, runs_page
 
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
@@ -232,9 +233,17 @@ def _say_where(home: Home) -> None:
         f"Airflow  http://{LOOPBACK}:{airflow.port_of(airflow.AIRFLOW_PORT)}",
         f"         user {airflow.ADMIN}, password in {passwords}",
         f"MLflow   http://{LOOPBACK}:{airflow.port_of(airflow.MLFLOW_PORT)}",
+        *_runs_compared(home),
         "Ctrl-C stops all of it.",
     )
     console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def _runs_compared(home: Home) -> list[str]:
+    """Return the address of the table of runs, once there is a run."""
+    newest = last_runs(home, most=1)
+    path = runs_page(newest[0]) if newest else None
+    return [f"         runs by F1: http://{LOOPBACK}:{airflow.port_of(airflow.MLFLOW_PORT)}{path}"] if path else []
 
 
 def _stop_all(home: Home, started: "Mapping[str, subprocess.Popen[bytes]]") -> None:

@@ -9,12 +9,15 @@ from rich.table import Table
 from behavior_tasks.base.home import Home, current_home
 from behavior_tasks.cli import services
 from behavior_tasks.cli.screen import console
-from behavior_tasks.pipeline import Run, last_runs
+from behavior_tasks.cli.sync import waiting_line
+from behavior_tasks.pipeline import Run, close_dead_runs, last_runs
 
 
 def status() -> None:
     """Show the last ten runs with their verdicts, the champion, and which services are running."""
     home = current_home()
+    for run_id in close_dead_runs(home):
+        console.print(f"Nobody worked on {run_id} any more: it is ended as FAILED in MLflow.", markup=False)
     runs = last_runs(home, most=10)
     if not runs:
         console.print("No run yet. Next: make run")
@@ -29,6 +32,9 @@ def status() -> None:
                 soft_wrap=True,
             )
     console.print(_champion_line(home), markup=False, highlight=False)
+    waits = waiting_line(home)
+    if waits:
+        console.print(waits, markup=False, highlight=False, style="yellow")
     running = services.running(home)
     console.print("Running: " + ("; ".join(running) if running else "nothing (make up starts Airflow and MLflow)"))
 
@@ -47,7 +53,7 @@ def _table(runs: list[Run]) -> Table:
             Path(run.record.input).name if run.record.input else "simulated shop",
             run.record.preset,
             verdict,
-            str((run.noted("registered") or {}).get("version", "")),
+            str((run.noted("registered") or {}).get("version") or ""),
         )
     return table
 

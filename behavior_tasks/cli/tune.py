@@ -19,6 +19,7 @@ from behavior_tasks.cli.screen import console
 from behavior_tasks.model.trials import Tried, best_of, finished, in_words, shown_value
 from behavior_tasks.pipeline import (
     Run,
+    at_work,
     close_tuning_tracking,
     conclude_tuning,
     open_run,
@@ -61,9 +62,10 @@ def tune(
     console.print(f"Study {tuning.study}: {tuning.trials} trials; Ctrl-C keeps what is finished.", highlight=False)
     open_tuning_tracking(uri)
     try:
-        _work(uri, tuning.trials)
-        with console.status("measuring the best settings and the defaults on test"):
-            conclude_tuning(uri)
+        with at_work(open_run(uri)):
+            _work(uri, tuning.trials)
+            with console.status("measuring the best settings and the defaults on test"):
+                conclude_tuning(uri)
     finally:
         close_tuning_tracking(uri)
     console.print(closing_page(open_run(uri)))

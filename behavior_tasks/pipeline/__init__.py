@@ -5,9 +5,10 @@ finished inputs; what comes back is the URI of the new artifact. Importing it co
 """
 
 from behavior_tasks.pipeline.execute import run_stage, run_stages
-from behavior_tasks.pipeline.publish import close_tracking, open_tracking, promote, register
+from behavior_tasks.pipeline.publish import at_work, close_tracking, open_tracking, promote, register, runs_page
 from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
 from behavior_tasks.pipeline.stages import STAGES
+from behavior_tasks.pipeline.sync import Synced, close_dead_runs, sync, waiting
 from behavior_tasks.pipeline.tuning import prepare_tuning, start_tuning, work_off
 from behavior_tasks.pipeline.tuning_end import close_tuning_tracking, conclude_tuning, open_tuning_tracking
 
@@ -15,6 +16,9 @@ __all__ = [
     "STAGES",
     "Run",
     "StageRecord",
+    "Synced",
+    "at_work",
+    "close_dead_runs",
     "close_tracking",
     "close_tuning_tracking",
     "conclude_tuning",
@@ -27,7 +31,10 @@ __all__ = [
     "register",
     "run_stage",
     "run_stages",
+    "runs_page",
     "start_run",
     "start_tuning",
+    "sync",
+    "waiting",
     "work_off",
 ]

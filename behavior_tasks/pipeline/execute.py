@@ -3,6 +3,7 @@
 import importlib
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from behavior_tasks.base.code import code_digest
 from behavior_tasks.base.config import Config, EngineConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.stage import Job, Judge, Report
+from behavior_tasks.pipeline.publish import at_work
 from behavior_tasks.pipeline.runs import Run, StageRecord, open_run
 from behavior_tasks.pipeline.stages import STAGES
 
@@ -66,7 +68,8 @@ def run_stage(name: str, run_uri: str, *inputs: str | None, judge: Judge | None 
     run = open_run(run_uri)
     started = time.monotonic()
     try:
-        built = build_stage(name, run, [uri for uri in inputs if uri], report=_live_metrics(run), judge=judge)
+        with at_work(run), _system_metrics(name, run):
+            built = build_stage(name, run, [uri for uri in inputs if uri], report=_live_metrics(run), judge=judge)
     except UserError as error:
         run.note("error", {"stage": name, "message": str(error)})
         raise
@@ -136,6 +139,15 @@ def _live_metrics(run: Run) -> Report | None:
     from behavior_tasks.registry.live import LiveMetrics
 
     return LiveMetrics(run.home, run.record.config, run_id=run.record.run_id)
+
+
+def _system_metrics(stage: str, run: Run) -> AbstractContextManager[None]:
+    """Return a block in which the machine's load goes to MLflow: for the training, a process of its own."""
+    if stage != "train" or run.record.trigger == "inspection":
+        return nullcontext()
+    from behavior_tasks.registry.system import sampling
+
+    return sampling(run.home, run.record.config, run_id=run.record.run_id)
 
 
 def _load(name: str) -> Callable[..., Any]:

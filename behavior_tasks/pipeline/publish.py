@@ -5,31 +5,56 @@ again by the run's id, and a model that is registered already is not registered 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from behavior_tasks.base.artifacts import Artifact
-from behavior_tasks.base.config import Config
-from behavior_tasks.pipeline.runs import Run, model_label, open_run
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.pipeline import provenance
+from behavior_tasks.pipeline.runs import Run, open_run
+
+TRAINING_DAG, TUNING_DAG = "behavior_training", "behavior_tuning"
+"""Each leads one run at a time (`max_active_runs`)."""
+LED_BY = {"nightly": TRAINING_DAG, "manual": TRAINING_DAG, "tuning in airflow": TUNING_DAG}
+"""What triggers a run → the DAG that leads it."""
 
 
 def open_tracking(run_uri: str) -> str:
-    """Start (or find again) the MLflow run of a run and return MLflow's id for it."""
+    """Start (or find again) the MLflow run of a run, after closing and delivering what earlier runs left.
+
+    Returns:
+        MLflow's id of the run; nothing where MLflow does not answer and the run's records wait.
+    """
+    from behavior_tasks.pipeline.sync import sync
     from behavior_tasks.registry import tracking
 
     run = open_run(run_uri)
     record = run.record
-    tags = {
-        "trigger": record.trigger,
-        "day": record.day.isoformat(),
-        "preset": record.preset,
-        "log": run.log_name,
-        "unit": "shopper",
-        "horizon_days": str(record.config.examples.horizon_days),
-    }
-    return tracking.start_tracking(run.home, record.config, run_id=record.run_id, name=record.name, tags=tags)
+    sync(run.home, only_run_of=LED_BY.get(record.trigger))
+    started = tracking.start_tracking(
+        run.home, record.config, run_id=record.run_id, name=record.name, tags=provenance.start_tags(run)
+    )
+    return started or ""
+
+
+def driver(run: Run) -> str:
+    """Return what leads a run from stage to stage: one process, or a DAG."""
+    return LED_BY.get(run.record.trigger, "process")
+
+
+@contextmanager
+def at_work(run: Run) -> Iterator[None]:
+    """Let others see that this process works on a run, so that nobody takes the run for dead."""
+    if run.record.trigger == "inspection":
+        yield
+        return
+    from behavior_tasks.registry import tracking
+
+    with tracking.working(run.home, run.record.run_id, driver(run)):
+        yield
 
 
 def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> str:
@@ -37,44 +62,47 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
 
     Returns:
         The version of the registered model; the one it has already when the same model was registered before.
+        Nothing when MLflow does not take it now: then it waits, and `behavior sync` registers it.
     """
-    from behavior_tasks.registry import tracking, versions
+    from behavior_tasks.registry import candidates, tracking
 
     run = open_run(run_uri)
     gate, evaluated, trained = (run.store.open(uri) for uri in (gate_uri, evaluate_uri, train_uri))
     verdict = json.loads((gate.path / "verdict.json").read_bytes())
     measured = json.loads((evaluated.path / "metrics.json").read_bytes())
     record = run.record
-    tags = {
-        "verdict": str(verdict["decision"]),
-        "reason": str(verdict["reason"]),
-        "test_hash": str(measured["test_hash"]),
-        "model": str(verdict["candidate"] or trained.uri),
-        "nothing_changed": str(nothing_changed(run)).lower(),
-    }
-    tracking.log_results(
+    logged = tracking.log_results(
         run.home,
         record.config,
         run_id=record.run_id,
-        params=flat_settings(record.config),
-        metrics=flat_metrics(measured),
+        params=provenance.flat_settings(record.config),
+        metrics={**flat_metrics(measured), **provenance.stage_metrics(run)},
         epochs=_epochs(trained),
         plots=[*sorted((evaluated.path / "plots").glob("*.png")), *sorted((trained.path / "plots").glob("*.png"))],
         files=[gate.path / "verdict.json", evaluated.path / "metrics.json", *_reports(run)],
         folders=_data_report(run),
+        texts={
+            "settings.yaml": provenance.settings_file(record.config),
+            "environment/requirements.txt": provenance.environment_file(),
+        },
         datasets=_dataset_hashes(run),
-        tags=tags,
+        tags={
+            **provenance.result_tags(run, verdict, measured),
+            "model": str(verdict["candidate"] or trained.uri),
+            "nothing_changed": str(nothing_changed(run)).lower(),
+        },
     )
     judged = run.store.open(verdict["candidate"]) if verdict["candidate"] else trained
-    registered = versions.register(
+    given = candidates.register_model(
         run.home,
         record.config,
         run_id=record.run_id,
         model=judged,
         tags=_version_tags(run, verdict, measured),
     )
-    run.note("registered", {"version": registered.version, "reused": registered.reused})
-    return registered.version
+    model = given.results.get("model", {"version": None, "reused": False})
+    run.note("registered", {**model, "waiting": sorted({*logged.waiting, *given.waiting} - {"end"})})
+    return str(model["version"] or "")
 
 
 def _version_tags(run: Run, verdict: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, str]:
@@ -103,24 +131,40 @@ def promote(run_uri: str, version: str, gate_uri: str, who: str) -> str | None:
         who: person or service, for the ledger.
 
     Returns:
-        None when the version was promoted, else the reason why the champion was kept.
+        None when the version was promoted, else the reason why the champion was kept, perhaps only for now.
+
+    Raises:
+        UserError: when another version became champion after the verdict, or the ledger is damaged.
     """
-    from behavior_tasks.registry import versions
+    from behavior_tasks.registry import candidates
 
     run = open_run(run_uri)
     verdict = json.loads((run.store.open(gate_uri).path / "verdict.json").read_bytes())
     if verdict["decision"] != "promote":
         return str(verdict["reason"])
-    versions.promote(
+    given = candidates.promote_model(
         run.home,
         run.record.config,
-        version=version,
-        verdict=verdict,
         run_id=run.record.run_id,
+        verdict=verdict,
         who=who,
         # The one place that needs the clock: the ledger says when the promotion really happened.
         when=datetime.now(UTC),
     )
+    if "promotion" in given.waiting:
+        waits = (
+            f"version {version or '(not registered yet)'} waits to become champion: MLflow did not take the promotion. "
+            "`behavior sync` or the next run makes it, if the champion is then still the one it was compared with"
+        )
+        run.note("promotion", {"promoted": False, "waits": True, "reason": waits})
+        problem = given.problems.get("promotion")
+        if problem is not None and not given.unreachable:
+            raise problem
+        return waits
+    result = given.results["promotion"]
+    run.note("promotion", {"promoted": result["promoted"], "waits": False, "reason": result["refused"]})
+    if result["refused"]:
+        raise UserError(result["refused"])
     return None
 
 
@@ -134,21 +178,17 @@ def close_tracking(run_uri: str) -> str:
     return "FINISHED" if succeeded else "FAILED"
 
 
+def runs_page(run: Run) -> str | None:
+    """Return the path, on the MLflow server, of the table of runs to which a run belongs; None when there is none."""
+    from behavior_tasks.registry.view import view_path
+
+    return view_path(run.home, run.record.config)
+
+
 def nothing_changed(run: Run) -> bool:
     """Whether the run found its model and baselines finished already."""
     reused = {record.stage: record.reused for record in run.stages()}
     return reused.get("train", False) and reused.get("baselines", False)
-
-
-def flat_settings(config: Config) -> dict[str, str]:
-    """Return every setting under its dotted key. A local checkpoint shows its name, not where it lies."""
-    dumped = config.model_dump(mode="json")
-    flat = {f"{name}.{key}": str(value) for name, section in dumped.items() for key, value in section.items()}
-    # How a search for better settings goes says nothing about this model.
-    flat = {key: value for key, value in flat.items() if not key.startswith("tuning.")}
-    if config.model.checkpoint != "scratch":
-        flat["model.checkpoint"] = model_label(config)
-    return flat
 
 
 def flat_metrics(measured: dict[str, Any]) -> dict[str, float]:

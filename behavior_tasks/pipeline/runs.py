@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from behavior_tasks.base.addresses import hide_secrets
+from behavior_tasks.base.addresses import hide_secrets, shown_address
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, write_durably
 from behavior_tasks.base.config import DEFAULT_PRESET, Config, load_config
 from behavior_tasks.base.errors import UserError
@@ -24,8 +24,8 @@ from behavior_tasks.pipeline.stages import STAGES
 RUN_SCHEME = "run://"
 # An inspection (`behavior doctor`, `behavior simulate`) uses stages but trains nothing; a tuning and its trials
 # train, but decide about no champion.
-Trigger = Literal["nightly", "manual", "command line", "inspection", "tuning", "trial"]
-UNDECIDED = frozenset({"inspection", "tuning", "trial"})
+Trigger = Literal["nightly", "manual", "command line", "inspection", "tuning", "tuning in airflow", "trial"]
+UNDECIDED = frozenset({"inspection", "tuning", "tuning in airflow", "trial"})
 """Triggers of runs that end without a verdict."""
 
 
@@ -80,7 +80,7 @@ class Run:
     @property
     def log_name(self) -> str:
         """The log without its place, for people."""
-        return Path(self.record.input).name if self.record.input else "simulated shop"
+        return Path(shown_address(self.record.input)).name if self.record.input else "simulated shop"
 
     @property
     def rejects(self) -> Path:
@@ -155,7 +155,7 @@ def keep_run(home: Home, record: RunRecord) -> Run:
     """Make the folder of a run below a state folder, or open it again with what is done in it."""
     folder = make_folder(home.runs / record.run_id)
     make_folder(folder / "stages")
-    for stale in ("error.json", "registered.json", "quarantine.parquet"):
+    for stale in ("error.json", "registered.json", "promotion.json", "quarantine.parquet"):
         (folder / stale).unlink(missing_ok=True)
     write_durably(folder / "run.json", record.model_dump_json(indent=2).encode())
     return Run(home, record.run_id)

@@ -21,7 +21,8 @@ from behavior_tasks.base.tuning_config import NEVER_SEARCHED, search_of
 from behavior_tasks.model.supervise import TrainingStoppedError
 from behavior_tasks.model.trials import Tried, finished, in_words, settings_in_words
 from behavior_tasks.pipeline.execute import run_stages
-from behavior_tasks.pipeline.publish import flat_settings
+from behavior_tasks.pipeline.provenance import flat_settings
+from behavior_tasks.pipeline.publish import at_work
 from behavior_tasks.pipeline.runs import Run, keep_run, open_run, start_run
 from behavior_tasks.pipeline.stages import STAGES, needed_for
 
@@ -43,6 +44,7 @@ def start_tuning(
     preset: str = DEFAULT_PRESET,
     config_file: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    in_airflow: bool = False,
 ) -> str:
     """Check the settings, make the study or find it again, and return the URI of its run.
 
@@ -52,6 +54,7 @@ def start_tuning(
         preset: name of a preset.
         config_file: the user's own YAML over the preset.
         overrides: dotted setting → value; `tuning.study` names the study.
+        in_airflow: whether a DAG leads the tuning, with no process in between its tasks.
 
     Raises:
         UserError: wrong settings, or a study of this name that was begun with other ones.
@@ -63,7 +66,7 @@ def start_tuning(
     return start_run(
         run_id_of(config.tuning.study),
         day=day,
-        trigger="tuning",
+        trigger="tuning in airflow" if in_airflow else "tuning",
         input_path=input_path,
         preset=preset,
         config_file=config_file,
@@ -110,6 +113,11 @@ def work_off(run_uri: str, *, clock: Callable[[], float] = time.monotonic) -> in
         UserError: the defaults can't be trained, or so many trials in a row that it can't be their settings.
     """
     run = open_run(run_uri)
+    with at_work(run):
+        return _work_off(run, clock)
+
+
+def _work_off(run: Run, clock: Callable[[], float]) -> int:
     tuning = run.record.config.tuning
     study = open_study(run.home, run.record.config)
     began, ended = clock(), 0

@@ -16,7 +16,8 @@ from behavior_tasks.base.home import make_folder
 from behavior_tasks.base.tuning_config import search_of
 from behavior_tasks.model.trials import Tried, best_of, finished
 from behavior_tasks.pipeline.execute import run_stages
-from behavior_tasks.pipeline.publish import flat_settings
+from behavior_tasks.pipeline.provenance import flat_settings, start_tags
+from behavior_tasks.pipeline.publish import LED_BY
 from behavior_tasks.pipeline.runs import Run, open_run
 from behavior_tasks.pipeline.stages import STAGES, needed_for
 from behavior_tasks.pipeline.tuning import AP, data_hash, open_study, trial_run
@@ -29,17 +30,17 @@ log = logging.getLogger("behavior")
 
 
 def open_tuning_tracking(run_uri: str) -> str | None:
-    """Start the MLflow run of a study, below which its trials stand, or find it again; return MLflow's id for it."""
+    """Start the MLflow run of a study, below which its trials stand, or find it again.
+
+    Returns:
+        MLflow's id of the run; None where MLflow does not answer and the records wait.
+    """
+    from behavior_tasks.pipeline.sync import sync
     from behavior_tasks.registry import tracking
 
     run = open_run(run_uri)
-    tags = {
-        "trigger": run.record.trigger,
-        "day": run.record.day.isoformat(),
-        "preset": run.record.preset,
-        "study": run.record.config.tuning.study,
-        "log": run.log_name,
-    }
+    sync(run.home, only_run_of=LED_BY.get(run.record.trigger))
+    tags = {**start_tags(run), "study": run.record.config.tuning.study}
     name = f"study {run.record.config.tuning.study}"
     return tracking.start_tracking(run.home, run.record.config, run_id=run.record.run_id, name=name, tags=tags)
 

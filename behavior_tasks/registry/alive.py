@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
@@ -23,8 +22,8 @@ from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.home import make_folder
 from behavior_tasks.registry.outbox import Entry
 
-Driver = Literal["process", "airflow"]
-"""What leads a run from stage to stage: one process, or Airflow, which may pause between two of them."""
+PROCESS = "process"
+"""The driver of a run that one process leads; any other is the name of a DAG, which may pause between tasks."""
 BEAT_SECONDS = 60.0
 QUIET_SECONDS = 24 * 3600.0
 """Longer than the DAG's own longest time (20 hours): nobody comes back after that."""
@@ -32,10 +31,14 @@ LOCK, DRIVER = "alive", "driver"
 
 
 @contextmanager
-def working(entry: Entry, driver: Driver) -> Iterator[None]:
+def working(entry: Entry, driver: str) -> Iterator[None]:
     """Be known as a process that works on a run, until the end of the block or of the process, however it ends.
 
     Several processes, and blocks within blocks, may work on one run at the same time.
+
+    Args:
+        entry: the run.
+        driver: `PROCESS`, or the name of the DAG whose task this is.
     """
     folder = make_folder(entry.folder)
     facts = {"driver": driver, "machine": machine(), "airflow_home": os.environ.get("AIRFLOW_HOME", "")}
@@ -52,12 +55,12 @@ def working(entry: Entry, driver: Driver) -> Iterator[None]:
         os.close(handle)
 
 
-def dead(entry: Entry, *, no_other_dag_run: bool = False, now: float | None = None) -> bool:
+def dead(entry: Entry, *, only_run_of: str | None = None, now: float | None = None) -> bool:
     """Whether a run that was never ended has nobody left who could end it.
 
     Args:
         entry: the run.
-        no_other_dag_run: the caller knows that Airflow works on no other run: it leads one at a time.
+        only_run_of: a DAG that leads one run at a time, of which the caller is the one.
         now: seconds since 1970; None: the clock's.
     """
     folder = entry.folder
@@ -65,7 +68,8 @@ def dead(entry: Entry, *, no_other_dag_run: bool = False, now: float | None = No
         handle = os.open(folder / LOCK, os.O_RDWR)
         facts = json.loads((folder / DRIVER).read_bytes())
     except FileNotFoundError:
-        return False
+        # Nobody has said yet that they work on it.
+        return (time.time() if now is None else now) - folder.stat().st_mtime > QUIET_SECONDS
     try:
         if not _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
             return False
@@ -76,9 +80,9 @@ def dead(entry: Entry, *, no_other_dag_run: bool = False, now: float | None = No
         return True
     if facts["machine"] != machine():
         return False
-    if facts["driver"] == "process":
+    if facts["driver"] in {PROCESS, only_run_of}:
         return True
-    return no_other_dag_run or not _airflow_runs(facts["airflow_home"])
+    return not _airflow_runs(facts["airflow_home"])
 
 
 def machine() -> str:

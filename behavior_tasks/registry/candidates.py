@@ -1,7 +1,7 @@
 """Candidates: a run's trained model and its verdict in; a registered version, and perhaps a new champion, out.
 
-Both go through the run's outbox, so that a model whose MLflow does not answer waits instead of being lost. The one thing
-to know: a promotion that waited is made only if the champion is still the one with which the candidate was compared.
+Both go through the run's outbox, so that a model whose MLflow does not answer waits instead of being lost. The one
+thing to know: a promotion that waited is made only if the champion is still the one that it was compared with.
 """
 
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ from behavior_tasks.base.artifacts import ArtifactStore
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
-from behavior_tasks.registry import mlflow_run, store, versions
+from behavior_tasks.registry import mlflow_run, store, versions, view
 from behavior_tasks.registry.outbox import KINDS, Entry, entries
 
 if TYPE_CHECKING:
@@ -99,6 +99,9 @@ def _attempt(home: Home, entry: Entry, kind: str, delivery: Delivery) -> UserErr
         return UserError(f"MLflow did not take the {kind} of the run {entry.run_id}.", found=str(error).splitlines()[0])
     except UserError as error:
         return error
+    except OSError as error:
+        why = error.strerror or str(error)
+        return UserError(f"MLflow did not take the {kind} of the run {entry.run_id}.", found=why)
     entry.sent(kind, **result)
     delivery.done.append(kind)
     delivery.results[kind] = result
@@ -109,6 +112,7 @@ def _start(home: Home, entry: Entry, record: Mapping[str, Any]) -> dict[str, Any
     config = _config(record)
     with store.connect(home) as client, store.exclusive(home):
         experiment = store.experiment_id(client, home, config)
+        view.prepare_view(client, experiment)
         tags = {**record["tags"], store.RUN_TAG: entry.run_id}
         if record["parent"]:
             parent = store.need_run(client, home, config, record["parent"])

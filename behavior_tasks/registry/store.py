@@ -207,5 +207,7 @@ def _lock(home: Home, name: str) -> FileLock:
 
 
 def _without_login(uri: str) -> str:
+    if uri.startswith("sqlite:"):
+        return uri
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

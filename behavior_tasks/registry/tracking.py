@@ -168,17 +168,17 @@ def finish_tracking(home: Home, config: Config, *, run_id: str, succeeded: bool,
     deliver(home, run_id)
 
 
-def close_dead(home: Home, *, no_other_dag_run: bool = False) -> list[str]:
+def close_dead(home: Home, *, only_run_of: str | None = None) -> list[str]:
     """End the runs as FAILED that nobody works on any more, e.g. after `kill -9`; return their ids.
 
     Args:
         home: the state folder.
-        no_other_dag_run: the caller is Airflow, which works on no other run at the same time.
+        only_run_of: a DAG that leads one run at a time, of which the caller is the one.
     """
     closed = []
     for entry in entries(home):
         start = entry.read("start")
-        if start is None or not entry.open or not _dead(home, entry, no_other_dag_run):
+        if start is None or not entry.open or not _dead(home, entry, only_run_of):
             continue
         entry.put("end", {"store": start["store"], "registry": start["registry"]} | _ended(entry))
         deliver(home, entry.run_id)
@@ -187,11 +187,16 @@ def close_dead(home: Home, *, no_other_dag_run: bool = False) -> list[str]:
 
 
 @contextmanager
-def working(home: Home, run_id: str, driver: alive.Driver) -> Iterator[None]:
+def working(home: Home, run_id: str, driver: str) -> Iterator[None]:
     """Be known as a process that works on a run, until the end of the block or of the process, however it ends.
 
     A run whose last such process is gone is ended as FAILED by the next run, `behavior status` or `behavior sync`.
     Where the run was not started, nothing is noted.
+
+    Args:
+        home: the state folder.
+        run_id: the run's own id.
+        driver: `process` when one process leads the run from start to end, else the name of the DAG that leads it.
     """
     entry = Entry(home, run_id)
     if not entry.open:
@@ -238,13 +243,13 @@ def _give_up_unknown(entry: Entry, kind: str, delivery: Delivery) -> None:
         raise problem
 
 
-def _dead(home: Home, entry: Entry, no_other_dag_run: bool) -> bool:
+def _dead(home: Home, entry: Entry, only_run_of: str | None) -> bool:
     """Whether nobody works on a run; a child that says nothing of its own lives as long as its parent."""
     parent, child, _ = entry.run_id.partition("@")
     if child and not (entry.folder / alive.LOCK).is_file():
         above = Entry(home, parent)
-        return not above.open or alive.dead(above, no_other_dag_run=no_other_dag_run)
-    return alive.dead(entry, no_other_dag_run=no_other_dag_run)
+        return not above.open or alive.dead(above, only_run_of=only_run_of)
+    return alive.dead(entry, only_run_of=only_run_of)
 
 
 def _ended(entry: Entry) -> dict[str, Any]:

@@ -270,7 +270,8 @@ def _champion(case: _Case) -> Rule:
         words = f"this model is already the champion (version {version}): nothing changed"
         return Rule(name="champion", passed=False, figures=figures, words=words)
     if case.champion.get("problem"):
-        words = f"the champion (version {version}) can't be compared: {case.champion['problem']}"
+        named = f"the champion (version {version})" if version else "the champion"
+        words = f"{named} can't be compared: {case.champion['problem']}"
         return Rule(name="champion", passed=False, figures=figures, words=words.rstrip("."))
     f1, other = (float(case.metrics(name)["f1"]) for name in ("candidate", "champion"))
     difference, margin = case.f1_against("champion"), case.config.margin
