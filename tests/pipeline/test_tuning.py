@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -83,25 +85,39 @@ def test_no_trial_begins_when_the_time_is_over(home: Home) -> None:
     assert work_off(uri, clock=lambda: next(instants)) == 0
 
 
-def tune(home: Home, asked: dict[str, Any], *words: str) -> "subprocess.Popen[str]":
-    """Type `behavior tune` in a process group of its own."""
-    settings = [word for key, value in asked.items() for word in ("--set", f"{key}={json.dumps(value)}")]
-    command = [sys.executable, "-m", "behavior_tasks.cli.main", "tune", *settings, *words]
+@contextmanager
+def tune(home: Home) -> "Iterator[subprocess.Popen[str]]":
+    """Type `behavior tune` in a session of its own; whatever still runs of it at the end of the block is killed."""
+    settings = [word for key, value in ASKED.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    command = [sys.executable, "-m", "behavior_tasks.cli.main", "tune", *settings]
     environment = {**os.environ, HOME_VARIABLE: str(home.root), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    with subprocess.Popen(
+        command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            kill(process)
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    """End a command and all that it started by kill -9, at once."""
+    if process.poll() is None:
+        for member in family(process):
+            member.kill()
 
 
 def wait_for_training(home: Home, process: "subprocess.Popen[str]", heartbeats: int) -> None:
     """Wait until a training beats for the n-th different work folder."""
     seen: set[str] = set()
-    limit = time.monotonic() + 400
+    limit = time.monotonic() + 900
     while time.monotonic() < limit and process.poll() is None:
         seen |= {file.parent.name for file in home.work.glob("train/*/heartbeat.json")}
         if len(seen) >= heartbeats:
             return
         time.sleep(0.05)
-    raise AssertionError(f"no training: {process.communicate(timeout=5)}")
+    raise AssertionError("no training")
 
 
 def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
@@ -110,18 +126,18 @@ def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_kill_minus_nine_loses_no_trial_and_doubles_none(home: Home) -> None:
-    process = tune(home, ASKED)
-    wait_for_training(home, process, 2)
-    for member in family(process):
-        member.kill()
-    process.communicate(timeout=60)
+    with tune(home) as process:
+        wait_for_training(home, process, 2)
+        kill(process)
+        process.communicate(timeout=60)
     config = load_config(overrides=ASKED)
     before = open_study(home, config).trials()
     assert Counter(trial.state for trial in before)["running"] == 1
 
-    with tune(home, ASKED) as again:
-        out, said = again.communicate(timeout=900)
+    with tune(home) as again:
+        out, said = again.communicate(timeout=1200)
     assert again.returncode == 0, said
     trials = open_study(home, config).trials()
     assert len(finished(trials)) == 3
@@ -161,12 +177,13 @@ def check_what_is_left(home: Home, config: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_ctrl_c_keeps_the_study_and_says_how_to_go_on(home: Home) -> None:
-    process = tune(home, ASKED, "--workers", "1")
-    wait_for_training(home, process, 1)
-    began = family(process)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=200)
+    with tune(home) as process:
+        wait_for_training(home, process, 1)
+        began = family(process)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=200)
     assert process.returncode == 130
     assert "the same command goes on from there" in said
     _, alive = psutil.wait_procs(began, timeout=10)
