@@ -45,13 +45,16 @@ def write_study_report(
     assert best is not None
     assert best.value is not None
     counts = {state: sum(trial.state == state for trial in trials) for state in (*FINISHED, "repeated")}
+    words = [words_of_test(facts["test"], metric) for metric in ("average_precision", "f1")]
+    if dict(best.settings) == facts["defaults"]["settings"]:
+        words = ["No trial is better than the defaults on validation, so there is nothing to compare on test"]
     figures: dict[str, Any] = {
         **facts,
         "best": {"trial": best.number, "validation_average_precision": best.value, "settings": dict(best.settings)},
         "gain": best.value - facts["defaults"]["validation_average_precision"],
         "counts": counts,
         "importances": importances,
-        "words": [words_of_test(facts["test"], metric) for metric in ("average_precision", "f1")],
+        "words": words,
         "trials": [asdict(trial) for trial in trials],
     }
     text = json.dumps(figures, ensure_ascii=False, indent=2, allow_nan=False)

@@ -91,9 +91,15 @@ def tune(home: Home) -> "Iterator[subprocess.Popen[str]]":
     settings = [word for key, value in ASKED.items() for word in ("--set", f"{key}={json.dumps(value)}")]
     command = [sys.executable, "-m", "behavior_tasks.cli.main", "tune", *settings]
     environment = {**os.environ, HOME_VARIABLE: str(home.root), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A test run in the background ignores Ctrl-C, and what it starts would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             yield process
