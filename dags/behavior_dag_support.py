@@ -7,7 +7,7 @@ ends a task with its message alone (no traceback, no second try); any other fail
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -61,11 +61,16 @@ def explained(work: Callable[..., Result], *args: Any, **options: Any) -> Result
         sys.exit(USER_MISTAKE)
 
 
-def form() -> dict[str, Param]:
-    """Return the trigger form. BEHAVIOR_INPUT and BEHAVIOR_PRESET name the log that is read every night."""
+def form(*, without: Collection[str] = ()) -> dict[str, Param]:
+    """Return the trigger form. BEHAVIOR_INPUT and BEHAVIOR_PRESET name the log that is read every night.
+
+    Args:
+        without: sections of settings that the DAG reads nothing of.
+    """
     fields = form_fields(
         input_path=os.environ.get("BEHAVIOR_INPUT") or None,
         preset=os.environ.get("BEHAVIOR_PRESET") or DEFAULT_PRESET,
+        without=without,
     )
     return {name: Param(field.pop("default"), **field) for name, field in fields.items()}
 
@@ -84,6 +89,13 @@ def what_is_asked(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         "config_file": asked.config_file,
         "overrides": asked.overrides,
     }
+
+
+def what_is_tuned(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the named arguments of `pipeline.start_tuning` for a DAG run and its filled-in form."""
+    asked = what_is_asked(dag_run, values)
+    del asked["trigger"]
+    return {**asked, "in_airflow": True}
 
 
 class MlflowRunLink(BaseOperatorLink):

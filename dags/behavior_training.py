@@ -31,7 +31,6 @@ GROUPS = {
     "model": ("baselines", "train"),
     "verdict": ("champion", "audit", "evaluate", "package", "gate", "model_report"),
 }
-HOURS = {"train": 12}  # the other stages: 2
 
 
 @task
@@ -86,7 +85,9 @@ def stage(name: str) -> XComArg:
     row = pipeline.STAGES[name]
     # A skipped simulation must not stop what could have read it; a failed one must.
     rule = TriggerRule.NONE_FAILED if "simulate?" in row.inputs else TriggerRule.ALL_SUCCESS
-    named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=HOURS.get(name, 2)))
+    named = run_stage.override(
+        task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=12 if name == "train" else 2)
+    )
     result = named(name, RUN, *(made[i.removesuffix("?")] for i in row.inputs))
     for earlier in row.after:
         made[earlier] >> result
@@ -106,7 +107,7 @@ with DAG(
     dagrun_timeout=timedelta(hours=38),  # of which a person may take 18 to answer
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
     tags=["behavior", "training"],
-    params=form(),
+    params=form(without=("tuning",)),
 ) as dag:
     started, opened, closed = start(), with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
     for group, names in GROUPS.items():

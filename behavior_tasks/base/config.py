@@ -13,9 +13,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.gate_config import GateConfig
+from behavior_tasks.base.home import Home, current_home
 from behavior_tasks.base.model_config import DecisionConfig, ModelConfig, TextConfig, TrainConfig
 from behavior_tasks.base.section import Section
 from behavior_tasks.base.source_config import SideTable, SourceConfig
+from behavior_tasks.base.tuning_config import TuningConfig, tuning_problems
 
 __all__ = [
     "Config",
@@ -27,6 +29,7 @@ __all__ = [
     "SourceConfig",
     "TextConfig",
     "TrainConfig",
+    "TuningConfig",
     "load_config",
     "presets",
 ]
@@ -188,6 +191,7 @@ class Config(Section):
     gate: GateConfig = Field(default_factory=GateConfig)
     engine: EngineConfig = Field(default_factory=EngineConfig)
     registry: RegistryConfig = Field(default_factory=RegistryConfig)
+    tuning: TuningConfig = Field(default_factory=TuningConfig)
 
 
 SECTIONS: dict[str, type[Section]] = {
@@ -195,11 +199,35 @@ SECTIONS: dict[str, type[Section]] = {
     for name, field in Config.model_fields.items()
 }
 DEFAULT_PRESET = "canonical"
+TUNED = "tuned/"
+"""What the name of a preset begins with that a study has written."""
 
 
 def presets() -> list[str]:
     """Return the names of the presets in `conf/`, sorted."""
     return sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml"))
+
+
+def tuned_presets(home: Home) -> list[str]:
+    """Return the names of the presets that studies have written below a state folder, sorted: `tuned/NAME`."""
+    return sorted(f"{TUNED}{path.stem}" for path in home.tuned.glob("*.yaml"))
+
+
+def changed(config: Config, values: Mapping[str, Any]) -> Config:
+    """Return a configuration with other values of some settings, checked as a whole.
+
+    Args:
+        config: all the others.
+        values: dotted setting → value; unlike in `load_config` None is a value.
+
+    Raises:
+        UserError: naming all that is wrong then.
+    """
+    dumped = config.model_dump()
+    for dotted, value in values.items():
+        section, _, key = dotted.partition(".")
+        dumped[section][key] = value
+    return _validate(dumped, [])
 
 
 def load_config(
@@ -211,22 +239,14 @@ def load_config(
     """Merge defaults, a preset, a YAML file and dotted overrides, in that order, and check the whole.
 
     Args:
-        preset: name of a file in `conf/`.
+        preset: name of a file in `conf/`, or `tuned/NAME` for what a study wrote below the state folder.
         file: the user's own YAML, same shape as a preset.
         overrides: dotted key → value, e.g. {"train.epochs": 1}; a value of None means "as it stands".
 
     Raises:
         UserError: naming every unknown key, wrong type and contradiction at once.
     """
-    if preset not in presets():
-        close = nearest(preset, presets())
-        raise UserError(
-            f'There is no preset "{preset}".',
-            found=preset,
-            expected=", ".join(presets()),
-            next_step=f"use preset {close or DEFAULT_PRESET}",
-        )
-    merged = _read_yaml(PRESETS_FOLDER / f"{preset}.yaml")
+    merged = _read_yaml(_preset_file(preset, current_home()))
     if file is not None:
         merged = _merge(merged, _read_yaml(file))
     problems: list[str] = []
@@ -245,6 +265,21 @@ def load_config(
 def setting_keys() -> list[str]:
     """Return every dotted key, e.g. `train.epochs`, in the order of the model."""
     return [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]
+
+
+def _preset_file(preset: str, home: Home) -> Path:
+    tuned = tuned_presets(home)
+    if preset in tuned:
+        return home.tuned / f"{preset.removeprefix(TUNED)}.yaml"
+    if preset in presets():
+        return PRESETS_FOLDER / f"{preset}.yaml"
+    known = [*presets(), *tuned]
+    raise UserError(
+        f'There is no preset "{preset}".',
+        found=preset,
+        expected=", ".join(known),
+        next_step=f"use preset {nearest(preset, known) or DEFAULT_PRESET}",
+    )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -316,6 +351,12 @@ def _contradictions(config: Config) -> list[str]:
             f"model.lora_rank: {config.model.lora_rank}, but model.checkpoint = scratch has no weights worth keeping; "
             "expected 0, or a checkpoint"
         )
+    if config.model.layers and config.model.checkpoint != "scratch":
+        found.append(
+            f"model.layers: {config.model.layers}, but model.checkpoint = {config.model.checkpoint} has its own; "
+            "expected nothing, or model.checkpoint = scratch"
+        )
+    found += tuning_problems(config.tuning, text=config.text, model=config.model, train=config.train)
     return found + _decision_contradictions(config.decision)
 
 

@@ -5,11 +5,12 @@ An empty field means "as the preset has it", so a form that nobody touched chang
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from behavior_tasks.base.config import DEFAULT_PRESET, SECTIONS, Config, presets
+from behavior_tasks.base.config import DEFAULT_PRESET, SECTIONS, Config, presets, tuned_presets
+from behavior_tasks.base.home import current_home
 
 INPUT, PRESET, CONFIG_FILE = "input", "preset", "config_file"
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "format")
@@ -27,12 +28,15 @@ class Filled:
     """Dotted setting → value; unknown names are kept here, so that `load_config` refuses them with the rest."""
 
 
-def form_fields(*, input_path: str | None = None, preset: str = DEFAULT_PRESET) -> dict[str, dict[str, Any]]:
+def form_fields(
+    *, input_path: str | None = None, preset: str = DEFAULT_PRESET, without: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
     """Return the form: name → JSON-schema keywords with `default`, `title`, `description` and, for settings, `section`.
 
     Args:
         input_path: the log that a run reads when the field is left as it is, e.g. every night; None: simulate.
         preset: the preset chosen when the field is left as it is.
+        without: sections that the form leaves out, because what it starts reads nothing of them.
 
     >>> field = form_fields()["train.epochs"]
     >>> field["type"], field["minimum"], field["default"]
@@ -48,9 +52,9 @@ def form_fields(*, input_path: str | None = None, preset: str = DEFAULT_PRESET) 
         PRESET: {
             "default": preset,
             "type": "string",
-            "enum": presets(),
+            "enum": [*presets(), *tuned_presets(current_home())],
             "title": "Preset",
-            "description": "What kind of log it is: a file in conf/.",
+            "description": "What kind of log it is: a file in conf/, or tuned/NAME: the best settings of a study.",
         },
         CONFIG_FILE: {
             "default": None,
@@ -62,6 +66,8 @@ def form_fields(*, input_path: str | None = None, preset: str = DEFAULT_PRESET) 
     definitions = Config.model_json_schema()["$defs"]
     defaults = Config().model_dump(mode="json")
     for name, section in SECTIONS.items():
+        if name in without:
+            continue
         properties = definitions[section.__name__]["properties"]
         about = (section.__doc__ or name).partition("\n")[0].rstrip(".")
         for key, schema in properties.items():

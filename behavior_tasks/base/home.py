@@ -61,6 +61,16 @@ class Home:
         return self.root / "registry"
 
     @property
+    def tuning(self) -> Path:
+        """The studies: their trials' database, and a folder each with its plots and report."""
+        return self.root / "tuning"
+
+    @property
+    def tuned(self) -> Path:
+        """The best settings of each study, as presets."""
+        return self.root / "tuned"
+
+    @property
     def airflow(self) -> Path:
         """AIRFLOW_HOME of the embedded Airflow."""
         return self.root / "airflow"

@@ -65,6 +65,9 @@ class ModelConfig(Section):
     size: Literal["tiny", "compact", "base"] = Field(
         "compact", description="Size of a model from scratch; a checkpoint has its own."
     )
+    layers: int | None = Field(
+        None, ge=1, le=48, description="Layers of a model from scratch; empty: as many as its size has (2, 3 or 6)."
+    )
     vocabulary: int = Field(1500, ge=300, le=100_000, description="Tokenizer vocabulary for `scratch`.")
     max_tokens: int = Field(
         192,

@@ -17,6 +17,14 @@ Report = Callable[[Mapping[str, float], int], None]
 """Takes figures by name, and the step they belong to. Called while a stage runs; changes nothing of its result."""
 
 
+Judge = Callable[[Mapping[str, float], int], bool]
+"""Takes the figures of a finished epoch, and its number; says whether the training is worth going on with."""
+
+
+class AbandonedError(Exception):
+    """The judge found a training hopeless: it was stopped, and nothing of it is kept."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One piece of work.
@@ -43,3 +51,5 @@ class Job:
     """What the stage declared to read from outside the store, as it stands in the key."""
     report: Report | None = None
     """Takes live figures of long work, e.g. into MLflow; None: nobody wants them."""
+    judge: Judge | None = None
+    """Asked after every epoch of a training; None: it goes on to its end."""

@@ -30,6 +30,7 @@ from behavior_tasks.cli import (
     sources,
     status,
     sync,
+    tune,
 )
 from behavior_tasks.cli.screen import errors
 
@@ -42,6 +43,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("run")(run.run)
+app.command("tune")(tune.tune)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
 app.command("audit-leakage")(audit.audit)

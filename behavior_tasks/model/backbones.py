@@ -123,12 +123,13 @@ def architecture_of(backbone: PreTrainedModel) -> Architecture:
 def scratch_sizes(config: ModelConfig, vocabulary: int) -> dict[str, Any]:
     """Return the configuration's values, by its own keys, of a network of a size; the rest is at its default."""
     size = SIZES[config.size]
+    layers = config.layers or size.layers
     if config.architecture == "gpt2":
         return {
             "vocab_size": vocabulary,
             "n_positions": config.max_tokens,
             "n_embd": size.width,
-            "n_layer": size.layers,
+            "n_layer": layers,
             "n_head": size.heads,
         }
     return {
@@ -136,7 +137,7 @@ def scratch_sizes(config: ModelConfig, vocabulary: int) -> dict[str, Any]:
         "max_position_embeddings": config.max_tokens,
         "type_vocab_size": 1,
         "hidden_size": size.width,
-        "num_hidden_layers": size.layers,
+        "num_hidden_layers": layers,
         "num_attention_heads": size.heads,
         "intermediate_size": 4 * size.width,
     }

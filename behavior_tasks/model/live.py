@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from behavior_tasks.base.progress import LOG_EVERY_SECONDS
-from behavior_tasks.base.stage import Report
-from behavior_tasks.model.work_folder import SAID, Heartbeat, WorkFolder
+from behavior_tasks.base.stage import AbandonedError, Judge, Report
+from behavior_tasks.model.work_folder import SAID, Epoch, Heartbeat, WorkFolder
 
 LAST_REPORT_SECONDS = 15.0
 """How long the stage waits at the end for the last figures to be taken."""
@@ -127,10 +127,38 @@ def reporting(work: WorkFolder, report: Report | None) -> Iterator[None]:
         thread.join(timeout=LAST_REPORT_SECONDS)
 
 
+def judging(work: WorkFolder, judge: Judge | None, show: Callable[[float], None]) -> Callable[[float], None]:
+    """Return `show`, which then asks the judge about every epoch that has been finished since.
+
+    Epochs of an earlier attempt, which a resumed training finds finished, are judged too.
+
+    Raises:
+        AbandonedError: by what is returned, when the judge says no.
+    """
+    if judge is None:
+        return show
+    judged = 0
+
+    def show_and_ask(silent_seconds: float) -> None:
+        nonlocal judged
+        show(silent_seconds)
+        for epoch in work.read_metrics()[judged:]:
+            judged += 1
+            if not judge(epoch_figures(epoch), epoch.epoch):
+                raise AbandonedError(f"given up after epoch {epoch.epoch}")
+
+    return show_and_ask
+
+
+def epoch_figures(epoch: Epoch) -> dict[str, float]:
+    """Return the finite figures of an epoch by name."""
+    return _numbers(epoch.model_dump(exclude={"epoch", "step"}))
+
+
 def _report(work: WorkFolder, report: Report) -> None:
     """Report the finished epochs by number, then the heartbeat by optimiser step."""
     for epoch in work.read_metrics():
-        report(_numbers(epoch.model_dump(exclude={"epoch", "step"})), epoch.epoch)
+        report(epoch_figures(epoch), epoch.epoch)
     beat = work.read_heartbeat()
     if beat is not None:
         report(live_figures(beat), beat.step)

@@ -14,12 +14,12 @@ from filelock import FileLock, Timeout
 from behavior_tasks.base.artifacts import Output, Rows, write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
-from behavior_tasks.base.stage import Job
+from behavior_tasks.base.stage import AbandonedError, Job
 from behavior_tasks.model.baselines import TEACHER_FILE
 from behavior_tasks.model.curves import plot_learning_curve, plot_loss
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.launch import check_hardware, launch_command, launch_environment
-from behavior_tasks.model.live import reporting, showing
+from behavior_tasks.model.live import judging, reporting, showing
 from behavior_tasks.model.supervise import Limits, TrainingStoppedError, run_process
 from behavior_tasks.model.work_folder import Outcome, TrainingJob, WorkFolder, best_epoch
 from behavior_tasks.text.tokens import TokenSet
@@ -38,6 +38,7 @@ def train_stage(job: Job) -> Output:
     Raises:
         UserError: the settings ask for what can't be had, e.g. a GPU or a checkpoint, or the training diverged.
         TrainingStoppedError: the process was killed, crashed or stalled; a later attempt resumes it.
+        AbandonedError: `job.judge` found it hopeless; the process was stopped as by SIGTERM, its checkpoint deleted.
     """
     for slow in check_hardware(job.config.train):
         log.warning("%s", slow)
@@ -45,7 +46,12 @@ def train_stage(job: Job) -> Output:
     lock = FileLock(folder.with_suffix(".lock"), timeout=0)
     try:
         with lock:
-            output = _train_in(WorkFolder(folder), job)
+            try:
+                output = _train_in(WorkFolder(folder), job)
+            except AbandonedError:
+                shutil.rmtree(folder)
+                Path(lock.lock_file).unlink(missing_ok=True)
+                raise
             shutil.rmtree(folder)
             Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout:
@@ -112,7 +118,7 @@ def _run_process(work: WorkFolder, job: Job) -> Outcome | None:
             work,
             environment=launch_environment(),
             limits=Limits(stall_seconds=settings.stall_seconds),
-            show=show,
+            show=judging(work, job.judge, show),
         )
     return work.read_outcome()
 

@@ -10,6 +10,8 @@ from behavior_tasks.pipeline.publish import at_work, close_tracking, open_tracki
 from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
 from behavior_tasks.pipeline.stages import STAGES
 from behavior_tasks.pipeline.sync import Synced, close_dead_runs, sync, waiting
+from behavior_tasks.pipeline.tuning import prepare_tuning, start_tuning, work_off
+from behavior_tasks.pipeline.tuning_end import close_tuning_tracking, conclude_tuning, open_tuning_tracking
 
 __all__ = [
     "STAGES",
@@ -22,15 +24,21 @@ __all__ = [
     "at_work",
     "close_dead_runs",
     "close_tracking",
+    "close_tuning_tracking",
+    "conclude_tuning",
     "last_runs",
     "open_run",
     "open_tracking",
+    "open_tuning_tracking",
+    "prepare_tuning",
     "promote",
     "register",
     "run_stage",
     "run_stages",
     "runs_page",
     "start_run",
+    "start_tuning",
     "sync",
     "waiting",
+    "work_off",
 ]

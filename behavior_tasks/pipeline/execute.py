@@ -12,7 +12,7 @@ from behavior_tasks.base.code import code_digest
 from behavior_tasks.base.config import Config, EngineConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.in_use import using_artifacts
-from behavior_tasks.base.stage import Job, Report
+from behavior_tasks.base.stage import Job, Judge, Report
 from behavior_tasks.pipeline.publish import at_work
 from behavior_tasks.pipeline.runs import Run, StageRecord, open_run
 from behavior_tasks.pipeline.stages import STAGES
@@ -25,6 +25,7 @@ def run_stages(
     without: Collection[str] = (),
     on_start: Callable[[str], None] = lambda _: None,
     on_end: Callable[[StageRecord], None] = lambda _: None,
+    judge: Judge | None = None,
 ) -> dict[str, str]:
     """Run the stages of a run in this process, in their order, without Airflow.
 
@@ -34,6 +35,7 @@ def run_stages(
         without: stages that are left out; none that another one needs.
         on_start: called with a stage's name before it runs.
         on_end: called with its record afterwards.
+        judge: may stop a training that is not worth its time.
 
     Returns:
         Stage → URI of its artifact.
@@ -45,20 +47,21 @@ def run_stages(
             continue
         on_start(name)
         wanted = (i.removesuffix("?") for i in stage.inputs)
-        uris[name] = run_stage(name, run_uri, *(uris.get(i) for i in wanted))
+        uris[name] = run_stage(name, run_uri, *(uris.get(i) for i in wanted), judge=judge)
         on_end(next(record for record in run.stages() if record.stage == name))
         if name == until:
             break
     return uris
 
 
-def run_stage(name: str, run_uri: str, *inputs: str | None) -> str:
+def run_stage(name: str, run_uri: str, *inputs: str | None, judge: Judge | None = None) -> str:
     """Run one stage of a run and return the URI of its artifact.
 
     Args:
         name: a key of `STAGES`.
         run_uri: what `start_run` gave.
         inputs: URIs of finished artifacts, whatever their order; None for one that is absent.
+        judge: may stop a training that is not worth its time.
 
     Raises:
         UserError: also kept in the run's folder as `error.json`, for the closing message.
@@ -69,7 +72,7 @@ def run_stage(name: str, run_uri: str, *inputs: str | None) -> str:
     with using_artifacts(run.home):
         try:
             with at_work(run), _system_metrics(name, run):
-                built = build_stage(name, run, [uri for uri in inputs if uri], report=_live_metrics(run))
+                built = build_stage(name, run, [uri for uri in inputs if uri], report=_live_metrics(run), judge=judge)
         except UserError as error:
             run.note("error", {"stage": name, "message": str(error)})
             raise
@@ -83,7 +86,9 @@ def run_stage(name: str, run_uri: str, *inputs: str | None) -> str:
     return built.artifact.uri
 
 
-def build_stage(name: str, run: Run, uris: list[str], *, report: Report | None = None) -> Built:
+def build_stage(
+    name: str, run: Run, uris: list[str], *, report: Report | None = None, judge: Judge | None = None
+) -> Built:
     """Make the artifact of one stage, or find it, without keeping that in the run's folder.
 
     Args:
@@ -91,6 +96,7 @@ def build_stage(name: str, run: Run, uris: list[str], *, report: Report | None =
         run: whose settings, log and store it is made with.
         uris: finished inputs, whatever their order.
         report: takes live figures of long work.
+        judge: may stop a training that is not worth its time.
     """
     stage = STAGES[name]
     inputs = {artifact.manifest.stage: artifact for artifact in map(run.store.open, uris)}
@@ -116,6 +122,7 @@ def build_stage(name: str, run: Run, uris: list[str], *, report: Report | None =
             outside=outside,
             rejects=run.rejects,
             report=report,
+            judge=judge,
         )
         # Loaded only now: what is found finished costs no import of what would make it.
         return _load(stage.work)(job)

@@ -35,7 +35,7 @@ def start_tags(run: Run) -> dict[str, str]:
         "trigger": record.trigger,
         "day": record.day.isoformat(),
         "preset": record.preset,
-        "log": Path(shown_address(record.input)).name if record.input else "simulated shop",
+        "log": run.log_name,
         "unit": record.config.examples.unit,
         "horizon_days": str(record.config.examples.horizon_days),
         # No training here is differentially private, so no privacy budget is spent.
@@ -96,6 +96,8 @@ def flat_settings(config: Config) -> dict[str, str]:
     """Return every setting under its dotted key. A local checkpoint shows its name, not where it lies."""
     dumped = config.model_dump(mode="json")
     flat = {f"{name}.{key}": _text(value) for name, section in dumped.items() for key, value in section.items()}
+    # How a search for better settings goes says nothing about a model.
+    flat = {key: value for key, value in flat.items() if not key.startswith("tuning.")}
     if config.model.checkpoint != "scratch":
         flat["model.checkpoint"] = model_label(config)
     return flat

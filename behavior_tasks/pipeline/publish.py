@@ -16,8 +16,10 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.pipeline import approval, provenance
 from behavior_tasks.pipeline.runs import Run, open_run
 
-TRAINING_DAG = "behavior_training"
-"""Leads one run at a time (`max_active_runs`)."""
+TRAINING_DAG, TUNING_DAG = "behavior_training", "behavior_tuning"
+"""Each leads one run at a time (`max_active_runs`)."""
+LED_BY = {"nightly": TRAINING_DAG, "manual": TRAINING_DAG, "tuning in airflow": TUNING_DAG}
+"""What triggers a run → the DAG that leads it."""
 
 
 def open_tracking(run_uri: str) -> str:
@@ -31,8 +33,7 @@ def open_tracking(run_uri: str) -> str:
 
     run = open_run(run_uri)
     record = run.record
-    led_by = driver(run)
-    sync(run.home, only_run_of=led_by if led_by == TRAINING_DAG else None)
+    sync(run.home, only_run_of=LED_BY.get(record.trigger))
     started = tracking.start_tracking(
         run.home, record.config, run_id=record.run_id, name=record.name, tags=provenance.start_tags(run)
     )
@@ -40,8 +41,8 @@ def open_tracking(run_uri: str) -> str:
 
 
 def driver(run: Run) -> str:
-    """Return what leads a run from stage to stage: one process, or the DAG."""
-    return TRAINING_DAG if run.record.trigger in {"nightly", "manual"} else "process"
+    """Return what leads a run from stage to stage: one process, or a DAG."""
+    return LED_BY.get(run.record.trigger, "process")
 
 
 @contextmanager

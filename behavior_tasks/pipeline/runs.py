@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from behavior_tasks.base.addresses import hide_secrets
+from behavior_tasks.base.addresses import hide_secrets, shown_address
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, write_durably
 from behavior_tasks.base.config import DEFAULT_PRESET, Config, load_config
 from behavior_tasks.base.errors import UserError
@@ -22,8 +22,11 @@ from behavior_tasks.base.home import Home, current_home, make_folder
 from behavior_tasks.pipeline.stages import STAGES
 
 RUN_SCHEME = "run://"
-# An inspection (`behavior doctor`, `behavior simulate`) uses stages but trains nothing.
-Trigger = Literal["nightly", "manual", "command line", "inspection"]
+# An inspection (`behavior doctor`, `behavior simulate`) uses stages but trains nothing; a tuning and its trials
+# train, but decide about no champion.
+Trigger = Literal["nightly", "manual", "command line", "inspection", "tuning", "tuning in airflow", "trial"]
+UNDECIDED = frozenset({"inspection", "tuning", "tuning in airflow", "trial"})
+"""Triggers of runs that end without a verdict."""
 
 
 class Record(BaseModel):
@@ -73,6 +76,11 @@ class Run:
     def uri(self) -> str:
         """`run://<run id>`: what travels between tasks."""
         return RUN_SCHEME + self.record.run_id
+
+    @property
+    def log_name(self) -> str:
+        """The log without its place, for people."""
+        return Path(shown_address(self.record.input)).name if self.record.input else "simulated shop"
 
     @property
     def rejects(self) -> Path:
@@ -159,10 +167,10 @@ def open_run(uri: str) -> Run:
 
 
 def last_runs(home: Home, *, most: int, inspections: bool = False) -> list[Run]:
-    """Return the training runs started last, newest first; a look by `doctor` or `simulate` only if asked for."""
+    """Return the training runs started last, newest first; inspections and trials only if asked for."""
     files = sorted(home.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     runs = (Run(home, file.parent.name) for file in files)
-    return list(islice((run for run in runs if inspections or run.record.trigger != "inspection"), most))
+    return list(islice((run for run in runs if inspections or run.record.trigger not in UNDECIDED), most))
 
 
 def model_label(config: Config) -> str:

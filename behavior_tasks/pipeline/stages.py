@@ -143,3 +143,10 @@ STAGES: dict[str, Stage] = {
         inputs=("clean", "cutoffs", "doctor", "features", "verbalize", "baselines", "train", "evaluate", "gate"),
     ),
 }
+
+
+def needed_for(name: str) -> set[str]:
+    """Return a stage, with all stages that must be done before it."""
+    row = STAGES[name]
+    before = [*(stage.removesuffix("?") for stage in row.inputs), *row.after]
+    return {name}.union(*(needed_for(stage) for stage in before))
