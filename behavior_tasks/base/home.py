@@ -5,11 +5,13 @@
 """
 
 import os
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.workfolder import sweep, work_folder
 
 HOME_VARIABLE = "BEHAVIOR_HOME"
 
@@ -32,7 +34,7 @@ class Home:
 
     @property
     def work(self) -> Path:
-        """Unfinished training, by key, from which a killed run resumes."""
+        """Unfinished training, by key, from which a killed run resumes; and temporary folders."""
         return self.root / "work"
 
     @property
@@ -86,16 +88,24 @@ def current_home() -> Home:
     return Home(Path(os.environ.get(HOME_VARIABLE) or "var").resolve())
 
 
-def temporary_folder(home: Home, purpose: str) -> "tempfile.TemporaryDirectory[str]":
+@contextmanager
+def temporary_folder(home: Home, purpose: str) -> Iterator[Path]:
     """Return a folder below the state folder that goes away at the end of a `with` block, which gives its path.
 
     Args:
-        purpose: a word that its name begins with.
+        purpose: a word in small letters, for its name.
 
     Raises:
         UserError: when the state folder cannot be written to.
     """
-    return tempfile.TemporaryDirectory(dir=make_folder(home.work), prefix=f"{purpose}-")
+    with work_folder(make_folder(home.work), purpose) as folder:
+        yield folder
+
+
+def sweep_temporary_folders(home: Home) -> None:
+    """Delete the temporary folders whose process was killed; those of living processes stay."""
+    if home.work.is_dir():
+        sweep(home.work)
 
 
 def make_folder(path: Path) -> Path:

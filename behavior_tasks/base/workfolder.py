@@ -1,8 +1,8 @@
 """Work folders: each locked by the process that fills it, so that what a killed process left can be swept.
 
-In comes the folder of a stage; out comes a new, empty folder in it to work in. The one thing to know: the lock is the
-kernel's (`flock` of the folder itself), so it ends with its process however that ends; where a file system has no such
-locks, nothing is ever swept.
+In comes the folder in which one is wanted; out comes a new, empty folder in it to work in. The one thing to know: the
+lock is the kernel's (`flock` of the folder itself), so it ends with its process however that ends; where a file system
+has no such locks, nothing is ever swept.
 """
 
 import errno
@@ -17,25 +17,24 @@ from pathlib import Path
 from uuid import uuid4
 
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import HOME_VARIABLE
 
-NAME = re.compile(r"\.[0-9a-f]+\.[0-9a-f]{8}")
-"""A hidden folder: a key, and what tells two workers on one key apart."""
+NAME = re.compile(r"\.[0-9a-z]+\.[0-9a-f]{8}")
+"""A hidden folder: a name, and what tells two workers of one name apart."""
 log = logging.getLogger("behavior")
 
 
 @contextmanager
-def work_folder(parent: Path, key: str) -> Iterator[Path]:
+def work_folder(parent: Path, name: str) -> Iterator[Path]:
     """Make a folder to work in and lock it; at the end it is gone, unless the work has renamed it.
 
     Args:
-        key: hexadecimal digits.
+        name: digits and small letters, e.g. the key that is worked on.
 
     Raises:
         UserError: when this user may not write there.
     """
     while True:
-        folder = parent / f".{key}.{uuid4().hex[:8]}"
+        folder = parent / f".{name}.{uuid4().hex[:8]}"
         _make(folder)
         try:
             handle = os.open(folder, os.O_RDONLY)
@@ -54,7 +53,7 @@ def work_folder(parent: Path, key: str) -> Iterator[Path]:
 
 
 def sweep(parent: Path) -> None:
-    """Delete the work folders in a stage's folder that no process holds any more."""
+    """Delete the work folders in a folder that no process holds any more."""
     for folder in sorted(parent.iterdir()):
         if not NAME.fullmatch(folder.name):
             continue
@@ -79,8 +78,8 @@ def _make(folder: Path) -> None:
         raise UserError(
             f"The folder {folder.parent.name} in the state folder may not be written to.",
             found=error.strerror,
-            expected=f"a folder that this user may write to ({HOME_VARIABLE} names it)",
-            next_step=f"run as the user who made it, or set {HOME_VARIABLE} to another folder",
+            expected="a folder that this user may write to (BEHAVIOR_HOME names it)",
+            next_step="run as the user who made it, or set BEHAVIOR_HOME to another folder",
         ) from None
 
 

@@ -18,7 +18,7 @@ from behavior_tasks.text.tokens import Sequences
 
 CHUNK_BATCHES = 40
 """Batches per chunk within which rows are sorted by length."""
-SCORING_BATCH_TOKENS = 16_384
+SCORING_BATCH_TOKENS = 8192
 """Padded tokens per batch when nothing is learned; bounds memory whatever the lengths."""
 PADDING = 0
 """What stands behind the last real token. Any id does: nothing reads it (see `network`)."""
@@ -44,11 +44,6 @@ class Batch:
             numbers_BF=self.numbers_BF.to(device),
             left_padded=self.left_padded,
         )
-
-    @property
-    def real_tokens(self) -> int:
-        """Tokens that are not padding."""
-        return int(self.lengths_B.sum())
 
 
 def lengths_of(offsets: np.ndarray) -> np.ndarray:

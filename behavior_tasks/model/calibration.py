@@ -12,7 +12,6 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from behavior_tasks.base.config import DecisionConfig
-from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.decision import Decision, logit
 from behavior_tasks.model.threshold import choose_threshold
 
@@ -43,7 +42,7 @@ def fit_decision(
     too small, or ranks buyers no better than chance, less is done and `reason` says so.
 
     Args:
-        labels: 0 or 1, shape (n,).
+        labels: 0 or 1, shape (n,), n at least 1.
         logits: what the network said, uncalibrated and finite, shape (n,).
         weights: how many examples each stands for, shape (n,).
         calibration: what is asked for.
@@ -51,17 +50,9 @@ def fit_decision(
         policy: how the threshold is chosen; None: by the best F1.
 
     Raises:
-        UserError: when validation is empty.
         ValueError: when a logit is not finite.
     """
     labels, logits, weights = (np.asarray(values, dtype=np.float64) for values in (labels, logits, weights))
-    if not len(labels):
-        raise UserError(
-            "The validation split is empty: neither calibration nor threshold can be chosen.",
-            found="0 examples",
-            expected="examples with buyers and non-buyers",
-            next_step="give a longer log, or lower examples.horizon_days",
-        )
     if not np.isfinite(logits).all():
         raise ValueError("a logit is not finite")
     fields: dict[str, Any] = {"prior_offset": prior_offset, **_fit(labels, logits + prior_offset, weights, calibration)}

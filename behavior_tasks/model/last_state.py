@@ -12,6 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import GPT2Model, PreTrainedModel
 
 from behavior_tasks.model.backbones import at_last, hidden_states, real_places
+from behavior_tasks.model.fused import can_fuse, last_of_fused_gpt2
 
 
 def last_states(backbone: PreTrainedModel, tokens_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
@@ -23,6 +24,8 @@ def last_states(backbone: PreTrainedModel, tokens_BT: torch.Tensor, lengths_B: t
         lengths_B: real tokens of each, at least 1.
     """
     if isinstance(backbone, GPT2Model):
+        if not torch.is_grad_enabled() and can_fuse(backbone, tokens_BT):
+            return last_of_fused_gpt2(backbone, tokens_BT, lengths_B)
         return _last_of_gpt2(backbone, tokens_BT, lengths_B)
     return at_last(hidden_states(backbone, tokens_BT, lengths_B), lengths_B)
 

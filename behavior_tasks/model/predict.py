@@ -6,6 +6,7 @@ the length limit that stand in the bundle, so a text gets the same probability w
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -87,7 +88,7 @@ class Scorer:
         if rows is None:
             rows = np.arange(len(sequences))
         with pinned_threads(self.threads):
-            raw = run_model(self.model, sequences, rows, device=self.device)
+            raw = run_model(self.model, sequences, rows, device=self.device, workers=self.threads)
         _require_finite(raw, self.folder)
         return replace(raw, probability=self.decision.calibrate(raw.logit))
 
@@ -210,24 +211,36 @@ def run_model(
     rows: np.ndarray,
     *,
     device: torch.device,
+    workers: int = 1,
     between_batches: Callable[[], None] = lambda: None,
 ) -> Predictions:
     """Return what a loaded model says of rows, in their order, without calibration.
 
     Args:
+        workers: threads with a batch of their own, on a CPU; 1: all threads work on one batch.
         between_batches: called before every batch; may raise to stop.
     """
     places = number_places(sequences, model.number_names)
     count = 3 if model.inputs.amounts else 1
     answers = np.empty((count, len(rows)), dtype=np.float64)
-    was_training = model.training
-    model.eval()
-    with torch.inference_mode():
-        for chosen in scoring_batches(lengths_of(sequences.offsets)[rows]):
-            between_batches()
+
+    def score(chosen: np.ndarray) -> None:
+        between_batches()
+        with torch.inference_mode():
             outputs = model.score(make_batch(sequences, rows[chosen], places).to(device))
             told = (outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B)
             answers[:, chosen] = torch.stack([of for of in told if of is not None]).cpu().numpy()
+
+    batches = list(scoring_batches(lengths_of(sequences.offsets)[rows]))
+    was_training = model.training
+    model.eval()
+    if device.type == "cpu" and 1 < workers <= len(batches):
+        # Two threads with a batch each wait for one another far less than two that share every matrix.
+        with pinned_threads(1), ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(score, batches))
+    else:
+        for chosen in batches:
+            score(chosen)
     model.train(was_training)
     return Predictions(
         probability=sigmoid(answers[0]),

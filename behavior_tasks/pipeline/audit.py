@@ -231,7 +231,7 @@ def _state_folder(home: Home) -> Iterator[Home]:
     """Give a state folder that goes away again, with the identity key of another."""
     identity_key(home)
     with temporary_folder(home, "audit") as folder:
-        own = Home(Path(folder))
+        own = Home(folder)
         if home.secrets.is_dir():
             own.secrets.symlink_to(home.secrets, target_is_directory=True)
         yield own

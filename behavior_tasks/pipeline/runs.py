@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict
 
 from behavior_tasks.base.addresses import hide_secrets, shown_address
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, write_durably
-from behavior_tasks.base.config import DEFAULT_PRESET, Config, load_config
+from behavior_tasks.base.config import DEFAULT_PRESET, Config, TrainConfig, load_config
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import Home, current_home, make_folder
+from behavior_tasks.base.home import Home, current_home, make_folder, sweep_temporary_folders
 from behavior_tasks.pipeline.stages import STAGES
 
 RUN_SCHEME = "run://"
@@ -134,11 +134,14 @@ def start_run(
         overrides: dotted setting → value.
 
     Raises:
-        UserError: naming everything that is wrong with the settings.
+        UserError: naming everything that is wrong with the settings, or hardware that they ask for and there is not.
     """
     config = load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
+    if trigger != "inspection":
+        _refuse_missing_hardware(config.train)
     safe_id = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
     home = current_home()
+    sweep_temporary_folders(home)
     record = RunRecord(
         run_id=safe_id,
         name=f"{day.isoformat()} {trigger} · {model_label(config)}",
@@ -149,6 +152,15 @@ def start_run(
         config=config,
     )
     return keep_run(home, record).uri
+
+
+def _refuse_missing_hardware(settings: TrainConfig) -> None:
+    """Refuse before the first stage what the training would refuse after minutes of work."""
+    if settings.device in {"auto", "cpu"} and settings.precision != "bf16" and settings.processes == 1:
+        return  # Every machine can do that, so torch is not loaded to ask.
+    from behavior_tasks.model.launch import check_hardware
+
+    check_hardware(settings)
 
 
 def keep_run(home: Home, record: RunRecord) -> Run:

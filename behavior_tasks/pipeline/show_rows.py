@@ -48,13 +48,13 @@ def find_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings
     texts = bucket_file(need(run, "verbalize").path / "texts", shopper.bucket)
     where = f"shopper = '{shopper.pseudonym}' AND cutoff = TIMESTAMP '{moment.cutoff}'"
     with temporary_folder(run.home, "show") as folder, connect() as connection:
-        examples = Path(folder) / "examples.parquet"
+        examples = folder / "examples.parquet"
         _keep(connection, features, where, examples)
         if settings is None:
-            _keep(connection, texts, where, Path(folder) / "texts.parquet")
-            return _join(Path(folder))
-        write_texts(examples, shopper.events, Path(folder) / "texts.parquet", settings)
-        return _join(Path(folder))
+            _keep(connection, texts, where, folder / "texts.parquet")
+            return _join(folder)
+        write_texts(examples, shopper.events, folder / "texts.parquet", settings)
+        return _join(folder)
 
 
 def make_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings | None = None) -> pd.DataFrame:
@@ -69,8 +69,7 @@ def make_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings
         timezone=config.source.timezone,
         has_amounts="amount" in clean.facts["present"],
     )
-    with temporary_folder(run.home, "show") as folder, connect(memory_mb=engine.memory_mb) as connection:
-        here = Path(folder)
+    with temporary_folder(run.home, "show") as here, connect(memory_mb=engine.memory_mb) as connection:
         own.create_view(connection)
         write_parquet(connection, query, here / "chosen.parquet")
         (here / "market").mkdir()

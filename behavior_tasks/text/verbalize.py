@@ -58,7 +58,7 @@ def verbalize_stage(job: Job) -> Output:
         until = _last_train_cutoff(examples)
         settings = fit_settings(
             examples,
-            count_events(events, until, Path(counted), engine=engine, rows=rows),
+            count_events(events, until, counted, engine=engine, rows=rows),
             job.config.text,
             lookback_days=job.config.examples.lookback_days,
             unit=features.facts["unit"],

@@ -58,8 +58,8 @@ def champion_inputs(job: Job, model: Path) -> pd.DataFrame:
             _Bucket(
                 features=file,
                 events=bucket,
-                examples=Path(folder) / f"examples-{file.name}",
-                texts=Path(folder) / f"texts-{file.name}",
+                examples=folder / f"examples-{file.name}",
+                texts=folder / f"texts-{file.name}",
                 settings=settings,
                 numbers=names,
                 memory_mb=job.config.engine.memory_mb,

@@ -106,6 +106,8 @@ def test_every_task_leaves_the_log_that_the_page_shows(first: Ended) -> None:
     assert any("artifact://ingest/" in line["event"] for line in lines)
 
 
+# Slow: a second run of the DAG; that stages are reused is a default test of the pipeline (`test_keys`).
+@pytest.mark.slow
 def test_the_same_run_again_finds_everything_done(first: Ended, home: Home) -> None:
     again = run_once(home, TINY, NIGHT + timedelta(days=1))
     assert again.result.returncode == 0, again.result.log

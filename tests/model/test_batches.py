@@ -19,7 +19,6 @@ def test_rows_stand_side_by_side_padded_on_the_right() -> None:
     batch = make_batch(SEQUENCES, np.array([3, 0, 2]))
     assert batch.tokens_BT.tolist() == [[9, 10, 0], [5, 6, 7], [8, 0, 0]]
     assert batch.lengths_B.tolist() == [2, 3, 1]
-    assert batch.real_tokens == 6
 
 
 def test_an_empty_text_reads_as_one_padding_token() -> None:

@@ -169,11 +169,6 @@ def test_labels_of_one_kind_give_a_decision() -> None:
     assert everybody.threshold == pytest.approx(sigmoid(np.array(-1.0)))
 
 
-def test_an_empty_validation_split_is_said_so() -> None:
-    with pytest.raises(UserError, match="validation split is empty"):
-        fit(np.zeros(0), np.zeros(0), "platt")
-
-
 def test_a_logit_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ValueError, match="not finite"):
         fit(np.array([0, 1]), np.array([0.0, np.nan]), "off")

@@ -86,6 +86,16 @@ def test_asking_twice_gives_the_same_bits(trained: WorkFolder, tokens: TokenSet)
     assert score(trained, tokens, None).tobytes() == score(trained, tokens, None).tobytes()
 
 
+def test_threads_with_a_batch_each_change_no_bit_and_leave_the_count_of_threads(
+    trained: WorkFolder, tokens: TokenSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "SCORING_BATCH_TOKENS", 100)
+    before, alone = torch.get_num_threads(), score(trained, tokens, None)
+    together = predict(trained.bundle, tokens.sequences, device="cpu", threads=3).probability
+    assert together.tobytes() == alone.tobytes()
+    assert torch.get_num_threads() == before
+
+
 def test_no_rows_give_no_probabilities(trained: WorkFolder, tokens: TokenSet) -> None:
     assert score(trained, tokens, np.array([], dtype=int)).shape == (0,)
 

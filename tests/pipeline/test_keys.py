@@ -64,3 +64,18 @@ def test_a_user_error_is_kept_for_the_closing_message(home: Path, tmp_path: Path
 def test_an_unknown_run_is_a_clear_error() -> None:
     with pytest.raises(UserError, match="no run nowhere"):
         open_run("run://nowhere")
+
+
+@pytest.mark.parametrize("asked", [{"train.device": "cuda"}, {"train.processes": 64}])
+def test_hardware_that_is_not_there_is_refused_before_the_first_stage(
+    asked: dict[str, object], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (setting,) = asked
+    with pytest.raises(UserError, match=setting.replace(".", r"\.")) as caught:
+        start_run("too-much", day=date(2026, 11, 23), trigger="manual", overrides=asked)
+    assert str(caught.value.next_step).startswith(f"set {setting}=")
+    assert not (home / "runs" / "too-much").exists()
+    # A look at the log trains nothing, so it needs no GPU.
+    start_run("a-look", day=date(2026, 11, 23), trigger="inspection", overrides=asked)
