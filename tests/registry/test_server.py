@@ -53,7 +53,7 @@ def server(tmp_path: Path, tables: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         process.wait(timeout=30)
 
 
-def wait_for(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:
+def wait_for(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 240) -> None:
     limit = time.monotonic() + seconds
     while time.monotonic() < limit:
         assert process.poll() is None, log.read_text()
