@@ -62,14 +62,14 @@ def result_tags(run: Run, verdict: dict[str, Any], measured: dict[str, Any]) -> 
         "reason": str(verdict["reason"]),
         "data_hash": (clean.manifest.content_hash if clean is not None else None) or UNKNOWN,
         "test_hash": test_hash,
-        "test_set": test_set(test_hash),
+        "test_set": name_test_set(test_hash),
     }
 
 
-def test_set(test_hash: str) -> str:
+def name_test_set(test_hash: str) -> str:
     """Return a test set's short name: runs that show different ones were measured on different examples.
 
-    >>> test_set("1a2b3c4d5e6f")
+    >>> name_test_set("1a2b3c4d5e6f")
     'test-1a2b3c'
     """
     return f"test-{test_hash[:TEST_SET_DIGITS]}"

@@ -36,7 +36,7 @@ def test_a_runs_own_settings_are_what_differs_from_its_preset_and_can_change_a_r
 
 def test_settings_show_neither_folders_nor_passwords() -> None:
     overrides = {
-        "source.user_table": "postgresql://ann:s3cr3t@db/shop",
+        "source.users": {"path": "https://ann:s3cr3t@files.example/users.csv?sig=s3cr3t"},
         "model.checkpoint": "/home/ann/models/gpt2-mine",
     }
     config = load_config(overrides=overrides)
