@@ -261,7 +261,7 @@ def raw_rows(files: Sequence[Path], shoppers: Sequence[str], source: SourceConfi
             WHERE shopper IN (SELECT unnest(CAST(? AS VARCHAR[]))) ORDER BY ALL""",
             [list(shoppers)],
         ).df()
-    codes = {"age": source.age_codes, "gender": source.gender_codes}
+    codes: dict[str, Mapping[str, object]] = {"age": source.age_codes, "gender": source.gender_codes}
     for column, coded in codes.items():
         if coded:
             words = {str(word).lower(): code for code, word in reversed(coded.items()) if word is not None}

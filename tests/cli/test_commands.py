@@ -44,7 +44,7 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     assert {path.name for path in (home / "artifacts").iterdir()} == {
         *("simulate", "source", "ingest", "ingest-part", "clean", "clean-part", "report", "cutoffs", "doctor"),
         *("features", "verbalize", "encode"),
-        *("train", "baselines", "champion", "evaluate", "package", "gate"),
+        *("train", "baselines", "champion", "evaluate", "package", "gate", "model_report"),
     }
 
     again = said(capsys, "run", *SET, *easy)
@@ -60,6 +60,11 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     kept = next((home / "mlflow").rglob("data_report/report.html"))
     assert kept.read_bytes() == Path(page).read_bytes()
     assert (kept.parent / "plots" / "events_per_day.png").is_file()
+    about_model = Path(said(capsys, "report", "--on", "model").strip())
+    assert "behavior report --on model" in again
+    for name in ("report.html", "model_card.md"):
+        kept = next((home / "mlflow").rglob(f"artifacts/{name}"))
+        assert kept.read_bytes() == about_model.with_name(name).read_bytes()
     plots = {path.name for path in (home / "mlflow").rglob("artifacts/plots/*.png")}
     assert plots >= {"loss.png", "learning_curve.png", "reliability.png", "gains.png"}
     with closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database:
