@@ -8,7 +8,7 @@ drawn anew in every process and is kept nowhere, for no score depends on who som
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -261,7 +261,7 @@ def raw_rows(files: Sequence[Path], shoppers: Sequence[str], source: SourceConfi
             WHERE shopper IN (SELECT unnest(CAST(? AS VARCHAR[]))) ORDER BY ALL""",
             [list(shoppers)],
         ).df()
-    codes: dict[str, Mapping[str, object]] = {"age": source.age_codes, "gender": source.gender_codes}
+    codes: dict[str, Mapping[str, Any]] = {"age": source.age_codes, "gender": source.gender_codes}
     for column, coded in codes.items():
         if coded:
             words = {str(word).lower(): code for code, word in reversed(coded.items()) if word is not None}
