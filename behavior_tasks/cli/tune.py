@@ -15,7 +15,7 @@ from rich.table import Table
 
 from behavior_tasks.base.config import DEFAULT_PRESET, load_config
 from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
-from behavior_tasks.cli.screen import console
+from behavior_tasks.cli.screen import console, errors
 from behavior_tasks.model.trials import Tried, best_of, finished, in_words, shown_value
 from behavior_tasks.pipeline import (
     Run,
@@ -27,6 +27,8 @@ from behavior_tasks.pipeline import (
     prepare_tuning,
     start_tuning,
 )
+
+INTERRUPTED = 130
 
 
 def tune(
@@ -66,6 +68,10 @@ def tune(
             _work(uri, tuning.trials)
             with console.status("measuring the best settings and the defaults on test"):
                 conclude_tuning(uri)
+    except KeyboardInterrupt:
+        # Typer itself would end without a word.
+        errors.print("Stopped. What is finished is kept in the study; the same command goes on from there.")
+        raise typer.Exit(INTERRUPTED) from None
     finally:
         close_tuning_tracking(uri)
     console.print(closing_page(open_run(uri)))
