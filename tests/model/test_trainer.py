@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -313,17 +311,3 @@ def test_the_heartbeat_tells_what_is_being_done(toy: Toy, tmp_path: Path, monkey
     )
     assert last.tokens_per_second > last.examples_per_second > 0
     assert last.micro_batch_tokens == 16_384
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which(os.environ.get("CXX") or "g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_compiled_on_a_cpu_it_learns_the_same(toy: Toy, tmp_path: Path) -> None:
-    still = {"dropout": 0.0}
-    as_is = make_work(tmp_path / "as-is", toy, model=still, epochs=1)
-    compiled = make_work(tmp_path / "compiled", toy, model=still, epochs=1, compile=True)
-    assert train_here(as_is) == 0
-    assert train_here(compiled) == 0
-    losses = [work.read_metrics()[0].validation_loss for work in (as_is, compiled)]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
-    assert weights_hash(as_is.bundle) != weights_hash(compiled.bundle), "other kernels round otherwise"
