@@ -11,7 +11,15 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from airflow.sdk import BaseOperatorLink, ExceptionRetryPolicy, Param, RetryAction, RetryRule, XComArg
+from airflow.sdk import (
+    BaseOperatorLink,
+    CronTriggerTimetable,
+    ExceptionRetryPolicy,
+    Param,
+    RetryAction,
+    RetryRule,
+    XComArg,
+)
 
 from behavior_tasks.base.config import DEFAULT_PRESET
 from behavior_tasks.base.errors import UserError
@@ -59,6 +67,13 @@ def explained(work: Callable[..., Result], *args: Any, **options: Any) -> Result
     except UserError as error:
         log.error("%s", error)
         sys.exit(USER_MISTAKE)
+
+
+def nightly() -> CronTriggerTimetable:
+    """Return the schedule: BEHAVIOR_SCHEDULE (cron; every night at two) in the zone BEHAVIOR_TIMEZONE (UTC)."""
+    cron, zone = os.environ.get("BEHAVIOR_SCHEDULE") or "0 2 * * *", os.environ.get("BEHAVIOR_TIMEZONE") or "UTC"
+    # The first night is the next one: switching Airflow on at noon starts nothing.
+    return CronTriggerTimetable(cron, timezone=zone, run_immediately=timedelta(minutes=10))
 
 
 def form(*, without: Collection[str] = ()) -> dict[str, Param]:

@@ -10,20 +10,17 @@ means "as the preset has it". Tasks hand on URIs only; what is finished already 
 tried again; trouble with disks, databases or killed processes is, twice.
 """
 
-import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable, TaskGroup, TriggerRule, XComArg, task
+from airflow.sdk import DAG, TaskGroup, TriggerRule, XComArg, task
 from airflow.sdk.exceptions import AirflowSkipException
 from behavior_dag_approval import Approval
-from behavior_dag_support import OPENED, RETRIES, RUN, explained, form, what_is_asked, with_mlflow_link
+from behavior_dag_support import OPENED, RETRIES, RUN, explained, form, nightly, what_is_asked, with_mlflow_link
 
 from behavior_tasks import pipeline
 from behavior_tasks.base.form import read_form
 
-ZONE = os.environ.get("BEHAVIOR_TIMEZONE") or "UTC"
-NIGHTLY = os.environ.get("BEHAVIOR_SCHEDULE") or "0 2 * * *"
 GROUPS = {
     "data": ("simulate", "source", "ingest", "clean", "report"),
     "examples": ("cutoffs", "doctor", "features"),
@@ -99,8 +96,7 @@ with DAG(
     dag_id="behavior_training",
     description="A behaviour log in, a language model that earns its promotion out.",
     doc_md=__doc__,
-    # The first night is the next one: switching Airflow on at noon starts nothing.
-    schedule=CronTriggerTimetable(NIGHTLY, timezone=ZONE, run_immediately=timedelta(minutes=10)),
+    schedule=nightly(),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,

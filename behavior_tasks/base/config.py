@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.gate_config import GateConfig
 from behavior_tasks.base.home import Home, current_home
-from behavior_tasks.base.model_config import DecisionConfig, ModelConfig, TextConfig, TrainConfig
+from behavior_tasks.base.model_config import DecisionConfig, ModelConfig, TextConfig, TrainConfig, decision_problems
 from behavior_tasks.base.section import Section
 from behavior_tasks.base.source_config import SideTable, SourceConfig
 from behavior_tasks.base.tuning_config import TuningConfig, tuning_problems
@@ -357,26 +357,7 @@ def _contradictions(config: Config) -> list[str]:
             "expected nothing, or model.checkpoint = scratch"
         )
     found += tuning_problems(config.tuning, text=config.text, model=config.model, train=config.train)
-    return found + _decision_contradictions(config.decision)
-
-
-def _decision_contradictions(decision: DecisionConfig) -> list[str]:
-    found = []
-    policy, cost, value = decision.policy, decision.cost_of_contact, decision.value_of_sale
-    if (policy == "precision") != (decision.min_precision is not None):
-        found.append(
-            f"decision.min_precision: {decision.min_precision}, but decision.policy = {policy}; "
-            "expected a number exactly when the policy is precision"
-        )
-    for name, given in (("cost_of_contact", cost), ("value_of_sale", value)):
-        if given is None and (policy == "cost" or cost is not None or value is not None):
-            why = "decision.policy = cost needs it" if policy == "cost" else "one of the two costs says nothing alone"
-            found.append(f"decision.{name}: not given, but {why}; expected a number above 0")
-    if cost is not None and value is not None and cost >= value:
-        found.append(
-            f"decision.cost_of_contact: {cost:g} is not below decision.value_of_sale {value:g}, so no contact could pay"
-        )
-    return found
+    return found + decision_problems(config.decision)
 
 
 def _describe(location: tuple[int | str, ...], entry: Mapping[str, Any], raw: Mapping[str, Any]) -> str:

@@ -169,3 +169,23 @@ class TrainConfig(Section):
     stall_seconds: float = Field(
         600, ge=5, description="Silence of the training process after which it is ended as stalled, in seconds."
     )
+
+
+def decision_problems(decision: DecisionConfig) -> list[str]:
+    """Return what contradicts itself in how the threshold is chosen, a line each."""
+    found = []
+    policy, cost, value = decision.policy, decision.cost_of_contact, decision.value_of_sale
+    if (policy == "precision") != (decision.min_precision is not None):
+        found.append(
+            f"decision.min_precision: {decision.min_precision}, but decision.policy = {policy}; "
+            "expected a number exactly when the policy is precision"
+        )
+    for name, given in (("cost_of_contact", cost), ("value_of_sale", value)):
+        if given is None and (policy == "cost" or cost is not None or value is not None):
+            why = "decision.policy = cost needs it" if policy == "cost" else "one of the two costs says nothing alone"
+            found.append(f"decision.{name}: not given, but {why}; expected a number above 0")
+    if cost is not None and value is not None and cost >= value:
+        found.append(
+            f"decision.cost_of_contact: {cost:g} is not below decision.value_of_sale {value:g}, so no contact could pay"
+        )
+    return found

@@ -264,7 +264,8 @@ def raw_rows(files: Sequence[Path], shoppers: Sequence[str], source: SourceConfi
     codes: dict[str, Mapping[str, Any]] = {"age": source.age_codes, "gender": source.gender_codes}
     for column, coded in codes.items():
         if coded:
-            words = {str(word).lower(): code for code, word in reversed(coded.items()) if word is not None}
+            # Of several codes of one word, the first one counts.
+            words = {str(word).lower(): code for code, word in reversed(list(coded.items())) if word is not None}
             told = table[column].astype("Int64") if column == "age" else table[column]
             table[column] = [None if pd.isna(value) else words.get(str(value)) for value in told]
     table["timestamp"] = table["timestamp"].dt.tz_localize("UTC")

@@ -151,10 +151,12 @@ class Study:
             yield None
             return
         mine = Trial(self._study, trial, is_default=trial.params == self.defaults)
+        mine.died = True
         try:
             yield mine
-        except Exception:
-            mine.died = True
+            mine.died = False
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            mine.died = False
             raise
         finally:
             if not mine.ended:

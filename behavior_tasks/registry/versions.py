@@ -135,14 +135,7 @@ def promote(
             )
         if judged.tags.get(ARTIFACT_TAG) != verdict["candidate"]:
             raise ValueError(f"the verdict is about {verdict['candidate']}, which is not version {version}")
-        current = desk.aliases.champion
-        if current != was:
-            raise RefusedError(
-                f"The champion changed while this run was judged; version {version} is not promoted.",
-                found=f"version {current} is champion" if current else "no version is champion",
-                expected=f"version {was}, with which the candidate was compared" if was else "no champion",
-                next_step="run again; the candidate is then compared with today's champion",
-            )
+        _refuse_another_champion(desk.aliases.champion, was, version)
         title.move(
             desk,
             {
@@ -157,6 +150,16 @@ def promote(
                 "version": version,
                 "run_id": run_id,
             },
+        )
+
+
+def _refuse_another_champion(current: str | None, was: str | None, version: str) -> None:
+    if current != was:
+        raise RefusedError(
+            f"The champion changed while this run was judged; version {version} is not promoted.",
+            found=f"version {current} is champion" if current else "no version is champion",
+            expected=f"version {was}, with which the candidate was compared" if was else "no champion",
+            next_step="run again; the candidate is then compared with today's champion",
         )
 
 
