@@ -52,7 +52,7 @@ class GateConfig(Section):
     )
     max_size_mb: float | None = Field(None, gt=0, description="Largest packaged model. Empty: not asked.")
     audit_events: int = Field(
-        20_000,
+        10_000,
         ge=0,
         description="About so many events, of whole shoppers, are audited for leakage in every run. 0: no audit.",
     )
