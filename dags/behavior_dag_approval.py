@@ -11,7 +11,7 @@ from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.sdk.exceptions import AirflowSkipException
-from behavior_dag_support import explained
+from behavior_dag_faults import explained
 
 from behavior_tasks import pipeline
 

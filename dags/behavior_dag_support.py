@@ -1,72 +1,27 @@
-"""What the DAG files need of Airflow beside the DAG itself: form fields, fault handling, the link to MLflow.
+"""What the DAG files need of Airflow beside the DAG itself: the schedule, form fields, the link to MLflow.
 
-In come the package's plain values and functions, out come Airflow's objects. One thing to know: a user's mistake
-ends a task with its message alone (no traceback, no second try); any other failure is tried again when that can help.
+In come the package's plain values and functions, out come Airflow's objects. One thing to know: the environment
+decides what a night does where nobody fills in a form.
 """
 
-import logging
 import os
-import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from airflow.sdk import (
     BaseOperatorLink,
     CronTriggerTimetable,
-    ExceptionRetryPolicy,
     Param,
-    RetryAction,
-    RetryRule,
     XComArg,
 )
 
 from behavior_tasks.base.config import DEFAULT_PRESET
-from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.form import form_fields, read_form
 
-Result = TypeVar("Result")
-USER_MISTAKE = 2
-"""Exit code of a task, and of the command line, after a user's mistake."""
 RUN = "{{ ti.xcom_pull(task_ids='start') }}"
 """The run's URI, for every task; as a template it draws no edge, so that the graph shows the data's way alone."""
 OPENED = "open_tracking"
-log = logging.getLogger("behavior")
-
-RETRIES = {
-    "retries": 2,
-    "retry_delay": timedelta(minutes=1),
-    "retry_exponential_backoff": 2.0,
-    "max_retry_delay": timedelta(minutes=15),
-    "retry_policy": ExceptionRetryPolicy(
-        rules=[
-            RetryRule(
-                exception=[SystemExit, KeyboardInterrupt],
-                action=RetryAction.FAIL,
-                reason="somebody has to mend this first",
-            ),
-            RetryRule(
-                exception=[AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError],
-                action=RetryAction.FAIL,
-                reason="a fault of the program; a second try would end the same",
-            ),
-        ]
-    ),
-}
-"""Disks, networks, databases and killed processes deserve another try; a mistake or a fault of the program does not."""
-
-
-def explained(work: Callable[..., Result], *args: Any, **options: Any) -> Result:
-    """Call `work`; after a user's mistake, log its message and end the task.
-
-    Airflow logs a traceback with every exception, `AirflowFailException` included. Leaving with an exit code is
-    the one end it logs without; the retry policy sees to it that there is no second try.
-    """
-    try:
-        return work(*args, **options)
-    except UserError as error:
-        log.error("%s", error)
-        sys.exit(USER_MISTAKE)
 
 
 def nightly() -> CronTriggerTimetable:

@@ -16,7 +16,8 @@ from typing import Any
 from airflow.sdk import DAG, TaskGroup, TriggerRule, XComArg, task
 from airflow.sdk.exceptions import AirflowSkipException
 from behavior_dag_approval import Approval
-from behavior_dag_support import OPENED, RETRIES, RUN, explained, form, nightly, what_is_asked, with_mlflow_link
+from behavior_dag_faults import RETRIES, explained
+from behavior_dag_support import OPENED, RUN, form, nightly, what_is_asked, with_mlflow_link
 
 from behavior_tasks import pipeline
 from behavior_tasks.base.form import read_form

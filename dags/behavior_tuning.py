@@ -14,7 +14,8 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, task
-from behavior_dag_support import OPENED, RETRIES, RUN, explained, form, what_is_tuned, with_mlflow_link
+from behavior_dag_faults import RETRIES, explained
+from behavior_dag_support import OPENED, RUN, form, what_is_tuned, with_mlflow_link
 
 from behavior_tasks import pipeline
 
