@@ -149,9 +149,6 @@ def _verdict_panel(run: Run, verdict: dict[str, Any]) -> Panel:
     promoted = verdict["decision"] == "promote"
     lines = verdict_lines(verdict)
     lines.append(_registered_line(run, promoted))
-    page = run.artifact("model_report")
-    if page is not None:
-        lines.append(f"\nReport, below the state folder: {(page.path / 'report.html').relative_to(run.home.root)}")
     if nothing_changed(run):
         lines.append("\nNothing changed since an earlier run: its model and results were reused.")
     return Panel(lines, title=f"Verdict: {verdict['decision']}", border_style="green" if promoted else "yellow")
@@ -162,6 +159,8 @@ def _registered_line(run: Run, promoted: bool) -> str:
     registered, promotion = run.noted("registered"), run.noted("promotion") or {}
     if not registered:
         return ""
+    if not registered.get("packaged", True):
+        return "The model is not registered: it could not be packaged."
     if registered["version"] is None:
         return "The model is not registered yet: it waits until MLflow takes it."
     again = " (the same model as before)" if registered["reused"] else ""

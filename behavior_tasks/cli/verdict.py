@@ -19,8 +19,9 @@ def verdict_lines(verdict: Mapping[str, Any]) -> Text:
     lines.append(_rules(verdict["rules"]))
     boosting = verdict["boosting_rules"]
     if boosting is not None:
-        lines.append("Gradient boosting, judged in its place:\n")
-        lines.append(_rules(boosting))
+        passed = sum(rule["passed"] for rule in boosting)
+        lines.append(f"Gradient boosting, judged in its place, passes {passed} of {len(boosting)} rules:\n")
+        lines.append(_rules([rule for rule in boosting if not rule["passed"]]))
     if verdict["decision"] == "promote" and verdict["approval"] == "required":
         lines.append("A person must approve before it becomes the champion (gate.approval).\n", style="yellow")
     return lines

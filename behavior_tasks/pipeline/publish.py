@@ -62,9 +62,11 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
 
     Returns:
         The version of the registered model; the one it has already when the same model was registered before.
-        Nothing when MLflow does not take it now: then it waits, and `behavior sync` registers it.
+        Nothing when MLflow does not take it now: then it waits, and `behavior sync` registers it. Nothing, too, when
+        it could not be packaged, for which the gate has kept it.
     """
     from behavior_tasks.registry import candidates, tracking
+    from behavior_tasks.registry.package import find_packaged
 
     run = open_run(run_uri)
     gate, evaluated, trained = (run.store.open(uri) for uri in (gate_uri, evaluate_uri, train_uri))
@@ -93,6 +95,9 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
         },
     )
     judged = run.store.open(verdict["candidate"]) if verdict["candidate"] else trained
+    if find_packaged(judged) is None:
+        run.note("registered", {"version": None, "reused": False, "packaged": False, "waiting": sorted(logged.waiting)})
+        return ""
     given = candidates.register_model(
         run.home,
         record.config,

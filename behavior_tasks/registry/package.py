@@ -96,14 +96,11 @@ def packaged_model(package: Path, name: str = "candidate") -> Path | None:
     return folder if (folder / "MLmodel").is_file() else None
 
 
-def need_packaged(model: Artifact) -> Path:
-    """Return the packaged folder of a model from the artifact store that it lies in.
+def find_packaged(model: Artifact) -> Path | None:
+    """Return the packaged folder of a model from the artifact store that it lies in, or None.
 
     Args:
         model: the artifact that holds the model folder: train, or baselines for gradient boosting.
-
-    Raises:
-        UserError: when no artifact of the stage `package` holds it.
     """
     store = ArtifactStore(model.path.parents[1])
     name = "boosting" if model.manifest.stage == "baselines" else "candidate"
@@ -113,11 +110,23 @@ def need_packaged(model: Artifact) -> Path:
             found = packaged_model(artifact.path, name)
             if found is not None:
                 return found
-    raise UserError(
-        f"The model {model.uri} is not packaged, so it can't be registered.",
-        expected=f"an artifact of the stage package with {PACKAGES}/{name}",
-        next_step="see `problem` in package.json of the run's stage package, mend it and run again",
-    )
+    return None
+
+
+def need_packaged(model: Artifact) -> Path:
+    """Return what `find_packaged` finds.
+
+    Raises:
+        UserError: when no artifact of the stage `package` holds the model.
+    """
+    found = find_packaged(model)
+    if found is None:
+        raise UserError(
+            f"The model {model.uri} is not packaged, so it can't be registered.",
+            expected="an artifact of the stage package that holds it",
+            next_step="see `problem` in package.json of the run's stage package, mend it and run again",
+        )
+    return found
 
 
 def adopt_package(packaged: Path, out: Path, *, model_id: str, mlflow_run_id: str) -> None:

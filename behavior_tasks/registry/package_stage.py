@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from behavior_tasks.registry.package import PACKAGES, package_model
 FACTS_FILE = "package.json"
 SHOPPERS = 200
 """Test shoppers that are asked about."""
-SINGLE = 20
+SINGLE = 10
 """Shoppers that are asked about one by one, to know how long an answer takes."""
 TOLERANCE = 1e-6
 """Most by which a served probability may differ from the evaluation's."""
@@ -50,19 +51,26 @@ def package_stage(job: Job) -> Output:
     models = {name: artifact for name, artifact in models.items() if (artifact.path / "model").is_dir()}
     told = pd.read_parquet(job.inputs["evaluate"].path / "predictions.parquet")
     sample = _sample(told)
-    facts: dict[str, dict[str, Any]] = {}
     (job.out / PACKAGES).mkdir()
     with temporary_folder(job.home, "package") as folder:
         problem = _write_inputs(job, Path(folder), sample)
-        for name, artifact in models.items():
-            out = job.out / PACKAGES / name
-            found = problem or _package(artifact.path / "model", Path(folder) / "events", out, artifact.uri)
-            if found is None:
-                facts[name] = _check(out, Path(folder), sample, name) | {"size_mb": _size_mb(out)}
-            else:
-                facts[name] = {**NOTHING_KNOWN, "problem": found}
-            if facts[name]["problem"]:
-                log.warning("package: the model %s can't be served as it is: %s", name, facts[name]["problem"])
+        folders = {name: job.out / PACKAGES / name for name in models}
+        problems = {
+            name: problem or _package(artifact.path / "model", Path(folder) / "events", folders[name], artifact.uri)
+            for name, artifact in models.items()
+        }
+
+        def check(name: str) -> dict[str, Any]:
+            if problems[name] is not None:
+                return {**NOTHING_KNOWN, "problem": problems[name]}
+            return _check(folders[name], Path(folder), sample, name) | {"size_mb": _size_mb(folders[name])}
+
+        # Most of a check is the loading of libraries in a process of its own; the models' checks share that time.
+        with ThreadPoolExecutor() as pool:
+            facts = dict(zip(models, pool.map(check, models), strict=True))
+    for name, fact in facts.items():
+        if fact["problem"]:
+            log.warning("package: the model %s can't be served as it is: %s", name, fact["problem"])
     (job.out / FACTS_FILE).write_text(json.dumps({"models": facts}, indent=2) + "\n", encoding="utf-8")
     good = sum(fact["problem"] is None for fact in facts.values())
     removed = {"unusable": len(facts) - good} if good < len(facts) else {}

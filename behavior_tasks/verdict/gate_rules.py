@@ -328,11 +328,7 @@ RULES: tuple[Rule, ...] = (
         judge=_audit,
         off=_no_audit,
     ),
-    Rule(
-        name="positives",
-        reads=(Figure(name="buyers", document="metrics", path="buyers"),),
-        judge=_positives,
-    ),
+    Rule(name="positives", reads=(Figure(name="buyers", document="metrics", path="buyers"),), judge=_positives),
     Rule(name="f1_floor", reads=(F1,), judge=_f1_floor),
     Rule(
         name="better_than_prior",
@@ -367,12 +363,7 @@ RULES: tuple[Rule, ...] = (
         judge=_slices,
         off=_no_slices,
     ),
-    Rule(
-        name="champion",
-        reads=(F1,),
-        judge=_champion,
-        off=_first_model,
-    ),
+    Rule(name="champion", reads=(F1,), judge=_champion, off=_first_model),
     Rule(
         name="privacy",
         reads=(Figure(name="epsilon", document="run", path="models.{model}.epsilon"),),
