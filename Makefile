@@ -50,10 +50,10 @@ check: setup ## Lint, format, import order and types
 	@$(BIN)/mypy
 
 test: check ## Every check and the default tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: setup ## The slow suites
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow -n logical --maxprocesses 4 --dist loadfile
 
 test-gpu: setup ## What needs an NVIDIA GPU; says why when there is none
 	@$(BIN)/python -m pytest -m gpu tests/model/test_gpu.py

@@ -19,6 +19,7 @@ TINY: dict[str, object] = {
     "train.epochs": 1,
     "train.batch_size": 16,
     "gate.bootstrap": 200,
+    "gate.audit_events": 0,
     "engine.buckets": 2,
     "engine.workers": 1,
 }

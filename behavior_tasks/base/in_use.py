@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 
-LOCK_FILE = ".in-use.lock"
+LOCK_FILE = "artifacts-in-use.lock"
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def alone_with_artifacts(home: Home) -> Iterator[None]:
 
 
 def _open(home: Home) -> int:
-    return os.open(make_folder(home.artifacts) / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    return os.open(make_folder(home.work) / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _lock(handle: int, how: int) -> bool:

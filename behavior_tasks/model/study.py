@@ -151,12 +151,10 @@ class Study:
             yield None
             return
         mine = Trial(self._study, trial, is_default=trial.params == self.defaults)
-        mine.died = True
         try:
             yield mine
-            mine.died = False
-        except (KeyboardInterrupt, SystemExit, GeneratorExit):
-            mine.died = False
+        except Exception:
+            mine.died = True
             raise
         finally:
             if not mine.ended:

@@ -8,6 +8,7 @@ fails there is a fact (`problem` in `package.json`) for the gate to judge, no fa
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -144,7 +145,7 @@ def _check(out: Path, folder: Path, sample: pd.DataFrame, name: str) -> dict[str
         done = subprocess.run(
             command, env=environment, cwd=answers, capture_output=True, text=True, check=False, timeout=LIMIT_SECONDS
         )
-        problem = None if done.returncode == 0 else _last_line(done.stderr) or f"it ended with {done.returncode}"
+        problem = None if done.returncode == 0 else _last_words(done.stderr) or f"it ended with {done.returncode}"
     except subprocess.TimeoutExpired:
         problem = f"it did not answer within {LIMIT_SECONDS} seconds"
     facts: dict[str, Any] = {**NOTHING_KNOWN}
@@ -178,9 +179,11 @@ def _size_mb(folder: Path) -> float:
     return round(sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20, 2)
 
 
-def _last_line(text: str) -> str:
+def _last_words(text: str) -> str:
+    """Return what a process said last: the error at the end of its traceback, or its last line."""
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1][:500] if lines else ""
+    errors = [number for number, line in enumerate(lines) if re.match(r"[\w.]+(Error|Exception): ", line)]
+    return " ".join(" ".join(lines[errors[-1] if errors else -1 :]).split())[:500]
 
 
 def _one_line(error: UserError) -> str:

@@ -20,6 +20,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "160")
 
 
+@pytest.mark.slow
 def test_a_feature_that_peeks_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Time from the cart to the purchase of its product, wherever that lies: a mistake easily made."""
     peek = Feature(name="peek", description="", sql="CAST(min(bought_after) AS DOUBLE)")

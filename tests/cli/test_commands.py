@@ -44,7 +44,7 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
     assert {path.name for path in (home / "artifacts").iterdir()} == {
         *("simulate", "source", "ingest", "ingest-part", "clean", "clean-part", "report", "cutoffs", "doctor"),
         *("features", "verbalize", "encode"),
-        *("train", "baselines", "champion", "evaluate", "package", "gate", "model_report"),
+        *("train", "baselines", "champion", "evaluate", "audit", "package", "gate", "model_report"),
     }
 
     again = said(capsys, "run", *SET, *easy)

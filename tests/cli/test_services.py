@@ -153,6 +153,7 @@ def test_a_taken_port_is_named_with_a_free_one(started: Callable[..., Up]) -> No
     assert services.running(up.home) == []
 
 
+@pytest.mark.slow
 def test_a_part_that_dies_is_shown_with_its_last_words_and_takes_the_rest_along(started: Callable[..., Up]) -> None:
     up = started(AIRFLOW__CORE__EXECUTOR="NoSuchExecutor")
     wait_until(lambda: services.running(up.home), seconds=60)

@@ -305,7 +305,7 @@ def test_the_champion_reads_the_text_in_its_own_words(
     other = run.store.build(stage="train", code="shorter", settings={}, inputs={}, work=shorter).artifact
     own = as_json(capsys, "--shopper", shopper, "--top", "0")
     for uri, alike in ((other.uri, False), (trained.uri, True)):
-        crowned = Champion(version="3", model=uri, run_id=None)
+        crowned = Champion(version="3", model=uri, run_id=None, day="2026-11-23")
         monkeypatch.setattr(versions, "champion", lambda home, config, crowned=crowned: crowned)
         told = as_json(capsys, "--shopper", shopper, "--champion", "--top", "0")
         assert told["model"].startswith("the champion, version 3")

@@ -17,6 +17,8 @@ from behavior_tasks.pipeline import STAGES, Run
 from behavior_tasks.registry import store
 from tests.shop import TINY
 
+pytestmark = pytest.mark.slow
+"""Minutes each: `tests/cli/test_services.py` runs the DAG among the default tests."""
 NIGHT = datetime(2026, 11, 23, 2, tzinfo=UTC)
 FIVE_ROWS = (
     "user_id,action,product_id,timestamp\n"
@@ -90,8 +92,9 @@ def test_a_run_on_a_simulated_shop_is_green_with_a_verdict(first: Ended) -> None
     gate = first.run.artifact("gate")
     assert gate is not None
     promoted = gate.facts["decision"] == "promote"
-    others = set(first.states) - {"promote"}
+    others = set(first.states) - {"approval", "promote"}
     assert {first.states[task] for task in others} == {"success"}
+    assert first.states["approval"] == "skipped", "nobody asked for it"
     assert first.states["promote"] == ("success" if promoted else "skipped")
 
 
@@ -106,8 +109,6 @@ def test_every_task_leaves_the_log_that_the_page_shows(first: Ended) -> None:
     assert any("artifact://ingest/" in line["event"] for line in lines)
 
 
-# Slow: a second run of the DAG; that stages are reused is a default test of the pipeline (`test_keys`).
-@pytest.mark.slow
 def test_the_same_run_again_finds_everything_done(first: Ended, home: Home) -> None:
     again = run_once(home, TINY, NIGHT + timedelta(days=1))
     assert again.result.returncode == 0, again.result.log

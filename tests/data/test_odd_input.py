@@ -194,6 +194,7 @@ def heaviest(cleaned: Artifact) -> int:
     return int(str(events(cleaned, "shopper, count(*) OVER (PARTITION BY shopper)", "2 DESC LIMIT 1")[0][1]))
 
 
+@pytest.mark.slow
 def test_one_shopper_with_more_events_than_a_range_fits_into_little_memory(tmp_path: Path) -> None:
     cleaned = clean_one_shopper(tmp_path, 650_000)
     rows = cleaned.manifest.rows

@@ -118,6 +118,7 @@ def test_what_overlapping_exports_share_is_kept_once_whichever_came_first(
 MIXED = ("00.csv", "01.csv.gz", "02.csv.zst", "03.parquet", "04.jsonl", "05.jsonl.gz", "06.jsonl.zst")
 
 
+@pytest.mark.slow
 def test_one_three_or_forty_files_of_any_kind_give_the_same_events(tmp_path: Path) -> None:
     rows = random_rows(seed=5, rows=600)
     settings = {"clean.outlier_min_group": 10, "clean.bot_events_per_day": 4, "clean.double_click_seconds": 3600}

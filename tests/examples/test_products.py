@@ -236,4 +236,4 @@ def test_the_stage_gives_each_candidate_its_features(tmp_path: Path) -> None:
     assert rows["this_events"].min() >= 1
     assert (rows["this_events"] <= rows["events"]).all()
     assert rows.equals(table(again.path / "examples"))
-    assert sorted(path.name for path in features.path.iterdir()) == ["examples", "manifest.json"]
+    assert sorted(path.name for path in features.path.iterdir()) == ["examples", "manifest.json", "market"]

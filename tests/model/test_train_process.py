@@ -91,6 +91,7 @@ def test_after_kill_9_the_training_ends_with_the_same_bits(
     assert_same(work, undisturbed)
 
 
+@pytest.mark.slow
 def test_asked_to_stop_it_stops_with_75_and_goes_on_to_the_same_bits(
     long_toy: Toy, undisturbed: WorkFolder, tmp_path: Path
 ) -> None:

@@ -59,6 +59,7 @@ def examples_of(run: Run) -> pd.DataFrame:
     return read_examples(artifact.path / "examples", FEW)
 
 
+@pytest.mark.slow
 def test_the_weighted_share_of_a_sample_is_the_share_of_all(runs: tuple[Run, Run]) -> None:
     sample, every = (examples[examples["split"] == "train"] for examples in map(examples_of, runs))
     share = every["label"].mean()
@@ -71,6 +72,7 @@ def test_the_weighted_share_of_a_sample_is_the_share_of_all(runs: tuple[Run, Run
     assert sample["label"].mean() == pytest.approx(1 / 5, abs=0.03)
 
 
+@pytest.mark.slow
 def test_probabilities_are_calibrated_with_weights_and_are_not_without(runs: tuple[Run, Run]) -> None:
     sample, every = map(examples_of, runs)
     validation = every[every["split"] == "validation"]

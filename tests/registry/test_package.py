@@ -84,6 +84,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_serves_the_champion_with_the_pipelines_answers(
     home: Home, world: World, tmp_path: Path
 ) -> None:

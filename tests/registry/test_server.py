@@ -23,6 +23,7 @@ from behavior_tasks.registry import ledger, store, title, tracking, versions
 from behavior_tasks.registry.overrule import Asked, roll_back
 from behavior_tasks.registry.repair import check_up
 from behavior_tasks.registry.retention import Policy, Retention
+from tests.registry.conftest import adopt
 from tests.verdict.world import World
 
 CONFIG = Config()
@@ -69,6 +70,7 @@ def wait_for(address: str, process: subprocess.Popen[bytes], log: Path, seconds:
     raise AssertionError(log.read_text())
 
 
+@pytest.mark.slow
 def test_a_server_keeps_run_version_champion_and_files(
     server: str, bare: Home, world_model: Artifact, tmp_path: Path
 ) -> None:
@@ -124,12 +126,13 @@ def test_a_server_keeps_run_version_champion_and_files(
     assert (out / "model" / weights).read_bytes() == (world_model.path / "model" / weights).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_server_is_rolled_back_watched_and_tidied_up(server: str, bare: Home, world: World, tmp_path: Path) -> None:
     asked = Asked(who="ann", why="calls everybody a buyer", when=datetime(2026, 11, 24, tzinfo=UTC))
     tracking.start_tracking(bare, CONFIG, run_id="night-1", name="a night", tags={})
     was = None
     for seed in (1, 2, 3, 4):
-        model = world.model(seed)
+        model = adopt(world.model(seed), bare)
         version = versions.register(bare, CONFIG, run_id="night-1", model=model, tags={}).version
         if seed < 3:
             told = {"decision": "promote", "reason": "better", "champion_version": was, "candidate": model.uri}
