@@ -45,7 +45,7 @@ from behavior_tasks.verdict.metrics import (
 )
 
 DAY = date(2026, 11, 25)
-BEYOND = ("report", "champion", "evaluate", "package", "gate")
+BEYOND = ("report", "champion", "evaluate", "audit", "package", "gate", "model_report")
 """Stages that these figures do not need."""
 TEXT, LIGHTGBM, BLEND = "text model", "LightGBM, tuned", "blend"
 SHOWN = ("average_precision", "roc_auc", "f1", "log_loss", "ece")

@@ -54,6 +54,8 @@ def deliver(home: Home, run_id: str) -> Delivery:
     if not entry.exists:
         return delivery
     with entry.lock():
+        if not entry.exists:  # somebody else has delivered it meanwhile
+            return delivery
         for kind in entry.waiting:
             if kind == "promotion" and "model" in entry.waiting:
                 continue

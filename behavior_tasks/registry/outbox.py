@@ -115,7 +115,8 @@ class Entry:
 
     def lock(self) -> FileLock:
         """Return the lock that who delivers this run's records must hold."""
-        return FileLock(make_folder(self.folder) / ".lock")
+        # Beside the folder, which goes away once all is delivered, perhaps while somebody waits for the lock.
+        return FileLock(make_folder(self.folder.parent) / f".{self.run_id}.lock")
 
     def _waiting(self, kind: str) -> Path:
         return self.folder / f"{kind}.json"

@@ -255,7 +255,7 @@ def test_rows_of_real_logs_get_the_scores_of_the_pipeline(
 ) -> None:
     log = real_log(file)
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
-    small = {"model.max_tokens": 64, "examples.train_cutoffs": 2}
+    small = {"model.max_tokens": 48, "examples.train_cutoffs": 2, "simulate.days": 120}
     run = run_until("encode", preset, log=log, preset=preset, overrides=small, without=("report",))
     columns = {held: name for name, held in run.record.config.source.columns.items() if held}
     raw = pd.read_csv(log, names=names, **NULLS).rename(columns=columns)

@@ -199,8 +199,8 @@ def test_two_processes_learn_the_same_as_one(toy: Toy, tmp_path: Path) -> None:
 
 
 NEEDED = ("accelerate", "duckdb", "filelock", "fsspec", "httpx", "huggingface-hub", "jinja2", "matplotlib", "numpy")
-NEEDED += ("pandas", "psutil", "pyarrow", "pydantic", "pyyaml", "rich", "safetensors", "scikit-learn", "threadpoolctl")
-NEEDED += ("tokenizers", "torch", "transformers", "typer")
+NEEDED += ("pandas", "psutil", "pyarrow", "pydantic", "pyyaml", "rich", "safetensors", "scikit-learn", "skops")
+NEEDED += ("threadpoolctl", "tokenizers", "torch", "transformers", "typer")
 IN_VENV = """
 import importlib.util, sys
 from pathlib import Path

@@ -75,6 +75,7 @@ def test_a_server_keeps_run_version_champion_and_files(
     server: str, bare: Home, world_model: Artifact, tmp_path: Path
 ) -> None:
     (tmp_path / "verdict.json").write_text("{}")
+    world_model = adopt(world_model, bare)
     for _ in range(2):
         found = tracking.start_tracking(bare, CONFIG, run_id="night-1", name="a night", tags={"day": "2026-11-23"})
         tracking.log_results(
