@@ -55,6 +55,7 @@ def deliver(home: Home, run_id: str) -> Delivery:
         return delivery
     with entry.lock():
         if not entry.exists:  # somebody else has delivered it meanwhile
+            entry.forget_lock()
             return delivery
         for kind in entry.waiting:
             if kind == "promotion" and "model" in entry.waiting:

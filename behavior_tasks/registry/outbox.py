@@ -112,11 +112,21 @@ class Entry:
         shutil.rmtree(away, ignore_errors=True)
         self.folder.rename(away)
         shutil.rmtree(away, ignore_errors=True)
+        self.forget_lock()
 
     def lock(self) -> FileLock:
         """Return the lock that who delivers this run's records must hold."""
+        make_folder(self.folder.parent)
+        return FileLock(self._lock_file)
+
+    def forget_lock(self) -> None:
+        """Take the lock's file away, once the run is delivered; who still waits for it finds nothing to deliver."""
+        self._lock_file.unlink(missing_ok=True)
+
+    @property
+    def _lock_file(self) -> Path:
         # Beside the folder, which goes away once all is delivered, perhaps while somebody waits for the lock.
-        return FileLock(make_folder(self.folder.parent) / f".{self.run_id}.lock")
+        return self.folder.with_name(f".{self.run_id}.lock")
 
     def _waiting(self, kind: str) -> Path:
         return self.folder / f"{kind}.json"
