@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 EASY = {"gate.margin": 1, "gate.min_f1": 0, "gate.min_positives": 1, "gate.max_ece": 1, "gate.slice_drop": 1}
 """Limits that any model that beats the prior keeps, so that a promotion is asked about."""
 TASK = "registry.approval"
+WAITING = {"awaiting_input", "deferred"}
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_who_does_not_answer_keeps_and_who_says_yes_stands_in_the_ledger(up: Up)
         assert ledger.read(up.home) == []
 
         second = airflow_api.trigger(client, DAG_ID, asked, datetime(2026, 11, 24, 2, tzinfo=UTC))
-        wait_until(lambda: states(client, second).get(TASK) == "deferred" or ended(second), seconds=300)
+        wait_until(lambda: states(client, second).get(TASK) in WAITING or ended(second), seconds=300)
         question = f"/dags/{DAG_ID}/dagRuns/{second}/taskInstances/{TASK}/-1/hitlDetails"
         wait_until(lambda: client.get(question).is_success, seconds=30)
         shown = client.get(question).json()
