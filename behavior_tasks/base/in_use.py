@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.base.locks import try_lock
 
 LOCK_FILE = "artifacts-in-use.lock"
 
@@ -20,7 +21,7 @@ def using_artifacts(home: Home) -> Iterator[None]:
     """Keep artifacts from being deleted while the block runs; waits while somebody deletes."""
     handle = _open(home)
     try:
-        _lock(handle, fcntl.LOCK_SH)
+        try_lock(handle, fcntl.LOCK_SH)
         yield
     finally:
         os.close(handle)
@@ -35,7 +36,7 @@ def alone_with_artifacts(home: Home) -> Iterator[None]:
     """
     handle = _open(home)
     try:
-        if not _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        if not try_lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
             raise UserError(
                 "A run is at work in this state folder; nothing was deleted.",
                 expected="no stage at work (or a file system with locks)",
@@ -48,11 +49,3 @@ def alone_with_artifacts(home: Home) -> Iterator[None]:
 
 def _open(home: Home) -> int:
     return os.open(make_folder(home.work) / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-
-
-def _lock(handle: int, how: int) -> bool:
-    try:
-        fcntl.flock(handle, how)
-    except OSError:
-        return False
-    return True

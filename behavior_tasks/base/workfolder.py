@@ -17,6 +17,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.locks import try_lock
 
 NAME = re.compile(r"\.[0-9a-z]+\.[0-9a-f]{8}")
 """A hidden folder: a name, and what tells two workers of one name apart."""
@@ -40,7 +41,7 @@ def work_folder(parent: Path, name: str) -> Iterator[Path]:
             handle = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
             continue
-        _lock(handle, fcntl.LOCK_EX)
+        try_lock(handle, fcntl.LOCK_EX)
         if folder.is_dir():
             break
         # Somebody swept it between its making and its locking.
@@ -62,7 +63,7 @@ def sweep(parent: Path) -> None:
         except (FileNotFoundError, PermissionError):
             continue
         try:
-            if _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if try_lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 shutil.rmtree(folder, ignore_errors=True)
                 log.info("%s: unfinished work of a process that has died is gone", parent.name)
         finally:
@@ -81,12 +82,3 @@ def _make(folder: Path) -> None:
             expected="a folder that this user may write to (BEHAVIOR_HOME names it)",
             next_step="run as the user who made it, or set BEHAVIOR_HOME to another folder",
         ) from None
-
-
-def _lock(handle: int, how: int) -> bool:
-    """Return whether the folder could be locked: not when somebody holds it, or nobody can."""
-    try:
-        fcntl.flock(handle, how)
-    except OSError:
-        return False
-    return True

@@ -192,15 +192,24 @@ def feature_table(table: pd.DataFrame, numbers: Sequence[str], words: Sequence[s
         )
     columns: dict[str, Any] = {}
     for name in numbers:
-        try:
-            columns[name] = pd.to_numeric(table[name]).to_numpy(dtype=np.float64, na_value=np.nan)
-        except (ValueError, TypeError) as error:
-            raise UserError(
-                f'The column "{name}" holds what is not a number.', found=str(error), expected="numbers, or empty"
-            ) from None
+        columns[name] = number_column(table, name)
     for name in words:
         columns[name] = np.array([str(value) if told else None for value, told in _told(table[name])], dtype=object)
     return pd.DataFrame(columns, index=range(len(table)))
+
+
+def number_column(table: pd.DataFrame, name: str) -> np.ndarray:
+    """Return a column as float64, NaN where it is empty.
+
+    Raises:
+        UserError: when it holds what is not a number.
+    """
+    try:
+        return pd.to_numeric(table[name]).to_numpy(dtype=np.float64, na_value=np.nan)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f'The column "{name}" holds what is not a number.', found=str(error), expected="numbers, or empty"
+        ) from None
 
 
 def _told(values: pd.Series) -> Iterator[tuple[object, bool]]:

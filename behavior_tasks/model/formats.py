@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
+LANGUAGE_MODEL, BOOSTING = "language_model", "boosting"
+"""The kinds of models, as verdicts and registered versions call them."""
 CONFIG_FILE, DECISION_FILE = "config.json", "decision.json"
 BOOSTING_FORMAT: Literal["behavior-boosting/1"] = "behavior-boosting/1"
 PIPELINE_FILE = "pipeline.skops"
@@ -29,3 +31,12 @@ def read_content(model_folder: Path) -> dict[str, Any]:
 def is_boosting(model_folder: Path) -> bool:
     """Whether a folder holds gradient boosting, by what its `config.json` says."""
     return read_content(model_folder).get("format") == BOOSTING_FORMAT
+
+
+def measured_as(kind: str) -> str:
+    """Return the name under which an evaluation's metrics and predictions hold a run's model of a kind.
+
+    >>> measured_as("language_model"), measured_as("boosting")
+    ('candidate', 'boosting')
+    """
+    return "boosting" if kind == BOOSTING else "candidate"

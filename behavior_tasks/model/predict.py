@@ -4,7 +4,6 @@ Validation during training, evaluation and scoring all come through here, and te
 the length limit that stand in the bundle, so a text gets the same probability wherever it is asked for.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ import torch
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import lengths_of, make_batch, number_places, scoring_batches
-from behavior_tasks.model.boosting_bundle import BoostingScorer
+from behavior_tasks.model.boosting_bundle import BoostingScorer, number_column
 from behavior_tasks.model.decision import Decision, sigmoid
 from behavior_tasks.model.device import DeviceName, pick_device, pinned_threads
 from behavior_tasks.model.formats import is_boosting
@@ -191,12 +190,7 @@ def _number_values(numbers: pd.DataFrame | None, names: tuple[str, ...], rows: i
         raise ValueError(f"{rows} texts and {len(table)} rows of numbers")
     values = np.empty((rows, len(names)), dtype=np.float32)
     for place, name in enumerate(names):
-        try:
-            values[:, place] = pd.to_numeric(table[name]).to_numpy(dtype=np.float64, na_value=math.nan)
-        except (ValueError, TypeError) as error:
-            raise UserError(
-                f'The column "{name}" holds what is not a number.', found=str(error), expected="numbers, or empty"
-            ) from None
+        values[:, place] = number_column(table, name)
     return values
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from behavior_tasks.model.formats import BOOSTING, LANGUAGE_MODEL, measured_as
 from behavior_tasks.pipeline.runs import Run, open_run
 
 RECORD = "approval"
@@ -20,7 +21,7 @@ FIGURES = {
     "log_loss": "log loss",
     "ece": "ECE",
 }
-MODELS = {"language_model": ("candidate", "language model"), "boosting": ("boosting", "gradient boosting")}
+NAMES = {LANGUAGE_MODEL: "language model", BOOSTING: "gradient boosting"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def ask(run_uri: str, gate_uri: str) -> Question | None:
     verdict = read_verdict(run, gate_uri)
     if verdict["decision"] != "promote" or verdict["approval"] != "required":
         return None
-    name = MODELS[verdict["model"]][1]
+    name = NAMES[verdict["model"]]
     over = f"champion version {verdict['champion_version']}" if verdict["champion_version"] else "no champion yet"
     return Question(
         subject=f"{run.record.name}: may the new {name} become the champion ({over})?",
@@ -88,9 +89,9 @@ def _answer(run: Run, gate_uri: str) -> dict[str, Any] | None:
 
 def _body(run: Run, verdict: Mapping[str, Any]) -> str:
     """Return the figures of both models side by side, what the gate says, and what happens without an answer."""
-    model, name = MODELS[verdict["model"]]
-    rules = verdict["boosting_rules"] if model == "boosting" else verdict["rules"]
-    lines = [f"**{verdict['reason']}**", "", *_table(run, model, name), ""]
+    kind = verdict["model"]
+    rules = verdict["boosting_rules"] if kind == BOOSTING else verdict["rules"]
+    lines = [f"**{verdict['reason']}**", "", *_table(run, measured_as(kind), NAMES[kind]), ""]
     lines += [f"- {rule['words']}" for rule in rules if rule["name"] != "complete"]
     if verdict["advice"]:
         lines += ["", f"Advice: {verdict['advice']}"]

@@ -14,6 +14,7 @@ import pandas as pd
 from behavior_tasks.base.config import Config, GateConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
+from behavior_tasks.model.formats import BOOSTING, LANGUAGE_MODEL, measured_as
 from behavior_tasks.pipeline.provenance import flat_settings
 from behavior_tasks.pipeline.publish import dataset_hashes, flat_metrics
 from behavior_tasks.pipeline.runs import Run
@@ -26,8 +27,6 @@ from behavior_tasks.verdict.metrics import (
     average_precision_difference,
     f1_difference,
 )
-
-LANGUAGE_MODEL, BOOSTING = "language_model", "boosting"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +166,7 @@ def _from_folder(run: Run, word: str, version: Version | None) -> Side | None:
     measured = json.loads((evaluated.path / "metrics.json").read_bytes())
     kind = version.kind if version is not None else LANGUAGE_MODEL
     scores = pd.read_parquet(evaluated.path / "predictions.parquet")
-    column = BOOSTING if kind == BOOSTING else "candidate"
+    column = measured_as(kind)
     scores = scores[["example", "shopper", "label", column]].rename(columns={column: "probability"})
     record = run.record
     counts = {f"test {name}": str(measured[name]) for name in ("examples", "buyers")}

@@ -13,6 +13,7 @@ from typing import Any
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.model.formats import LANGUAGE_MODEL, measured_as
 from behavior_tasks.pipeline import approval, provenance
 from behavior_tasks.pipeline.runs import Run, open_run
 
@@ -72,6 +73,7 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
     gate, evaluated, trained = (run.store.open(uri) for uri in (gate_uri, evaluate_uri, train_uri))
     verdict = json.loads((gate.path / "verdict.json").read_bytes())
     measured = json.loads((evaluated.path / "metrics.json").read_bytes())
+    judged = run.store.open(verdict["candidate"]) if verdict["candidate"] else trained
     record = run.record
     logged = tracking.log_results(
         run.home,
@@ -90,11 +92,10 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
         datasets=dataset_hashes(run),
         tags={
             **provenance.result_tags(run, verdict, measured),
-            "model": str(verdict["candidate"] or trained.uri),
+            "model": judged.uri,
             "nothing_changed": str(nothing_changed(run)).lower(),
         },
     )
-    judged = run.store.open(verdict["candidate"]) if verdict["candidate"] else trained
     if find_packaged(judged) is None:
         run.note("registered", {"version": None, "reused": False, "packaged": False, "waiting": sorted(logged.waiting)})
         return ""
@@ -112,8 +113,8 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
 
 def _version_tags(run: Run, verdict: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, str]:
     """Return what a registered version says of itself, for whoever looks at it in MLflow."""
-    kind = str(verdict.get("model") or "language_model")
-    figures = measured["models"]["boosting" if kind == "boosting" else "candidate"]
+    kind = str(verdict.get("model") or LANGUAGE_MODEL)
+    figures = measured["models"][measured_as(kind)]
     return {
         "kind": kind,
         "day": run.record.day.isoformat(),
@@ -185,10 +186,20 @@ def promote(run_uri: str, version: str, gate_uri: str, who: str) -> str | None:
 
 def close_tracking(run_uri: str) -> str:
     """End the run's MLflow run: FINISHED when its results were kept, else FAILED; never left RUNNING."""
+    return end_tracking(run_uri, done="registered")
+
+
+def end_tracking(run_uri: str, *, done: str) -> str:
+    """End a run's MLflow run, and return how.
+
+    Args:
+        run_uri: what `start_run` gave.
+        done: the record that stands in the run's folder once all of it succeeded.
+    """
     from behavior_tasks.registry import tracking
 
     run = open_run(run_uri)
-    succeeded = run.noted("registered") is not None
+    succeeded = run.noted(done) is not None
     tracking.finish_tracking(run.home, run.record.config, run_id=run.record.run_id, succeeded=succeeded)
     return "FINISHED" if succeeded else "FAILED"
 

@@ -17,7 +17,7 @@ from behavior_tasks.base.tuning_config import search_of
 from behavior_tasks.model.trials import Tried, best_of, finished
 from behavior_tasks.pipeline.execute import run_stages
 from behavior_tasks.pipeline.provenance import flat_settings, start_tags
-from behavior_tasks.pipeline.publish import LED_BY
+from behavior_tasks.pipeline.publish import LED_BY, end_tracking
 from behavior_tasks.pipeline.runs import Run, open_run
 from behavior_tasks.pipeline.stages import STAGES, needed_for
 from behavior_tasks.pipeline.tuning import AP, data_hash, open_study, trial_run
@@ -78,12 +78,7 @@ def conclude_tuning(run_uri: str) -> str:
 
 def close_tuning_tracking(run_uri: str) -> str:
     """End the study's MLflow run: FINISHED when its report was written, else FAILED; never left RUNNING."""
-    from behavior_tasks.registry import tracking
-
-    run = open_run(run_uri)
-    succeeded = run.noted("tuned") is not None
-    tracking.finish_tracking(run.home, run.record.config, run_id=run.record.run_id, succeeded=succeeded)
-    return "FINISHED" if succeeded else "FAILED"
+    return end_tracking(run_uri, done="tuned")
 
 
 def write_preset(run: Run, best: Tried) -> str:

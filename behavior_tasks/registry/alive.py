@@ -20,13 +20,14 @@ import psutil
 
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.home import make_folder
+from behavior_tasks.base.locks import try_lock
 from behavior_tasks.registry.outbox import Entry
 
 PROCESS = "process"
 """The driver of a run that one process leads; any other is the name of a DAG, which may pause between tasks."""
 BEAT_SECONDS = 60.0
 QUIET_SECONDS = 24 * 3600.0
-"""Longer than the DAG's own longest time (20 hours): nobody comes back after that."""
+"""Longer than a DAG run may wait between two of its tasks (18 hours, for a person's answer)."""
 LOCK, DRIVER = "alive", "driver"
 
 
@@ -46,7 +47,7 @@ def working(entry: Entry, driver: str) -> Iterator[None]:
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     ended = threading.Event()
     try:
-        _lock(handle, fcntl.LOCK_SH)
+        try_lock(handle, fcntl.LOCK_SH)
         thread = threading.Thread(target=_beat, args=(folder / LOCK, ended), name="heartbeat", daemon=True)
         thread.start()
         yield
@@ -71,7 +72,7 @@ def dead(entry: Entry, *, only_run_of: str | None = None, now: float | None = No
         # Nobody has said yet that they work on it.
         return (time.time() if now is None else now) - folder.stat().st_mtime > QUIET_SECONDS
     try:
-        if not _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        if not try_lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
             return False
         quiet = (time.time() if now is None else now) - os.fstat(handle).st_mtime
     finally:
@@ -115,12 +116,3 @@ def _beat(path: Path, ended: threading.Event) -> None:
             return
         if ended.wait(BEAT_SECONDS):
             return
-
-
-def _lock(handle: int, how: int) -> bool:
-    """Return whether the lock could be had: not when somebody holds it, or nobody can."""
-    try:
-        fcntl.flock(handle, how)
-    except OSError:
-        return False
-    return True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home
+from behavior_tasks.model.formats import LANGUAGE_MODEL
 from behavior_tasks.registry import store
 from behavior_tasks.registry.aliases import NAMES, find_version, read_aliases
 from behavior_tasks.registry.versions import KIND_TAG
@@ -53,16 +54,16 @@ def find_registered(home: Home, config: Config, word: str) -> Version | None:
         return None
     model = config.registry.model_name
     with store.connect(home) as client:
-        named = number[1] if number else getattr(read_aliases(client, model), word)
+        aliases = read_aliases(client, model)
+        named = number[1] if number else getattr(aliases, word)
         found = find_version(client, model, named) if named else None
         if found is None:
             return None
-        aliases = read_aliases(client, model)
         return Version(
             number=str(found.version),
             aliases=tuple(name for name in reversed(NAMES) if getattr(aliases, name) == str(found.version)),
             run_id=found.tags.get("run_id"),
-            kind=found.tags.get(KIND_TAG, "language_model"),
+            kind=found.tags.get(KIND_TAG, LANGUAGE_MODEL),
         )
 
 

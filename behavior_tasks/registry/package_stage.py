@@ -54,17 +54,17 @@ def package_stage(job: Job) -> Output:
     sample = _sample(told)
     (job.out / PACKAGES).mkdir()
     with temporary_folder(job.home, "package") as folder:
-        problem = _write_inputs(job, Path(folder), sample)
+        problem = _write_inputs(job, folder, sample)
         folders = {name: job.out / PACKAGES / name for name in models}
         problems = {
-            name: problem or _package(artifact.path / "model", Path(folder) / "events", folders[name], artifact.uri)
+            name: problem or _package(artifact.path / "model", folder / "events", folders[name], artifact.uri)
             for name, artifact in models.items()
         }
 
         def check(name: str) -> dict[str, Any]:
             if problems[name] is not None:
                 return {**NOTHING_KNOWN, "problem": problems[name]}
-            return _check(folders[name], Path(folder), sample, name) | {"size_mb": _size_mb(folders[name])}
+            return _check(folders[name], folder, sample, name) | {"size_mb": _size_mb(folders[name])}
 
         # Most of a check is the loading of libraries in a process of its own; the models' checks share that time.
         with ThreadPoolExecutor() as pool:

@@ -18,7 +18,7 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
-from behavior_tasks.model.formats import BOOSTING_FILES, LANGUAGE_FILES, PIPELINE_FILE
+from behavior_tasks.model.formats import BOOSTING, BOOSTING_FILES, LANGUAGE_FILES, PIPELINE_FILE
 from behavior_tasks.registry import store, title
 from behavior_tasks.registry.aliases import CHALLENGER, challenger_of, find_version, read_aliases, set_alias
 from behavior_tasks.registry.package import MODEL_PLACE, adopt_package, need_packaged
@@ -139,7 +139,7 @@ def promote(
         title.move(
             desk,
             {
-                "kind": "baseline_promotion" if judged.tags.get(KIND_TAG) == "boosting" else "promotion",
+                "kind": "baseline_promotion" if judged.tags.get(KIND_TAG) == BOOSTING else "promotion",
                 "model": name,
                 "when": when.isoformat(timespec="seconds"),
                 "who": who,
