@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,8 +38,10 @@ from behavior_tasks.data.reasons import REASONS
 from behavior_tasks.data.side_tables import LoadedTable, fill_sql
 
 PRODUCTS_FILE = "products.parquet"
-OF_THE_TIME = frozenset({"bad_timestamp", "milliseconds_for_seconds", "seconds_for_milliseconds"})
+OF_THE_TIME = ("bad_timestamp", "milliseconds_for_seconds", "seconds_for_milliseconds")
 """Reasons that go away when times are read in another way."""
+TIME_UNSEEN = frozenset((*takewhile(lambda reason: reason not in OF_THE_TIME, REASONS), *OF_THE_TIME))
+"""Reasons of rows whose time was not understood, or was not looked at because something else came first."""
 OTHER_TIMES = ("unix_seconds", "iso", "unix_milliseconds")
 log = logging.getLogger("behavior")
 
@@ -168,7 +171,7 @@ class Reader:
     def _judge(
         self, connection: duckdb.DuckDBPyConnection, batch: pa.RecordBatch, layout: Layout, read_on: date
     ) -> pa.Table:
-        """Type and judge the rows; times are read as the log's, or else in the first other way that fits any."""
+        """Type and judge the rows; times are read as the log's, or else in the first other way that tells a row's."""
         block, source = read_batch(batch, layout), self.settings.source
         kind = batch.schema.field("timestamp").type
         if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -181,7 +184,7 @@ class Reader:
             query = parse_sql(layout, tried, read_on=read_on, plain=block.plain)
             found = connection.sql(query).to_arrow_table().sort_by("position")
             judged = found if judged is None else judged
-            if not set(found["reason"].to_pylist()) <= OF_THE_TIME:
+            if not set(found["reason"].to_pylist()) <= TIME_UNSEEN:
                 judged = found
                 break
         connection.unregister("batch")
