@@ -20,6 +20,7 @@ from behavior_dag_faults import RETRIES, explained
 from behavior_dag_support import OPENED, RUN, form, nightly, what_is_asked, with_mlflow_link
 
 from behavior_tasks import pipeline
+from behavior_tasks.base.config import SERVING_SECTIONS
 from behavior_tasks.base.form import read_form
 
 GROUPS = {
@@ -104,7 +105,7 @@ with DAG(
     dagrun_timeout=timedelta(hours=38),  # of which a person may take 18 to answer
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
     tags=["behavior", "training"],
-    params=form(without=("tuning",)),
+    params=form(without=("tuning", *SERVING_SECTIONS)),
 ) as dag:
     started, opened, closed = start(), with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
     for group, names in GROUPS.items():

@@ -18,6 +18,7 @@ from behavior_dag_faults import RETRIES, explained
 from behavior_dag_support import OPENED, RUN, form, what_is_tuned, with_mlflow_link
 
 from behavior_tasks import pipeline
+from behavior_tasks.base.config import SERVING_SECTIONS
 
 
 @task
@@ -72,7 +73,7 @@ with DAG(
     dagrun_timeout=timedelta(hours=60),
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
     tags=["behavior", "tuning"],
-    params=form(),
+    params=form(without=SERVING_SECTIONS),
 ) as dag:
     opened, closed = with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
     workers = prepare(RUN)

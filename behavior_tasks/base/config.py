@@ -11,11 +11,19 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from behavior_tasks.base.application_config import (
+    AudiencesConfig,
+    DemandConfig,
+    RecommendConfig,
+    RiskConfig,
+    WatchConfig,
+)
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.gate_config import GateConfig
 from behavior_tasks.base.home import Home, current_home
 from behavior_tasks.base.model_config import DecisionConfig, ModelConfig, TextConfig, TrainConfig, decision_problems
 from behavior_tasks.base.section import Section
+from behavior_tasks.base.serve_config import ServeConfig
 from behavior_tasks.base.source_config import SideTable, SourceConfig
 from behavior_tasks.base.tuning_config import TuningConfig, tuning_problems
 
@@ -192,12 +200,20 @@ class Config(Section):
     engine: EngineConfig = Field(default_factory=EngineConfig)
     registry: RegistryConfig = Field(default_factory=RegistryConfig)
     tuning: TuningConfig = Field(default_factory=TuningConfig)
+    serve: ServeConfig = Field(default_factory=ServeConfig)
+    audiences: AudiencesConfig = Field(default_factory=AudiencesConfig)
+    recommend: RecommendConfig = Field(default_factory=RecommendConfig)
+    demand: DemandConfig = Field(default_factory=DemandConfig)
+    risk: RiskConfig = Field(default_factory=RiskConfig)
+    watch: WatchConfig = Field(default_factory=WatchConfig)
 
 
 SECTIONS: dict[str, type[Section]] = {
     name: field.annotation  # type: ignore[misc]  # every field of Config is a section
     for name, field in Config.model_fields.items()
 }
+SERVING_SECTIONS = ("serve", "audiences", "recommend", "demand", "risk", "watch")
+"""Sections of which a training reads nothing."""
 DEFAULT_PRESET = "canonical"
 TUNED = "tuned/"
 """What the name of a preset begins with that a study has written."""

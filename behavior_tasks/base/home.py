@@ -73,6 +73,16 @@ class Home:
         return self.root / "tuned"
 
     @property
+    def served(self) -> Path:
+        """What the shop takes away: for each application a folder a date, `date=2026-11-23`."""
+        return self.root / "served"
+
+    @property
+    def watch(self) -> Path:
+        """What the watch found, day by day."""
+        return self.root / "watch"
+
+    @property
     def airflow(self) -> Path:
         """AIRFLOW_HOME of the embedded Airflow."""
         return self.root / "airflow"

@@ -42,6 +42,8 @@ class Job:
     home: Home
     today: date
     """The day of the run; never the clock."""
+    as_of: date | None = None
+    """The local day before whose beginning everything is read, where somebody asked for one; for stages that serve."""
     raw: str | None = None
     """The user's log as typed: a file, a folder, a pattern, a URL or a database; None when the
     simulated shop stands in for it."""

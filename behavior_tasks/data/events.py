@@ -6,9 +6,10 @@ reading, so that a new night, with new bounds, writes no old event again.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import duckdb
 from pydantic import BaseModel, ConfigDict
@@ -70,6 +71,13 @@ class BucketEvents:
         if not self.files:
             return f"SELECT {', '.join(f'CAST(NULL AS {c.type}) AS {c.name}' for c in SHOPPER_COLUMNS)} WHERE false"
         return f"SELECT {NAMES} FROM {parquet_sql(self.files)} WHERE {self.range.sql()}"
+
+    def until(self, cutoff: datetime) -> Self:
+        """Return the events with this cutoff among those that no later value may cross when it fills an earlier one."""
+        if self.index is None or not self.index.sequences:
+            return self
+        cutoffs = sorted({*self.index.cutoffs, cutoff})
+        return replace(self, index=self.index.model_copy(update={"cutoffs": cutoffs}))
 
     def sql(self) -> str:
         """Return the query of the bucket's clean events."""

@@ -14,13 +14,14 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.in_use import using_artifacts
 from behavior_tasks.base.stage import Job, Judge, Report
 from behavior_tasks.pipeline.publish import at_work
-from behavior_tasks.pipeline.runs import Run, StageRecord, open_run
-from behavior_tasks.pipeline.stages import STAGES
+from behavior_tasks.pipeline.runs import UNTRACKED, Run, StageRecord, open_run
+from behavior_tasks.pipeline.stages import EVERY, STAGES, Stage
 
 
 def run_stages(
     run_uri: str,
     *,
+    stages: Mapping[str, Stage] = STAGES,
     until: str | None = None,
     without: Collection[str] = (),
     on_start: Callable[[str], None] = lambda _: None,
@@ -31,6 +32,7 @@ def run_stages(
 
     Args:
         run_uri: what `start_run` gave.
+        stages: rows of the table, in their order.
         until: the last stage; None: all of them.
         without: stages that are left out; none that another one needs.
         on_start: called with a stage's name before it runs.
@@ -42,7 +44,7 @@ def run_stages(
     """
     run = open_run(run_uri)
     uris: dict[str, str] = {}
-    for name, stage in STAGES.items():
+    for name, stage in stages.items():
         if name in without or (name == "simulate" and run.record.input):
             continue
         on_start(name)
@@ -58,7 +60,7 @@ def run_stage(name: str, run_uri: str, *inputs: str | None, judge: Judge | None 
     """Run one stage of a run and return the URI of its artifact.
 
     Args:
-        name: a key of `STAGES`.
+        name: a key of `EVERY`.
         run_uri: what `start_run` gave.
         inputs: URIs of finished artifacts, whatever their order; None for one that is absent.
         judge: may stop a training that is not worth its time.
@@ -92,13 +94,13 @@ def build_stage(
     """Make the artifact of one stage, or find it, without keeping that in the run's folder.
 
     Args:
-        name: a key of `STAGES`.
+        name: a key of `EVERY`.
         run: whose settings, log and store it is made with.
         uris: finished inputs, whatever their order.
         report: takes live figures of long work.
         judge: may stop a training that is not worth its time.
     """
-    stage = STAGES[name]
+    stage = EVERY[name]
     inputs = {artifact.manifest.stage: artifact for artifact in map(run.store.open, uris)}
     needed = {i for i in stage.inputs if not i.endswith("?")}
     allowed = {i.removesuffix("?") for i in stage.inputs}
@@ -109,6 +111,7 @@ def build_stage(
     raw = run.record.input
     outside = _load(stage.outside)(raw, config, run.home) if stage.outside else {}
     dated = {"day": run.record.day.isoformat()} if stage.dated else {}
+    placed = {"as_of": str(run.record.as_of or "")} if stage.placed else {}
 
     def do(out: Path, key: str) -> Output:
         job = Job(
@@ -118,6 +121,7 @@ def build_stage(
             key=key,
             home=run.home,
             today=run.record.day,
+            as_of=run.record.as_of if stage.placed else None,
             raw=raw,
             outside=outside,
             rejects=run.rejects,
@@ -131,14 +135,14 @@ def build_stage(
         stage=name,
         code=code_digest(stage.work.partition(":")[0], *stage.also),
         settings=settings,
-        inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside, **dated},
+        inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside, **dated, **placed},
         work=do,
     )
 
 
 def _live_metrics(run: Run) -> Report | None:
-    """Return what takes the figures of a run while it runs; an inspection has no MLflow run to show them in."""
-    if run.record.trigger == "inspection":
+    """Return what takes the figures of a run while it runs; some runs have no MLflow run to show them in."""
+    if run.record.trigger in UNTRACKED:
         return None
     from behavior_tasks.registry.live import LiveMetrics
 
@@ -147,7 +151,7 @@ def _live_metrics(run: Run) -> Report | None:
 
 def _system_metrics(stage: str, run: Run) -> AbstractContextManager[None]:
     """Return a block in which the machine's load goes to MLflow: for the training, a process of its own."""
-    if stage != "train" or run.record.trigger == "inspection":
+    if stage != "train" or run.record.trigger in UNTRACKED:
         return nullcontext()
     from behavior_tasks.registry.system import sampling
 

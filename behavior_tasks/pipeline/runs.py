@@ -19,13 +19,28 @@ from behavior_tasks.base.artifacts import Artifact, ArtifactStore, write_durably
 from behavior_tasks.base.config import DEFAULT_PRESET, Config, TrainConfig, load_config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, current_home, make_folder, sweep_temporary_folders
-from behavior_tasks.pipeline.stages import STAGES
+from behavior_tasks.pipeline.stages import EVERY
 
 RUN_SCHEME = "run://"
 # An inspection (`behavior doctor`, `behavior simulate`) uses stages but trains nothing; a tuning and its trials
 # train, but decide about no champion.
-Trigger = Literal["nightly", "manual", "command line", "inspection", "tuning", "tuning in airflow", "trial"]
-UNDECIDED = frozenset({"inspection", "tuning", "tuning in airflow", "trial"})
+# A scoring asks the champions, and a monitoring looks at what they said; neither trains.
+Trigger = Literal[
+    "nightly",
+    "manual",
+    "command line",
+    "inspection",
+    "tuning",
+    "tuning in airflow",
+    "trial",
+    "scoring",
+    "scoring in airflow",
+    "monitoring",
+    "monitoring in airflow",
+]
+UNTRACKED = frozenset({"inspection", "scoring", "scoring in airflow", "monitoring", "monitoring in airflow"})
+"""Triggers of runs whose stages show no live figures in MLflow."""
+UNDECIDED = UNTRACKED | {"tuning", "tuning in airflow", "trial"}
 """Triggers of runs that end without a verdict."""
 
 
@@ -43,6 +58,8 @@ class RunRecord(Record):
     """For people, e.g. `2026-11-23 nightly · gpt2-compact`."""
     day: date
     trigger: Trigger
+    as_of: date | None = None
+    """The local day at whose beginning a scoring looks at the log; None: the day after its last event."""
     input: str | None
     """The log as the user wrote it, without passwords; None: the simulated shop."""
     preset: str
@@ -90,7 +107,7 @@ class Run:
     def stages(self) -> list[StageRecord]:
         """The stages done so far, in the order of the table."""
         files = {file.stem: file for file in (self.folder / "stages").glob("*.json")}
-        return [StageRecord.model_validate_json(files[name].read_bytes()) for name in STAGES if name in files]
+        return [StageRecord.model_validate_json(files[name].read_bytes()) for name in EVERY if name in files]
 
     def artifact(self, stage: str) -> Artifact | None:
         """The artifact that a stage gave in this run, or None when it has not run."""
@@ -121,6 +138,7 @@ def start_run(
     preset: str = DEFAULT_PRESET,
     config_file: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    as_of: date | None = None,
 ) -> str:
     """Check the settings, make the run's folder and return its URI. Starting again keeps what is done.
 
@@ -132,6 +150,7 @@ def start_run(
         preset: name of a file in `conf/`.
         config_file: the user's own YAML over the preset.
         overrides: dotted setting → value.
+        as_of: for a scoring, the local day at whose beginning it looks at the log; None: the day after its last event.
 
     Raises:
         UserError: naming everything that is wrong with the settings, or hardware that they ask for and there is not.
@@ -147,6 +166,7 @@ def start_run(
         name=f"{day.isoformat()} {trigger} · {model_label(config)}",
         day=day,
         trigger=trigger,
+        as_of=as_of,
         input=hide_secrets(input_path, home) if input_path else None,
         preset=preset,
         config=config,

@@ -6,7 +6,6 @@ thing to know: for a date that is no cutoff of the run, the whole log is counted
 features tell how popular a product is.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -15,7 +14,7 @@ import pandas as pd
 from behavior_tasks.base.home import temporary_folder
 from behavior_tasks.base.tables import bucket_file, connect, quote, write_parquet
 from behavior_tasks.base.timeline import Window
-from behavior_tasks.data.events import BucketEvents, open_events
+from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.candidates import examples_sql
 from behavior_tasks.examples.feature_table import FeatureSettings
 from behavior_tasks.examples.features import write_features
@@ -62,7 +61,7 @@ def make_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings
     config = run.record.config
     clean, engine = need(run, "clean"), config.engine
     settings = settings or TextSettings.load(need(run, "verbalize").path / "text.json")
-    own = _until(shopper.events, moment)
+    own = shopper.events.until(moment.cutoff)
     query = examples_sql(
         [Window(split=moment.split or "test", cutoff=moment.cutoff, end=moment.end)],
         config.examples,
@@ -74,7 +73,7 @@ def make_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings
         write_parquet(connection, query, here / "chosen.parquet")
         (here / "market").mkdir()
         market = count_market(
-            [_until(bucket, moment) for bucket in open_events(clean)],
+            [bucket.until(moment.cutoff) for bucket in open_events(clean)],
             [moment.cutoff],
             here / "market",
             lookback_days=config.examples.lookback_days,
@@ -89,14 +88,6 @@ def make_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings
         write_features(here / "chosen.parquet", own, market, here / "examples.parquet", asked)
         write_texts(here / "examples.parquet", own, here / "texts.parquet", settings)
         return _join(here)
-
-
-def _until(events: BucketEvents, moment: Moment) -> BucketEvents:
-    """Return the events with this cutoff among those that no later value may cross when it fills an earlier one."""
-    if events.index is None or not events.index.sequences:
-        return events
-    cutoffs = sorted({*events.index.cutoffs, moment.cutoff})
-    return replace(events, index=events.index.model_copy(update={"cutoffs": cutoffs}))
 
 
 def _keep(connection: duckdb.DuckDBPyConnection, source: Path, where: str, out: Path) -> None:

@@ -24,6 +24,8 @@ class Stage(BaseModel):
     """Stages that must have said yes before, though nothing of theirs is read."""
     dated: bool = False
     """Whether the work reads the day of the run; the day is then part of the key."""
+    placed: bool = False
+    """Whether the work reads the day that was asked for (`Job.as_of`); it is then part of the key."""
     outside: str | None = None
     """`module:function` that names what the stage reads from outside the store, called with the raw log's path
     (or None), the configuration and the state folder; its answer, name → hash, is part of the key."""
@@ -143,10 +145,59 @@ STAGES: dict[str, Stage] = {
         inputs=("clean", "cutoffs", "doctor", "features", "verbalize", "baselines", "train", "evaluate", "gate"),
     ),
 }
+SERVING: dict[str, Stage] = {
+    **{name: READING[name] for name in ("simulate", "source", "ingest", "clean")},
+    "champions": Stage(
+        work="registry.champions:champions_stage",
+        sections=("serve.shopper_model", "serve.product_model"),
+        outside="registry.champions:champions_identity",
+    ),
+    "moment": Stage(
+        work="serve.moment:moment_stage",
+        sections=("serve", "source", "watch.max_psi"),
+        inputs=("clean", "ingest", "champions"),
+        placed=True,
+        dated=True,
+    ),
+    "shopper_scores": Stage(
+        work="serve.score:shopper_scores_stage",
+        sections=("train.device", "train.threads", "source.timezone"),
+        inputs=("clean", "champions", "moment"),
+    ),
+    "product_scores": Stage(
+        work="serve.score:product_scores_stage",
+        sections=("train.device", "train.threads", "source.timezone"),
+        inputs=("clean", "champions", "moment"),
+    ),
+    "audiences": Stage(
+        work="serve.audiences:audiences_stage",
+        sections=("audiences", "source.timezone"),
+        inputs=("clean", "champions", "moment", "shopper_scores"),
+        outside="serve.audiences:audiences_identity",
+    ),
+    "recommendations": Stage(
+        work="serve.recommend:recommendations_stage",
+        sections=("recommend", "train.device", "train.threads", "source.timezone"),
+        inputs=("clean", "champions", "moment", "product_scores"),
+    ),
+    "demand": Stage(
+        work="serve.demand:demand_stage",
+        sections=("demand", "train.device", "train.threads", "source.timezone"),
+        inputs=("clean", "champions", "moment", "product_scores"),
+        outside="serve.demand:stock_identity",
+    ),
+    "risk": Stage(
+        work="serve.risk:risk_stage",
+        sections=("risk", "train.device", "train.threads", "source.timezone"),
+        inputs=("clean", "champions", "moment", "shopper_scores"),
+    ),
+}
+"""From the raw log and the champions to what the shop takes away."""
+EVERY = {**STAGES, **SERVING}
 
 
 def needed_for(name: str) -> set[str]:
     """Return a stage, with all stages that must be done before it."""
-    row = STAGES[name]
+    row = EVERY[name]
     before = [*(stage.removesuffix("?") for stage in row.inputs), *row.after]
     return {name}.union(*(needed_for(stage) for stage in before))

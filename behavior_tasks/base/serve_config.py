@@ -1,0 +1,32 @@
+"""Settings of serving: which champions answer, and when an answer carries a banner.
+
+In comes YAML or a form, out comes a frozen section. The one thing to know: what a champion reads and how far it looks
+ahead travels with the champion, so none of that is asked for here.
+"""
+
+from pydantic import Field
+
+from behavior_tasks.base.section import Section
+
+
+class ServeConfig(Section):
+    """Which champions serve, and when what they say carries a banner."""
+
+    shopper_model: str = Field(
+        "behavior", min_length=1, description="Registered model whose champion says who will buy (unit shopper)."
+    )
+    product_model: str = Field(
+        "behavior-products",
+        min_length=1,
+        description="Registered model whose champion says who will buy which product (unit shopper_product). Train it "
+        "with examples.unit=shopper_product and registry.model_name set to this name.",
+    )
+    max_champion_days: int = Field(
+        30,
+        ge=1,
+        le=3650,
+        description="A champion tested on days longer ago than this is stale: banner and exit code 3.",
+    )
+    max_silent_days: int = Field(
+        2, ge=1, le=3650, description="A log whose last event is longer ago than this is late: banner and exit code 3."
+    )
