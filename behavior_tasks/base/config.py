@@ -225,8 +225,14 @@ def presets() -> list[str]:
 
 
 def tuned_presets(home: Home) -> list[str]:
-    """Return the names of the presets that studies have written below a state folder, sorted: `tuned/NAME`."""
-    return sorted(f"{TUNED}{path.stem}" for path in home.tuned.glob("*.yaml"))
+    """Return the names of the presets that studies have written below a state folder, sorted: `tuned/NAME`.
+
+    Who may not look into the state folder has none; what they may not do there is said where they try to.
+    """
+    try:
+        return sorted(f"{TUNED}{path.stem}" for path in home.tuned.glob("*.yaml"))
+    except PermissionError:
+        return []
 
 
 def changed(config: Config, values: Mapping[str, Any]) -> Config:

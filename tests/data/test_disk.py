@@ -124,10 +124,13 @@ def test_a_state_folder_on_a_read_only_disk(disk: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only the super-user can become somebody else")
-def test_somebody_else_may_neither_read_the_log_nor_write_the_state_folder() -> None:
+def test_somebody_else_may_neither_read_the_log_nor_write_the_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
+        # What a tuning wrote there can't be listed, either; that is no reason to stop.
+        (folder / "closed").mkdir(mode=0o700)
+        monkeypatch.setenv(HOME_VARIABLE, str(folder / "closed" / "home"))
         open_log, closed_log = (write_rows(folder / f"{word}.csv", [raw(word)]) for word in ("open", "closed"))
         closed_log.chmod(0o600)
         run_to("ingest", open_log, folder / "home")
