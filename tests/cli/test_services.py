@@ -42,6 +42,7 @@ def nobody_left(family: list[psutil.Process]) -> bool:
     return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family)
 
 
+@pytest.mark.slow
 def test_up_serves_both_pages_runs_the_dag_and_leaves_nothing(started: Callable[..., Up]) -> None:
     up = started()
     up.wait_until_ready()

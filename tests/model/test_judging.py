@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
+import pytest
 
 from behavior_tasks.base.stage import AbandonedError, Job
 from behavior_tasks.model.train import train_stage
@@ -40,6 +41,7 @@ def test_a_training_that_is_given_up_leaves_no_process_and_no_checkpoint(toy: To
     assert not any("train_process" in " ".join(p.cmdline()) for p in children)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_worth_it_ends_as_any_other(toy: Toy, tmp_path: Path) -> None:
     told: dict[int, float] = {}
 
