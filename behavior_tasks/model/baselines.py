@@ -23,6 +23,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from behavior_tasks.base.artifacts import Output, Rows
+from behavior_tasks.base.config import EngineConfig
+from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_rows, quote, write_parquet
 from behavior_tasks.base.timeline import Split
@@ -94,7 +96,11 @@ def baselines_stage(job: Job) -> Output:
         fitted = fit_baselines(examples, names, categorical, seed=job.config.train.seed)
         # One product's purchases are too few and too strange for trees to say who made them: labels teach more.
         teaches = job.config.train.distillation > 0 and features.facts["unit"] == "shopper"
-        teacher = teach(examples, names, categorical, seed=job.config.train.seed) if teaches else None
+        teacher = (
+            teach(examples, names, categorical, seed=job.config.train.seed, engine=job.config.engine)
+            if teaches
+            else None
+        )
     asked = examples[examples["split"] != "train"]
     boosting = _keep_boosting(job, fitted.boosting, asked[asked["split"] == "validation"])
     predictions = predict_simple(fitted, asked, names, categorical)
@@ -199,7 +205,27 @@ def predict_simple(
     return answer
 
 
-def teach(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[str], *, seed: int) -> pd.DataFrame:
+@dataclass(frozen=True, kw_only=True)
+class _Fold:
+    """The train examples, and which of them one teacher learns from and which it is asked about."""
+
+    table: pd.DataFrame
+    train: TrainLabels
+    kept: np.ndarray
+    held: np.ndarray
+    numeric: Sequence[str]
+    categorical: Sequence[str]
+    seed: int
+
+
+def teach(
+    examples: pd.DataFrame,
+    names: Sequence[str],
+    categorical: Sequence[str],
+    *,
+    seed: int,
+    engine: EngineConfig | None = None,
+) -> pd.DataFrame:
     """Return what boosting says of each train example when it has not seen the example's shopper.
 
     Such predictions are softer than labels and carry what the features say, without the noise of a single outcome:
@@ -210,6 +236,7 @@ def teach(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[st
         names: feature columns.
         categorical: those of them that hold words.
         seed: as for `fit_baselines`.
+        engine: how many processes of this machine may work on the folds; None: this one alone.
 
     Returns:
         example and boosting (probability), one row a train example, in the order given. Where there are too few
@@ -221,14 +248,29 @@ def teach(examples: pd.DataFrame, names: Sequence[str], categorical: Sequence[st
     train = _train_labels(examples[in_train])
     answer = train.labels.astype(np.float64)
     if len(np.unique(train.shoppers)) >= TEACHER_FOLDS:
-        for kept, held in GroupKFold(TEACHER_FOLDS, shuffle=True, random_state=seed).split(
-            table, groups=train.shoppers
-        ):
-            part = TrainLabels(labels=train.labels[kept], weights=train.weights[kept], shoppers=train.shoppers[kept])
-            if len(np.unique(part.labels)) == 2:
-                boosting = fit_boosting(table.iloc[kept], part, numeric, categorical, seed=seed, rounds=TEACHER_ROUNDS)
-                answer[held] = boosting.predict_proba(table.iloc[held])[:, 1]
+        splitter = GroupKFold(TEACHER_FOLDS, shuffle=True, random_state=seed)
+        folds = [
+            _Fold(table=table, train=train, kept=kept, held=held, numeric=numeric, categorical=categorical, seed=seed)
+            for kept, held in splitter.split(table, groups=train.shoppers)
+        ]
+        # Most of boosting is Python, which keeps one core busy whatever the number of threads.
+        here = (engine or EngineConfig(workers=1)).model_copy(update={"runner": "local"})
+        for fold, told in zip(folds, run_buckets(_teach_fold, folds, engine=here, what="teacher"), strict=True):
+            answer[fold.held] = told
     return pd.DataFrame({"example": examples.loc[in_train, "example"].to_numpy(), "boosting": answer})
+
+
+def _teach_fold(fold: _Fold) -> np.ndarray:
+    """Return what boosting says of the held-out examples; their labels where it has nothing to learn."""
+    kept, train = fold.kept, fold.train
+    part = TrainLabels(labels=train.labels[kept], weights=train.weights[kept], shoppers=train.shoppers[kept])
+    if len(np.unique(part.labels)) < 2:
+        return train.labels[fold.held].astype(np.float64)
+    with threadpool_limits(limits=1):
+        boosting = fit_boosting(
+            fold.table.iloc[kept], part, fold.numeric, fold.categorical, seed=fold.seed, rounds=TEACHER_ROUNDS
+        )
+        return np.asarray(boosting.predict_proba(fold.table.iloc[fold.held])[:, 1], dtype=np.float64)
 
 
 def _train_labels(train: pd.DataFrame) -> TrainLabels:

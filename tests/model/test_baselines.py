@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
 from behavior_tasks.base.artifacts import Output
+from behavior_tasks.base.config import EngineConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.baselines import baselines_stage, teach
 from behavior_tasks.model.skewness import signed_log
@@ -227,6 +228,10 @@ def test_the_teacher_never_saw_the_shopper_whom_it_judges() -> None:
     own = examples.loc[train & mine, "example"]
     assert again.loc[own].tolist() == told.loc[own].tolist()
     assert again.drop(own).tolist() != told.drop(own).tolist()
+
+    # Nor does it matter how many processes work.
+    two = EngineConfig(workers=2)
+    assert teach(examples, FEATURES, ["gender"], seed=1, engine=two)["boosting"].tolist() == told.tolist()
 
     # Whatever happens later than train is not read at all.
     later = examples.assign(label=np.where(train, examples["label"], 0))
