@@ -4,6 +4,8 @@ A stage's key is made from exactly what its row declares: the settings, the inpu
 outside the store. A stage sees no other setting, so the table can't lie about what a result depends on.
 """
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -154,7 +156,16 @@ SERVING: dict[str, Stage] = {
     ),
     "moment": Stage(
         work="serve.moment:moment_stage",
-        sections=("serve", "source", "watch.max_psi"),
+        sections=(
+            "serve.max_champion_days",
+            "serve.max_silent_days",
+            "serve.min_day_share",
+            "serve.max_unknown_share",
+            "serve.missing_columns",
+            "source.timezone",
+            "examples.horizon_days",
+            "examples.lookback_days",
+        ),
         inputs=("clean", "ingest", "champions"),
         placed=True,
         dated=True,
@@ -194,6 +205,11 @@ SERVING: dict[str, Stage] = {
 }
 """From the raw log and the champions to what the shop takes away."""
 EVERY = {**STAGES, **SERVING}
+
+
+def settings_of(rows: Mapping[str, Stage]) -> set[str]:
+    """Return the sections and single settings that some stages read; the engine says who does the work of any."""
+    return {"engine"}.union(*(row.sections for row in rows.values()))
 
 
 def needed_for(name: str) -> set[str]:
