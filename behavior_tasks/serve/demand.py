@@ -5,6 +5,7 @@ with a stock file also how long stock lasts and what to order. The one thing to 
 shown to beat the best simple method, the simple one is served and the page says so.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,20 @@ from behavior_tasks.base.config import Config, ExamplesConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, temporary_folder
 from behavior_tasks.base.stage import Job
-from behavior_tasks.base.tables import bucket_files, connect, hash_query, parquet_sql, quote
+from behavior_tasks.base.tables import connect, hash_query, quote
 from behavior_tasks.data.events import open_events
 from behavior_tasks.serve.banners import Banner, banner_facts
 from behavior_tasks.serve.champions import Champion
-from behavior_tasks.serve.demand_backtest import Choice, choose, measure, try_methods
+from behavior_tasks.serve.demand_backtest import Choice, Tried, choose, measure, try_methods
 from behavior_tasks.serve.demand_intervals import Asked
 from behavior_tasks.serve.demand_log import History, read_history
 from behavior_tasks.serve.demand_methods import Sums
+from behavior_tasks.serve.demand_model import add_up, ask_champion, honest_origins
 from behavior_tasks.serve.demand_page import write_page
 from behavior_tasks.serve.demand_stock import Stock, judge_stock, read_stock
 from behavior_tasks.serve.demand_table import PARQUET_FILE, STOCK_COLUMNS, forecast_table, write_table
 from behavior_tasks.serve.moment import Moment
-from behavior_tasks.serve.score import Place, score_at
+from behavior_tasks.serve.score import Place
 from behavior_tasks.serve.served import FOLDER
 
 REORDER_FILE, UNKNOWN_FILE, METHODS_FILE, PAGE_FILE = "reorder.csv", "stock_unknown.csv", "methods.csv", "page.html"
@@ -55,6 +57,16 @@ def stock_identity(raw: Path | None, config: Config, home: Home) -> dict[str, st
     return {"stock": hash_file(path)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What trying the methods gave."""
+
+    history: History
+    tried: Tried
+    choice: Choice
+    figures: pd.DataFrame
+
+
 def demand_stage(job: Job) -> Output:
     """Write the demand of every product, category and the shop; with a stock file also what to order.
 
@@ -63,40 +75,53 @@ def demand_stage(job: Job) -> Output:
     Raises:
         UserError: when the stock file is wrong.
     """
-    settings, clean = job.config.demand, job.inputs["clean"]
-    champion = Champion.load(job.inputs["champions"], "shopper_product")
-    moment = Moment.load(job.inputs["moment"])
-    out = job.out / FOLDER
+    settings, out = job.config.demand, job.out / FOLDER
     out.mkdir()
+    champion = Champion.load(job.inputs["champions"], "shopper_product")
     with temporary_folder(job.home, "demand") as scratch:
-        history = read_history(
-            open_events(clean),
-            moment,
-            scratch / "sales",
-            horizon_days=_horizon_days(job, champion),
-            first=datetime.fromisoformat(clean.facts["first"]),
-            past_horizons=settings.past_horizons,
-            examples=champion.examples if champion else None,
-            net=settings.returns == "net",
-            engine=job.config.engine,
-        )
+        history = _read(job, champion, scratch)
         sums = _ask(job, champion, history, scratch) if champion else {}
     asked = Asked(interval=settings.interval, service_level=settings.service_level)
     tried = try_methods(history, sums, average_horizons=settings.average_horizons)
-    choice, figures = choose(history, tried, has_champion=champion is not None), measure(history, tried, asked)
-    table = forecast_table(history, tried, choice, asked)
-    stock = _judge(job, table, out) if settings.stock_file else None
-    if stock is not None:
-        judged = judge_stock(_numbers(table), stock.rows, horizon_days=history.horizon_days)
-        table = table.merge(judged[["product_id", *STOCK_COLUMNS]], on="product_id", how="left", suffixes=("_", ""))
-        table = table.drop(columns=[f"{name}_" for name in STOCK_COLUMNS])
-        reorder_list(judged, table).to_csv(out / REORDER_FILE, index=False)
+    choice = choose(history, tried, has_champion=champion is not None)
+    found = _Found(history=history, tried=tried, choice=choice, figures=measure(history, tried, asked))
+    table, stock = forecast_table(history, tried, choice, asked), None
+    if settings.stock_file:
+        stock = _read_stock(job, table, out)
+        table = _with_stock(table, stock, history.horizon_days, out)
     write_table(table, out)
-    figures.to_csv(out / METHODS_FILE, index=False)
-    has_quantities = "quantity" in clean.facts["present"]
-    own = _banners(choice, figures, history, stock, asked, has_quantities=has_quantities)
-    facts: dict[str, Any] = {
-        "as_of": moment.as_of.isoformat(),
+    found.figures.to_csv(out / METHODS_FILE, index=False)
+    facts = _facts(job, champion, found, stock)
+    write_page(out / PAGE_FILE, table, found.figures, facts)
+    with connect() as connection:
+        content = hash_query(connection, hashed_sql(out / PARQUET_FILE))
+    products = int((table["level"] == "product").sum())
+    rows = Rows(unit_in="products", unit_out="products", rows_in=len(history.products), rows_out=products)
+    return Output(rows=rows, content_hash=content, facts={**facts, "rows": len(table)})
+
+
+def _read(job: Job, champion: Champion | None, scratch: Path) -> History:
+    settings, clean = job.config.demand, job.inputs["clean"]
+    asks = champion or Champion.load(job.inputs["champions"], "shopper")
+    return read_history(
+        open_events(clean),
+        Moment.load(job.inputs["moment"]),
+        scratch / "sales",
+        horizon_days=(asks.examples if asks else ExamplesConfig()).horizon_days,
+        first=datetime.fromisoformat(clean.facts["first"]),
+        past_horizons=settings.past_horizons,
+        examples=champion.examples if champion else None,
+        net=settings.returns == "net",
+        engine=job.config.engine,
+    )
+
+
+def _facts(job: Job, champion: Champion | None, found: _Found, stock: Stock | None) -> dict[str, Any]:
+    settings, history, choice = job.config.demand, found.history, found.choice
+    has_quantities = "quantity" in job.inputs["clean"].facts["present"]
+    banners = _banners(found, stock, settings.interval, has_quantities=has_quantities)
+    return {
+        "as_of": history.starts[-1].as_of.isoformat(),
         "horizon_days": history.horizon_days,
         "returns": settings.returns,
         "unit": "pieces" if has_quantities else "purchase lines",
@@ -107,71 +132,31 @@ def demand_stage(job: Job) -> Output:
         "method": choice.method,
         "simple": choice.simple,
         "why": choice.why,
-        "weight": tried.weights.get(history.windows) if champion else None,
+        "weight": found.tried.weights.get(history.windows),
         "season_days": history.season_days,
         "windows": history.windows,
-        "figures": _json(figures),
-        "rows": len(table),
+        "figures": _json(found.figures),
         "unknown_stock": stock.unknown if stock else 0,
-        "banners": banner_facts(own, job.inputs["moment"]),
+        "banners": banner_facts(banners, job.inputs["moment"]),
     }
-    write_page(out / PAGE_FILE, table, figures, facts)
-    with connect() as connection:
-        content = hash_query(connection, hashed_sql(out / PARQUET_FILE))
-    rows = Rows(
-        unit_in="products",
-        unit_out="products",
-        rows_in=len(history.products),
-        rows_out=int((table["level"] == "product").sum()),
-    )
-    return Output(rows=rows, content_hash=content, facts=facts)
-
-
-def _horizon_days(job: Job, champion: Champion | None) -> int:
-    found = champion or Champion.load(job.inputs["champions"], "shopper")
-    return (found.examples if found else ExamplesConfig()).horizon_days
 
 
 def _ask(job: Job, champion: Champion, history: History, scratch: Path) -> dict[int, Sums]:
-    """Return what the champion says at the moment and at the newest windows that it was not trained on."""
+    """Return what the champion says at the moment, and said at the newest origins that it was not trained on."""
     train, clean = job.config.train, job.inputs["clean"]
-    place = Place(home=job.home, engine=job.config.engine, device=train.device, threads=train.threads)
-    found = {history.windows: add_up(history, job.inputs["product_scores"].path / SCORES)}
-    oldest = max(1, history.windows - job.config.demand.model_horizons)
-    for origin in range(oldest, history.windows):
-        if history.starts[origin].cutoff < champion.tested_from:
-            continue
-        folder = scratch / f"scores-{origin}"
-        folder.mkdir()
-        score_at(
-            champion,
-            open_events(clean),
-            history.starts[origin],
-            folder,
-            place=place,
-            data_hash=str(clean.manifest.content_hash),
-        )
-        found[origin] = add_up(history, folder)
-    return found
+    earlier = ask_champion(
+        champion,
+        open_events(clean),
+        history,
+        honest_origins(champion, history, most=job.config.demand.model_horizons),
+        scratch / "asked",
+        place=Place(home=job.home, engine=job.config.engine, device=train.device, threads=train.threads),
+        data_hash=str(clean.manifest.content_hash),
+    )
+    return {**earlier, history.windows: add_up(history, job.inputs["product_scores"].path / SCORES)}
 
 
-def add_up(history: History, scores: Path) -> Sums:
-    """Add the probabilities in a folder of scores up by product.
-
-    Args:
-        history: whose products are wanted; scores of others are left out.
-        scores: bucket files with the columns of `serve.score.SCHEMA`.
-    """
-    with connect() as connection:
-        added = connection.execute(f"""
-            SELECT product_id, sum(probability) AS probability, sum(probability * probability) AS squared
-            FROM {parquet_sql(bucket_files(scores))} GROUP BY product_id
-        """).df()
-    wanted = added.set_index("product_id").reindex(history.products["product_id"]).fillna(0.0)
-    return Sums(probability=wanted["probability"].to_numpy(), squared=wanted["squared"].to_numpy())
-
-
-def _judge(job: Job, table: pd.DataFrame, out: Path) -> Stock:
+def _read_stock(job: Job, table: pd.DataFrame, out: Path) -> Stock:
     path = Path(job.config.demand.stock_file).expanduser()
     known = dict.fromkeys(table.loc[table["level"] == "product", "product_id"])
     stock = read_stock(path, known, out / UNKNOWN_FILE, lead_time_days=job.config.demand.lead_time_days)
@@ -180,6 +165,15 @@ def _judge(job: Job, table: pd.DataFrame, out: Path) -> Stock:
             f"The stock file {path.name} changed while it was read.", next_step="run again when its export is finished"
         )
     return stock
+
+
+def _with_stock(table: pd.DataFrame, stock: Stock, horizon_days: int, out: Path) -> pd.DataFrame:
+    """Write the list of what to order, and return the table with how long stock lasts."""
+    judged = judge_stock(_numbers(table), stock.rows, horizon_days=horizon_days)
+    reorder_list(judged, table).to_csv(out / REORDER_FILE, index=False)
+    return table.drop(columns=list(STOCK_COLUMNS)).merge(
+        judged[["product_id", *STOCK_COLUMNS]].round(3), on="product_id", how="left"
+    )[table.columns]
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
@@ -215,15 +209,8 @@ def _json(figures: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _banners(
-    choice: Choice,
-    figures: pd.DataFrame,
-    history: History,
-    stock: Stock | None,
-    asked: Asked,
-    *,
-    has_quantities: bool,
-) -> list[Banner]:
+def _banners(tested: _Found, stock: Stock | None, interval: float, *, has_quantities: bool) -> list[Banner]:
+    choice, history = tested.choice, tested.history
     found = []
     if not choice.model_wins:
         step = "behavior run --set examples.unit=shopper_product --set registry.model_name=behavior-products"
@@ -236,9 +223,9 @@ def _banners(
     if history.windows < 3:
         words = f"The log holds {history.windows} whole horizon(s) before the day: no method could be tried properly."
         found.append(_notice("short_past", words, "give a longer log, or train a champion with a shorter horizon"))
-    coverage = served_coverage(figures, choice.method)
-    if coverage is not None and abs(coverage - asked.interval) > FAR_OFF:
-        words = f"Intervals that shall hold {asked.interval:.0%} of the products held {coverage:.0%} on past horizons."
+    coverage = served_coverage(tested.figures, choice.method)
+    if coverage is not None and abs(coverage - interval) > FAR_OFF:
+        words = f"Intervals that shall hold {interval:.0%} of the products held {coverage:.0%} on past horizons."
         found.append(_notice("demand_interval_off", words, "read the intervals as too narrow or too wide by as much"))
     if stock is not None and stock.unknown:
         words = f"{stock.unknown:,} rows of the stock file name products that the log does not know."

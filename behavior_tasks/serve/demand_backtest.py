@@ -33,6 +33,8 @@ WEIGHTS = np.linspace(0, 1, 11)
 """Shares of the language model that the blend chooses from."""
 FEWEST_ORIGINS = 2
 """Horizons without which nothing is shown of the language model."""
+FEWEST_DRAWN = 3
+"""Horizons without which resampling them says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +257,8 @@ def _measure_one(
     axis = 1 if level == "product" else 0
     values = _resampled(np.stack([missed.sum(axis=axis), actual.sum(axis=axis)], axis=1))
     lower, upper = percentile_interval(values[:, 0] / _positive(values[:, 1]), DRAWING.confidence)
+    if level != "product" and len(origins) < FEWEST_DRAWN:
+        lower = upper = math.nan
     total = float(actual.sum()) or math.nan
     expected = sum(float(every[places[origin]].expected.sum()) for origin in origins)
     return {
