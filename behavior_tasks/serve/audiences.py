@@ -5,7 +5,6 @@
 `behavior audiences NAME --real-ids` gives the ids back to who holds the key and the log.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -15,52 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from behavior_tasks.base.artifacts import Output, Rows
-from behavior_tasks.base.config import Config
-from behavior_tasks.base.home import Home, temporary_folder
 from behavior_tasks.base.stage import Job
-from behavior_tasks.base.tables import bucket_file, combine_hashes, connect, hash_rows
-from behavior_tasks.data.events import open_events
+from behavior_tasks.base.tables import combine_hashes, connect, hash_rows
 from behavior_tasks.data.keys import fingerprint, identity_key
-from behavior_tasks.model.reasons import reasons_of
-from behavior_tasks.serve.asked import write_asked
 from behavior_tasks.serve.audiences_backtest import check_audience, in_words
+from behavior_tasks.serve.audiences_files import LIST_FILES, MEMBER_COLUMNS, MEMBERS, PAGE, TABLE, write_list
 from behavior_tasks.serve.audiences_holdout import Holdout
 from behavior_tasks.serve.audiences_page import write_page
 from behavior_tasks.serve.audiences_pick import Picked, pick_all
+from behavior_tasks.serve.audiences_reasons import add_reasons
 from behavior_tasks.serve.audiences_rules import Audiences, audiences_file, load_audiences
 from behavior_tasks.serve.audiences_scores import Scored, score_everybody
 from behavior_tasks.serve.audiences_tell import tell
 from behavior_tasks.serve.banners import banner_facts, banners_of
-from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.served import FOLDER
-
-MEMBERS, TABLE, PAGE = "members.parquet", "shoppers.parquet", "page.html"
-MEMBER_COLUMNS = (
-    "audience",
-    "campaign",
-    "place",
-    "group",
-    "shopper",
-    "probability",
-    "expected_amount",
-    "profit",
-    "reason",
-)
-CSV_COLUMNS = ("place", "shopper", "probability", "expected_amount", "profit", "reason")
-LIST_FILES = {"contact": "contact.csv", "control": "control.csv", "leave": "leave.csv"}
-
-
-def audiences_identity(raw: Path | None, config: Config, home: Home) -> dict[str, str]:
-    """Return what names the file of rules and the key of the lots; `raw` plays no part.
-
-    Raises:
-        UserError: naming everything that is wrong with the file of rules, or when the key can't be read.
-    """
-    path = audiences_file(config.audiences.file)
-    load_audiences(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"audiences": digest, "identity_key": fingerprint(identity_key(home))}
 
 
 def audiences_stage(job: Job) -> Output:
@@ -72,7 +40,7 @@ def audiences_stage(job: Job) -> Output:
     rules, moment = load_audiences(audiences_file(job.config.audiences.file)), Moment.load(job.inputs["moment"])
     scored, key = score_everybody(job), identity_key(job.home)
     picked = pick_all(rules, scored.table, holdout=job.config.audiences.holdout, draw=Holdout(key).drawn)
-    picked = _with_reasons(job, scored, moment, picked)
+    add_reasons(job, scored, moment, picked)
     before = _one_horizon_ago(rules, scored)
     told = [tell(one, rules.costs_of(one.audience), before.get(one.audience.name)) for one in picked]
     folder = job.out / FOLDER
@@ -86,6 +54,7 @@ def audiences_stage(job: Job) -> Output:
         "method": scored.method,
         "version": scored.champion.version if scored.champion and scored.method == "champion" else None,
         "identity_key": fingerprint(key),
+        "holdout": job.config.audiences.holdout,
         "overlap": rules.overlap,
         "scored": len(scored.table),
         "on_lists": on_lists,
@@ -114,51 +83,6 @@ def _one_horizon_ago(rules: Audiences, scored: Scored) -> dict[str, dict[str, An
     return {one.audience.name: check_audience(one) for one in filled}
 
 
-def _with_reasons(job: Job, scored: Scored, moment: Moment, picked: list[Picked]) -> list[Picked]:
-    """Return the audiences with a column `reason`: of the first `audiences.reasons` of each, what moved their score."""
-    champion, most = scored.champion, job.config.audiences.reasons
-    wanted = sorted({shopper for one in picked for shopper in one.members["shopper"].head(most)})
-    told: dict[str, str] = {}
-    if scored.method == "champion" and champion is not None and wanted:
-        told = _reasons(job, champion, moment, wanted)
-    for one in picked:
-        reasons = one.members["shopper"].map(told) if told else None
-        one.members["reason"] = pd.Series(reasons, index=one.members.index, dtype="object")
-    return picked
-
-
-def _reasons(job: Job, champion: Champion, moment: Moment, wanted: list[str]) -> dict[str, str]:
-    events, train = open_events(job.inputs["clean"]), job.config.train
-    found: dict[str, str] = {}
-    with temporary_folder(job.home, "reasons") as folder:
-        pairs = []
-        for number, bucket in enumerate(events):
-            pairs.append(bucket_file(folder, number))
-            mine = [shopper for shopper in wanted if bucket.range.low <= shopper and _below(shopper, bucket.range.high)]
-            columns = {"shopper": pa.array(mine, pa.string()), "product_id": pa.nulls(len(mine), pa.string())}
-            pq.write_table(pa.table(columns), pairs[-1])
-        asked = write_asked(champion, events, moment, folder / "asked", engine=job.config.engine, pairs=pairs)
-        for bucket in asked:
-            features = pd.read_parquet(bucket.features)
-            if not len(features):
-                continue
-            parts = [[] for _ in range(len(features))]
-            if bucket.texts is not None:
-                parts = pq.read_table(bucket.texts, columns=["parts"])["parts"].to_pylist()
-            told = reasons_of(
-                champion.model, parts, features, settings=champion.text, device=train.device, threads=train.threads
-            )
-            found |= {
-                shopper: "; ".join(map(str, reasons)) or "nothing by itself"
-                for shopper, reasons in zip(features["shopper"], told, strict=True)
-            }
-    return found
-
-
-def _below(shopper: str, high: str | None) -> bool:
-    return high is None or shopper < high
-
-
 def _write_lists(folder: Path, picked: list[Picked], table: pd.DataFrame) -> list[str]:
     """Write the lists, for machines and for people; return the hashes of what is for machines."""
     frames = [
@@ -179,9 +103,3 @@ def _write_lists(folder: Path, picked: list[Picked], table: pd.DataFrame) -> lis
             write_list(place / LIST_FILES[group], one.members[one.members["group"] == group])
     with connect() as connection:
         return [hash_rows(connection, folder / name) for name in (MEMBERS, TABLE)]
-
-
-def write_list(path: Path, members: pd.DataFrame) -> None:
-    """Write a list as CSV: CSV_COLUMNS, best first; a column that nobody has a value in is left out."""
-    there = [name for name in CSV_COLUMNS if name in {"place", "shopper"} or members[name].notna().any()]
-    members[there].to_csv(path, index=False, float_format="%.6g")

@@ -106,9 +106,9 @@ def in_words(compared: Mapping[str, Any]) -> str:
     found, simple, luck = (methods[of]["buyers"]["found"] for of in (MODEL, name, RANDOM))
     more = methods[name]["more_buyers"]
     told = (
-        f"Of {entry['size']:,} shoppers chosen, {found:,.0f} bought when the champion chose, {simple:,.0f} when "
-        f"{SIMPLE[name]} chose, {luck:,.0f} by luck (the champion finds {more['found']:+,.0f} against the better simple "
-        f"way, 95 % interval {more['lower']:+,.0f} to {more['upper']:+,.0f})."
+        f"Of {entry['size']:,} shoppers, {found:,.0f} bought where the champion chose them, {simple:,.0f} where the "
+        f"better simple way did ({SIMPLE[name]}), {luck:,.0f} by luck; the champion's {more['found']:+,.0f} against "
+        f"that way has the 95 % interval {more['lower']:+,.0f} to {more['upper']:+,.0f}."
     )
     if more["lower"] > 0:
         return f"{told} The champion is better, beyond chance."

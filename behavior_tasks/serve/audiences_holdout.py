@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 PURPOSE = b"behavior audiences holdout"
-"""Derives a key of its own from the identity key, so that no lot says anything about a pseudonym (RFC 5869's `info`)."""
+"""Derives a key of its own from the identity key (`info` in RFC 5869): no lot says anything about a pseudonym."""
 VALUES = 1 << 64
 
 

@@ -5,6 +5,7 @@ one thing to know: a range that is asked of a value that a shopper does not have
 bought) is not met, so `not` around it is.
 """
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,9 +13,11 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from behavior_tasks.base.config import AUDIENCES_FILE
+from behavior_tasks.base.config import AUDIENCES_FILE, Config
 from behavior_tasks.base.errors import UserError, nearest
+from behavior_tasks.base.home import Home
 from behavior_tasks.base.section import Section
+from behavior_tasks.data.keys import fingerprint, identity_key
 from behavior_tasks.serve.audiences_conditions import Condition, can_match, read_condition
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,39}$"
@@ -117,6 +120,20 @@ class Audiences(Section):
 def audiences_file(own: str) -> Path:
     """Return the file of audiences: the user's own, or the one that comes with the package."""
     return Path(own).expanduser() if own else AUDIENCES_FILE
+
+
+def audiences_identity(raw: Path | None, config: Config, home: Home) -> dict[str, str]:
+    """Return what names the file of rules and the key of the lots; `raw` plays no part.
+
+    Raises:
+        UserError: naming everything that is wrong with the file of rules, or when the key can't be read.
+    """
+    path = audiences_file(config.audiences.file)
+    load_audiences(path)
+    return {
+        "audiences": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "identity_key": fingerprint(identity_key(home)),
+    }
 
 
 def load_audiences(path: Path) -> Audiences:

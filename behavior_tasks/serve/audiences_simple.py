@@ -31,7 +31,8 @@ def simple_order(name: str, facts: pd.DataFrame) -> np.ndarray:
         often = facts["past_purchases"].to_numpy(dtype=np.float64)
         paid = np.nan_to_num(facts["past_spend"].to_numpy(dtype=np.float64))
         buyers = often > 0
-        keys.append(sum(_points(np.where(buyers, values, np.nan)) for values in (bought, often, paid)))
+        points = [_points(np.where(buyers, values, np.nan)) for values in (bought, often, paid)]
+        keys.append(np.sum(points, axis=0))
     order = np.lexsort(keys)
     places = np.empty(len(facts))
     places[order] = (np.arange(len(facts)) + 0.5) / max(len(facts), 1)

@@ -85,7 +85,7 @@ def _least(members: pd.DataFrame, column: str) -> float | None:
 
 def _curve(picked: Picked) -> dict[str, Any]:
     count = len(picked.curve)
-    places = np.unique(np.linspace(0, count - 1, min(count, CURVE_POINTS)).astype(np.int64)) if count else []
+    places = np.unique(np.linspace(0, max(count - 1, 0), min(count, CURVE_POINTS)).astype(np.int64))
     return {
         "of": picked.curve_of,
         "contacts": [int(place) + 1 for place in places],
