@@ -43,36 +43,36 @@ THEMES: tuple[Theme, ...] = (
     Theme(
         name="carts",
         actions=("add_to_cart",),
-        features=r"carts?_|open_cart|carts",
+        features=r"cart",
         told=(("open_carts", "{n} left in the cart"), ("cart_recency_days", "the last {x} days ago")),
     ),
     Theme(
         name="purchases",
         actions=("purchase", "return"),
-        features=r"purchase|spend|basket|largest_line|overdue|habit|conversion|return|bought|rebought",
+        features=r"purchase|bought|spend|basket|largest_line|overdue|habit|^conversion|return",
         told=(("purchases", "{n} so far"), ("purchase_recency_days", "the last {x} days ago")),
     ),
     Theme(
         name="looking at products",
         actions=("browse", "click"),
-        features=r"browses|clicks|products?$|product_events|top_product",
+        features=r"browses|clicks|^products$|product_events|top_product",
         told=(("browses_7d", "{n} looks"), ("clicks_7d", "{n} clicks in 7 days")),
     ),
     Theme(name="searches", actions=("search",), features=r"searches", told=(("searches_7d", "{n} in 7 days"),)),
     Theme(name="favourites", actions=("favourite",), features=r"favourites", told=(("favourites", "{n} so far"),)),
     Theme(
-        name="visits",
-        features=r"recency_days|tenure|events|active_days|trend|session|share$|hour|weekday",
-        told=(("recency_days", "last seen {x} days ago"), ("active_days", "{n} days with a visit")),
-    ),
-    Theme(
         name="taste and prices",
-        features=r"categor|brand|price|popularity|hit_share",
+        features=r"categor|brand|price|popularity|hit_share|shop_conversion",
         told=(("price_level", "at about {x} a piece"),),
     ),
-    Theme(name="who they are", features=r"age|gender"),
+    Theme(name="who they are", features=r"^age|gender"),
+    Theme(
+        name="visits",
+        features=r"",
+        told=(("recency_days", "last seen {x} days ago"), ("active_days", "{n} days with a visit")),
+    ),
 )
-"""In order: a feature belongs to the first theme whose expression its name begins with."""
+"""In order: a feature belongs to the first theme whose expression is found in its name; the last takes all others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +184,7 @@ def theme_of(feature: str) -> str:
     ('carts', 'purchases', 'visits', 'who they are')
     """
     name = feature.removeprefix("this_")
-    for theme in THEMES:
-        if re.match(theme.features, name) or (theme.name == "purchases" and re.search(theme.features, name)):
-            return theme.name
-    return "visits"
+    return next(theme.name for theme in THEMES if re.search(theme.features, name))
 
 
 def reasons_of(

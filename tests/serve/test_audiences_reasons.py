@@ -11,7 +11,6 @@ from behavior_tasks.examples.feature_table import FEATURES
 from behavior_tasks.model.predict import open_scorer
 from behavior_tasks.model.reasons import THEMES, _Reading, reasons_of, theme_of
 from behavior_tasks.text.settings import TextSettings
-from tests.serve.conftest import shop as shop  # the same served shop, made once
 from tests.serve.world import ServedShop, need
 
 
