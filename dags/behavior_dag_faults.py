@@ -6,7 +6,7 @@ task with its message alone (no traceback, no second try); any other failure is 
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -17,6 +17,8 @@ from behavior_tasks.base.errors import UserError
 Result = TypeVar("Result")
 USER_MISTAKE = 2
 """Exit code of a task, and of the command line, after a user's mistake."""
+NEEDS_A_LOOK = 3
+"""Exit code of a task, and of `behavior score`, when everything was handed out but somebody should look at it."""
 log = logging.getLogger("behavior")
 
 RETRIES = {
@@ -53,3 +55,11 @@ def explained(work: Callable[..., Result], *args: Any, **options: Any) -> Result
     except UserError as error:
         log.error("%s", error)
         sys.exit(USER_MISTAKE)
+
+
+def look_at(problems: Sequence[str]) -> None:
+    """Log problems and end the task as failed, without a second try; do nothing when there are none."""
+    for problem in problems:
+        log.error("%s", problem)
+    if problems:
+        sys.exit(NEEDS_A_LOOK)

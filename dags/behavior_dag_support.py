@@ -9,38 +9,48 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import (
-    BaseOperatorLink,
-    CronTriggerTimetable,
-    Param,
-    XComArg,
-)
+from airflow.sdk import Asset, AssetOrTimeSchedule, BaseOperatorLink, CronTriggerTimetable, Param, XComArg
 
 from behavior_tasks.base.config import DEFAULT_PRESET
-from behavior_tasks.base.form import form_fields, read_form
+from behavior_tasks.base.form import AS_OF, form_fields, read_as_of, read_form
 
 RUN = "{{ ti.xcom_pull(task_ids='start') }}"
 """The run's URI, for every task; as a template it draws no edge, so that the graph shows the data's way alone."""
 OPENED = "open_tracking"
+CHAMPION = Asset("behavior_champion", uri="behavior://champion", group="behavior")
+"""Updated when a version becomes champion: the shop is scored anew."""
+DRIFT = Asset("behavior_drift", uri="behavior://drift", group="behavior")
+"""Updated when what comes in no longer looks like what the champion was trained on: a training is due."""
 
 
-def nightly() -> CronTriggerTimetable:
-    """Return the schedule: BEHAVIOR_SCHEDULE (cron; every night at two) in the zone BEHAVIOR_TIMEZONE (UTC)."""
-    cron, zone = os.environ.get("BEHAVIOR_SCHEDULE") or "0 2 * * *", os.environ.get("BEHAVIOR_TIMEZONE") or "UTC"
+def nightly(variable: str = "BEHAVIOR_SCHEDULE", default: str = "0 2 * * *") -> CronTriggerTimetable:
+    """Return the schedule that a variable names (cron), in the zone BEHAVIOR_TIMEZONE (UTC)."""
+    cron, zone = os.environ.get(variable) or default, os.environ.get("BEHAVIOR_TIMEZONE") or "UTC"
     # The first night is the next one: switching Airflow on at noon starts nothing.
     return CronTriggerTimetable(cron, timezone=zone, run_immediately=timedelta(minutes=10))
 
 
-def form(*, without: Collection[str] = ()) -> dict[str, Param]:
+def nightly_or(asset: Asset, variable: str, default: str) -> AssetOrTimeSchedule:
+    """Return the schedule of `nightly`, and whenever an asset is updated."""
+    return AssetOrTimeSchedule(timetable=nightly(variable, default), assets=[asset])
+
+
+def form(
+    *, without: Collection[str] = (), only: Collection[str] | None = None, placed: bool = False
+) -> dict[str, Param]:
     """Return the trigger form. BEHAVIOR_INPUT and BEHAVIOR_PRESET name the log that is read every night.
 
     Args:
         without: sections of settings that the DAG reads nothing of.
+        only: the sections and single settings that the DAG reads; None: all but those.
+        placed: whether the form asks for a day, `as_of`.
     """
     fields = form_fields(
         input_path=os.environ.get("BEHAVIOR_INPUT") or None,
         preset=os.environ.get("BEHAVIOR_PRESET") or DEFAULT_PRESET,
         without=without,
+        only=only,
+        placed=placed,
     )
     return {name: Param(field.pop("default"), **field) for name, field in fields.items()}
 
@@ -66,6 +76,16 @@ def what_is_tuned(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     asked = what_is_asked(dag_run, values)
     del asked["trigger"]
     return {**asked, "in_airflow": True}
+
+
+def what_is_scored(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the named arguments of `pipeline.start_run` for a DAG run that scores, and its filled-in form.
+
+    Raises:
+        UserError: when `as_of` is not a day.
+    """
+    asked = what_is_asked(dag_run, {name: value for name, value in values.items() if name != AS_OF})
+    return {**asked, "trigger": "scoring in airflow", "as_of": read_as_of(values.get(AS_OF))}
 
 
 class MlflowRunLink(BaseOperatorLink):

@@ -17,7 +17,7 @@ from airflow.sdk import DAG, TaskGroup, TriggerRule, XComArg, task
 from airflow.sdk.exceptions import AirflowSkipException
 from behavior_dag_approval import Approval
 from behavior_dag_faults import RETRIES, explained
-from behavior_dag_support import OPENED, RUN, form, nightly, what_is_asked, with_mlflow_link
+from behavior_dag_support import CHAMPION, DRIFT, OPENED, RUN, form, nightly_or, what_is_asked, with_mlflow_link
 
 from behavior_tasks import pipeline
 from behavior_tasks.base.config import SERVING_SECTIONS
@@ -64,7 +64,7 @@ def register(run: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> str:
     return explained(pipeline.register, run, gate_uri, evaluate_uri, train_uri)
 
 
-@task(trigger_rule=TriggerRule.NONE_FAILED)  # a skipped approval is not asked for
+@task(trigger_rule=TriggerRule.NONE_FAILED, outlets=[CHAMPION])  # a skipped approval is not asked for
 def promote(run: str, version: str, gate_uri: str) -> None:
     """Make the new version the champion, when the gate says so."""
     if kept := explained(pipeline.promote, run, version, gate_uri, "airflow"):
@@ -98,7 +98,7 @@ with DAG(
     dag_id="behavior_training",
     description="A behaviour log in, a language model that earns its promotion out.",
     doc_md=__doc__,
-    schedule=nightly(),
+    schedule=nightly_or(DRIFT, "BEHAVIOR_SCHEDULE", "0 2 * * *"),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,

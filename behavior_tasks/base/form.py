@@ -7,12 +7,14 @@ An empty field means "as the preset has it", so a form that nobody touched chang
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from behavior_tasks.base.config import DEFAULT_PRESET, SECTIONS, Config, presets, tuned_presets
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import current_home
 
-INPUT, PRESET, CONFIG_FILE = "input", "preset", "config_file"
+INPUT, PRESET, CONFIG_FILE, AS_OF = "input", "preset", "config_file", "as_of"
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "maxLength", "format")
 
 
@@ -29,7 +31,12 @@ class Filled:
 
 
 def form_fields(
-    *, input_path: str | None = None, preset: str = DEFAULT_PRESET, without: Collection[str] = ()
+    *,
+    input_path: str | None = None,
+    preset: str = DEFAULT_PRESET,
+    without: Collection[str] = (),
+    only: Collection[str] | None = None,
+    placed: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Return the form: name → JSON-schema keywords with `default`, `title`, `description` and, for settings, `section`.
 
@@ -37,6 +44,8 @@ def form_fields(
         input_path: the log that a run reads when the field is left as it is, e.g. every night; None: simulate.
         preset: the preset chosen when the field is left as it is.
         without: sections that the form leaves out, because what it starts reads nothing of them.
+        only: the sections and single settings that the form holds; None: all.
+        placed: whether the form asks for a day, `as_of`.
 
     >>> field = form_fields()["train.epochs"]
     >>> field["type"], field["minimum"], field["default"]
@@ -63,6 +72,15 @@ def form_fields(
             "description": "Path of your own YAML, laid over the preset; same shape as a file in conf/.",
         },
     }
+    if placed:
+        fields[AS_OF] = {
+            "default": None,
+            "type": ["string", "null"],
+            "format": "date",
+            "title": "As of",
+            "description": "The day, in the log's time zone, at whose beginning the shop is looked at; empty: the day "
+            "after the log's last event, but no later than the day that the run is for.",
+        }
     definitions = Config.model_json_schema()["$defs"]
     defaults = Config().model_dump(mode="json")
     for name, section in SECTIONS.items():
@@ -71,6 +89,8 @@ def form_fields(
         properties = definitions[section.__name__]["properties"]
         about = (section.__doc__ or name).partition("\n")[0].rstrip(".")
         for key, schema in properties.items():
+            if only is not None and not {name, f"{name}.{key}"} & set(only):
+                continue
             field = _field(schema)
             field["title"] = f"{name}.{key}"
             field["description"] += f" Empty: the preset's value, else {_shown(defaults[name][key])}."
@@ -92,6 +112,26 @@ def read_form(values: Mapping[str, Any]) -> Filled:
         config_file=values.get(CONFIG_FILE) or None,
         overrides={name: value for name, value in values.items() if name not in own and value not in (None, "")},
     )
+
+
+def read_as_of(text: str | None) -> date | None:
+    """Return the day that was asked for; None or nothing: none was.
+
+    Raises:
+        UserError: when it is not a day.
+
+    >>> read_as_of("2026-11-23"), read_as_of("")
+    (datetime.date(2026, 11, 23), None)
+    """
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise UserError(
+            "The day to score is not a date.",
+            found=text,
+            expected="year-month-day, for example 2026-11-23",
+            next_step="behavior score --as-of 2026-11-23",
+        ) from None
 
 
 def _field(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,13 +27,13 @@ from filelock import FileLock
 from behavior_tasks.base.artifacts import hash_of, write_durably
 from behavior_tasks.base.config import load_config
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.form import CONFIG_FILE, INPUT, read_form
+from behavior_tasks.base.form import AS_OF, CONFIG_FILE, INPUT, read_as_of, read_form
 from behavior_tasks.base.home import HOME_VARIABLE, Home, make_folder
 from behavior_tasks.cli import airflow_api, processes
 from behavior_tasks.cli.task_logs import keep_task_logs
 from behavior_tasks.pipeline import close_tracking
 
-DAG_ID = "behavior_training"
+DAG_ID, SCORING_DAG = "behavior_training", "behavior_scoring"
 PROJECT = Path(__file__).resolve().parents[2]
 """Where dags/ and plugins/ are."""
 AIRFLOW = (sys.executable, "-m", "airflow")
@@ -170,26 +170,31 @@ def run_dag(
     conf: Mapping[str, Any],
     *,
     logical_date: datetime,
+    dag_id: str = DAG_ID,
     on_tick: Callable[[str | None], None] = lambda _: None,
 ) -> DagResult:
-    """Run the DAG once and wait for its end.
+    """Run a DAG once and wait for its end.
 
     Args:
-        conf: a filled-in trigger form: `input`, `preset`, `config_file` and dotted settings.
+        home: the state folder.
+        project: where dags/ and plugins/ are.
+        conf: a filled-in trigger form: `input`, `preset`, `config_file`, dotted settings and, for a scoring, `as_of`.
         logical_date: the instant that the run is for, with a zone; names the log.
+        dag_id: which.
         on_tick: called twice a second with the run's id (None until it is known), e.g. to show the stages done.
 
     Raises:
         UserError: naming all that is wrong in `conf`, before anything starts.
     """
-    asked = read_form(conf)
+    asked = read_form({name: value for name, value in conf.items() if (dag_id, name) != (SCORING_DAG, AS_OF)})
+    read_as_of(conf.get(AS_OF))
     file = Path(asked.config_file) if asked.config_file else None
     config = load_config(asked.preset, file=file, overrides=asked.overrides)
     running = {service.name: service for service in processes.still_running(home)}
     if SCHEDULER in running and API_SERVER in running:
         # Two masters would run each task twice: a live scheduler takes up every run it sees in its database.
-        return _through_scheduler(home, str(running[API_SERVER].url), conf, logical_date, on_tick)
-    if config.gate.approval == "required":
+        return _through_scheduler(home, str(running[API_SERVER].url), dag_id, conf, logical_date, on_tick)
+    if dag_id == DAG_ID and config.gate.approval == "required":
         raise UserError(
             "Nobody could approve the promotion: Airflow's page and its scheduler are not up.",
             expected="a running Airflow, because gate.approval is required",
@@ -201,7 +206,7 @@ def run_dag(
     ensure_database(home, environment)
     stamp = logical_date.isoformat()
     log = home.airflow / "logs" / "dag_runs" / f"{re.sub(r'[^0-9T]', '', stamp)}.log"
-    command = [*AIRFLOW, "dags", "test", DAG_ID, stamp, "--conf", json.dumps(dict(conf))]
+    command = [*AIRFLOW, "dags", "test", dag_id, stamp, "--conf", json.dumps(dict(conf))]
     process = processes.start(command, environment=environment, log=log, folder=Path.cwd())
     try:
         while process.poll() is None:
@@ -210,8 +215,8 @@ def run_dag(
     finally:
         _end(process)
         run_id = _run_in(log)
-        keep_task_logs(log, home.airflow / "logs", DAG_ID)
-        if run_id and process.returncode not in (0, 1):
+        keep_task_logs(log, home.airflow / "logs", dag_id)
+        if run_id and dag_id == DAG_ID and process.returncode not in (0, 1):
             # Killed on its way: the DAG's own last task had no chance to end the run in MLflow.
             close_tracking(run_id)
     on_tick(run_id)
@@ -237,15 +242,20 @@ def _run_in(log: Path) -> str | None:
 
 
 def _through_scheduler(
-    home: Home, url: str, conf: Mapping[str, Any], logical_date: datetime, on_tick: Callable[[str | None], None]
+    home: Home,
+    url: str,
+    dag_id: str,
+    conf: Mapping[str, Any],
+    logical_date: datetime,
+    on_tick: Callable[[str | None], None],
 ) -> DagResult:
     password = json.loads(password_file(home).read_bytes())[ADMIN]
     with airflow_api.connect(url, ADMIN, password) as client:
         # The scheduler's working folder is another one than this command's.
         paths = {name: str(Path(conf[name]).resolve()) for name in (INPUT, CONFIG_FILE) if conf.get(name)}
-        dag_run = airflow_api.trigger(client, DAG_ID, {**conf, **paths}, logical_date)
+        dag_run = airflow_api.trigger(client, dag_id, {**conf, **paths}, logical_date)
         run_id = re.sub(r"[^A-Za-z0-9._-]+", "-", dag_run)
-        while (state := airflow_api.state(client, DAG_ID, dag_run)) in airflow_api.UNFINISHED:
+        while (state := airflow_api.state(client, dag_id, dag_run)) in airflow_api.UNFINISHED:
             on_tick(run_id if (home.runs / run_id / "run.json").is_file() else None)
             time.sleep(POLL_SECONDS)
     started = (home.runs / run_id / "run.json").is_file()

@@ -23,6 +23,7 @@ from behavior_tasks.cli import (
     quarantine,
     rollback,
     run,
+    score,
     services,
     settings,
     show,
@@ -43,6 +44,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("run")(run.run)
+app.command("score")(score.score)
 app.command("tune")(tune.tune)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)

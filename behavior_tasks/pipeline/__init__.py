@@ -8,12 +8,14 @@ from behavior_tasks.pipeline.approval import Question, answer, ask
 from behavior_tasks.pipeline.execute import run_stage, run_stages
 from behavior_tasks.pipeline.publish import at_work, close_tracking, open_tracking, promote, register, runs_page
 from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
-from behavior_tasks.pipeline.stages import STAGES
+from behavior_tasks.pipeline.serving import conclude_scoring, serve_stage, serve_stages
+from behavior_tasks.pipeline.stages import SERVING, STAGES, settings_of
 from behavior_tasks.pipeline.sync import Synced, close_dead_runs, sync, waiting
 from behavior_tasks.pipeline.tuning import prepare_tuning, start_tuning, work_off
 from behavior_tasks.pipeline.tuning_end import close_tuning_tracking, conclude_tuning, open_tuning_tracking
 
 __all__ = [
+    "SERVING",
     "STAGES",
     "Question",
     "Run",
@@ -25,6 +27,7 @@ __all__ = [
     "close_dead_runs",
     "close_tracking",
     "close_tuning_tracking",
+    "conclude_scoring",
     "conclude_tuning",
     "last_runs",
     "open_run",
@@ -36,6 +39,9 @@ __all__ = [
     "run_stage",
     "run_stages",
     "runs_page",
+    "serve_stage",
+    "serve_stages",
+    "settings_of",
     "start_run",
     "start_tuning",
     "sync",

@@ -66,7 +66,7 @@ def run_stage(name: str, run_uri: str, *inputs: str | None, judge: Judge | None 
         judge: may stop a training that is not worth its time.
 
     Raises:
-        UserError: also kept in the run's folder as `error.json`, for the closing message.
+        UserError: also kept in the run's folder as `error.json` and `error-NAME.json`, for the closing message.
     """
     run = open_run(run_uri)
     started = time.monotonic()
@@ -76,7 +76,9 @@ def run_stage(name: str, run_uri: str, *inputs: str | None, judge: Judge | None 
             with at_work(run), _system_metrics(name, run):
                 built = build_stage(name, run, [uri for uri in inputs if uri], report=_live_metrics(run), judge=judge)
         except UserError as error:
-            run.note("error", {"stage": name, "message": str(error)})
+            told = {"stage": name, "message": str(error)}
+            run.note("error", told)
+            run.note(f"error-{name}", told)
             raise
         record = StageRecord(
             stage=name,

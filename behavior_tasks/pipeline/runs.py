@@ -6,7 +6,7 @@ URI. Small records only: the results themselves are artifacts, shared by all run
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from itertools import islice
 from pathlib import Path
@@ -38,7 +38,9 @@ Trigger = Literal[
     "monitoring",
     "monitoring in airflow",
 ]
-UNTRACKED = frozenset({"inspection", "scoring", "scoring in airflow", "monitoring", "monitoring in airflow"})
+SCORING = frozenset({"scoring", "scoring in airflow"})
+"""Triggers of runs that serve."""
+UNTRACKED = SCORING | {"inspection", "monitoring", "monitoring in airflow"}
 """Triggers of runs whose stages show no live figures in MLflow."""
 UNDECIDED = UNTRACKED | {"tuning", "tuning in airflow", "trial"}
 """Triggers of runs that end without a verdict."""
@@ -187,8 +189,9 @@ def keep_run(home: Home, record: RunRecord) -> Run:
     """Make the folder of a run below a state folder, or open it again with what is done in it."""
     folder = make_folder(home.runs / record.run_id)
     make_folder(folder / "stages")
-    for stale in ("approval.json", "error.json", "registered.json", "promotion.json", "quarantine.parquet"):
-        (folder / stale).unlink(missing_ok=True)
+    stale = ("approval.json", "error.json", "registered.json", "promotion.json", "scored.json", "quarantine.parquet")
+    for file in (*(folder / name for name in stale), *folder.glob("error-*.json")):
+        file.unlink(missing_ok=True)
     write_durably(folder / "run.json", record.model_dump_json(indent=2).encode())
     return Run(home, record.run_id)
 
@@ -198,11 +201,24 @@ def open_run(uri: str) -> Run:
     return Run(current_home(), uri.removeprefix(RUN_SCHEME))
 
 
-def last_runs(home: Home, *, most: int, inspections: bool = False) -> list[Run]:
-    """Return the training runs started last, newest first; inspections and trials only if asked for."""
+def last_runs(
+    home: Home, *, most: int, inspections: bool = False, triggers: Collection[str] | None = None
+) -> list[Run]:
+    """Return the training runs started last, newest first.
+
+    Args:
+        home: the state folder.
+        most: how many.
+        inspections: whether inspections, trials and what else ends without a verdict count too.
+        triggers: only runs that these started, whatever they are for; None: as `inspections` says.
+    """
     files = sorted(home.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     runs = (Run(home, file.parent.name) for file in files)
-    return list(islice((run for run in runs if inspections or run.record.trigger not in UNDECIDED), most))
+    if triggers is not None:
+        wanted = (run for run in runs if run.record.trigger in triggers)
+    else:
+        wanted = (run for run in runs if inspections or run.record.trigger not in UNDECIDED)
+    return list(islice(wanted, most))
 
 
 def model_label(config: Config) -> str:

@@ -4,6 +4,8 @@ A stage's key is made from exactly what its row declares: the settings, the inpu
 outside the store. A stage sees no other setting, so the table can't lie about what a result depends on.
 """
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -194,6 +196,11 @@ SERVING: dict[str, Stage] = {
 }
 """From the raw log and the champions to what the shop takes away."""
 EVERY = {**STAGES, **SERVING}
+
+
+def settings_of(rows: Mapping[str, Stage]) -> set[str]:
+    """Return the sections and single settings that some stages read; the engine says who does the work of any."""
+    return {"engine"}.union(*(row.sections for row in rows.values()))
 
 
 def needed_for(name: str) -> set[str]:

@@ -46,6 +46,7 @@ for name, dag in bag.dags.items():
             "links": [link.name for link in t.operator_extra_links],
             "says": bool(t.doc_md),
             "mapped": t.is_mapped,
+            "outlets": [asset.name for asset in t.outlets],
             "retry": {
                 kind: t.retry_policy.evaluate(error, 1, 2).action.value
                 for kind, error in {

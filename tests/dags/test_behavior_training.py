@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from behavior_tasks.base.config import setting_keys
+from behavior_tasks.base.config import SERVING_SECTIONS, setting_keys
 from behavior_tasks.pipeline import STAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def dag(loaded: dict[str, Any]) -> dict[str, Any]:
 
 def test_it_loads_without_errors_and_without_a_heavy_library(loaded: dict[str, Any]) -> None:
     assert loaded["errors"] == {}
-    assert sorted(loaded["dags"]) == ["behavior_training", "behavior_tuning"]
+    assert sorted(loaded["dags"]) == ["behavior_scoring", "behavior_training", "behavior_tuning"]
 
 
 def test_every_stage_has_its_task_in_its_group(dag: dict[str, Any]) -> None:
@@ -83,6 +83,7 @@ def test_what_is_tried_again(dag: dict[str, Any]) -> None:
 
 def test_when_it_runs_and_what_it_says_about_itself(dag: dict[str, Any]) -> None:
     assert "0 2 * * *" in json.dumps(dag["summary"])
+    assert "behavior_drift" in json.dumps(dag["summary"])
     assert "UTC" in json.dumps(dag["summary"])
     assert (dag["catchup"], dag["active"], dag["tags"]) == (False, 1, ["behavior", "training"])
     assert "gate" in dag["doc"]
@@ -90,7 +91,7 @@ def test_when_it_runs_and_what_it_says_about_itself(dag: dict[str, Any]) -> None
 
 
 def test_the_form_holds_every_setting_with_its_bounds(dag: dict[str, Any]) -> None:
-    read = [key for key in setting_keys() if not key.startswith("tuning.")]
+    read = [key for key in setting_keys() if key.partition(".")[0] not in {"tuning", *SERVING_SECTIONS}]
     assert list(dag["params"]) == ["input", "preset", "config_file", *read]
     epochs = dag["params"]["train.epochs"]
     assert epochs["value"] is None
