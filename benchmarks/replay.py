@@ -1,11 +1,11 @@
 """Serve a simulated shop night after night while its world changes, and say which night the watch noticed what.
 
-    python benchmarks/replay.py --out var/replay                       60 nights of 600 shoppers
-    python benchmarks/replay.py --out var/quiet --quiet                the same nights, and nothing changes
-    python benchmarks/replay.py --out var/replay --days 4 --shoppers 120
+    python benchmarks/replay.py --out var/replay               60 nights of 600 shoppers
+    python benchmarks/replay.py --out var/quiet --quiet        the same nights, and nothing changes
+    python benchmarks/replay.py --out var/short --days 4 --shoppers 150
 
 Every night the log has grown by a day; the shop is scored, what was served is watched, and once a week, or the night
-after the watch asked for it, a candidate is trained and the gate decides. What the changes were is known, and so is what
+after the watch asked for it, a candidate is trained and the gate decides. The changes are known, and so is what the
 shoppers really did, whatever the tracking lost; so afterwards every candidate is measured beside the champion that it
 met, on the days that came then. A replay that was stopped goes on where it was: the same command, the same folder.
 """
@@ -46,8 +46,7 @@ from behavior_tasks.data.regimes import (
 from behavior_tasks.data.shop import make_calendar
 from behavior_tasks.data.simulate import simulate_shop
 from behavior_tasks.pipeline import close_tracking, open_run, open_tracking, promote, register, run_stages, start_run
-from behavior_tasks.pipeline.serving import hand_out
-from behavior_tasks.pipeline.stages import SERVING
+from behavior_tasks.pipeline.serving import chosen_stages, serve_stages
 from behavior_tasks.registry.overrule import Asked, override
 
 HISTORY_DAYS, HORIZON_DAYS = 50, 7
@@ -83,6 +82,8 @@ class Replay:
     shoppers: int
     seed: int
     quiet: bool
+    only: tuple[str, ...]
+    """Applications that are served; empty: all."""
     settings: Mapping[str, Any]
 
     @property
@@ -135,7 +136,8 @@ def make_logs(replay: Replay) -> dict[date, pd.DataFrame]:
 def live(replay: Replay) -> list[dict[str, Any]]:
     """Live through every night that was not lived through yet, and return what is told of each."""
     told, days = replay.out / "nights", make_logs(replay)
-    replay.log.mkdir(exist_ok=True)
+    for folder in (replay.log, told):
+        folder.mkdir(exist_ok=True)
     asked = False
     nights = []
     for number, as_of in enumerate(replay.days):
@@ -162,8 +164,9 @@ def _night(replay: Replay, as_of: date, *, train: bool) -> dict[str, Any]:
         night["problems"].append(f"training: {error}")
     try:
         uri = _start(replay, as_of, "scoring")
-        run_stages(uri, stages=SERVING)
-        night["banners"] = [banner.model_dump() for banner in hand_out(uri)]
+        scoring = serve_stages(uri, stages=chosen_stages(replay.only))
+        night["banners"] = [banner.model_dump() for banner in scoring.banners]
+        night["problems"] += [f"{name}: {why}" for name, why in scoring.failed.items()]
         night["alerts"] = _watch(replay, as_of)
     except UserError as error:
         night["problems"].append(f"serving: {error}")
@@ -275,9 +278,10 @@ def main() -> None:
     parser.add_argument("--shoppers", type=int, default=600)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--quiet", action="store_true", help="plant no change")
+    parser.add_argument("--all", action="store_true", help="serve every application, not only the scores of shoppers")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as `behavior run --set`")
     given = parser.parse_args()
-    asked = {"days": given.days, "shoppers": given.shoppers, "seed": given.seed, "quiet": given.quiet, "set": given.set}
+    asked = {name: value for name, value in vars(given).items() if name != "out"}
     given.out.mkdir(parents=True, exist_ok=True)
     _refuse_other(given.out / "asked.json", asked)
     os.environ[HOME_VARIABLE] = str((given.out / "state").resolve())
@@ -290,6 +294,7 @@ def main() -> None:
         shoppers=given.shoppers,
         seed=given.seed,
         quiet=given.quiet,
+        only=() if given.all else ("shopper_scores",),
         settings={**SETTINGS, **parse_settings(given.set)},
     )
     try:
