@@ -30,7 +30,9 @@ COLUMNS: tuple[str, ...] = (
     "psi", "noise", "excess", "ks", "p", "state",
 )  # fmt: skip
 """Columns of `drift.parquet`. `kind` is feature, text or score; `p` is the smaller of both tests', adjusted for all
-columns; `state` is steady, shifted (surely, but little), drifted or too few."""
+columns; `state` is steady, shifted (surely, but little), drifted, too few, or grows (with a young log, by itself)."""
+GROWING = ("tenure_days", "purchase_tenure_days", "this_tenure_days")
+"""Features that grow with the log itself as long as it is younger than the lookback."""
 
 Columns = Mapping[str, np.ndarray]
 """Name of a column → its values: float64 or objects, (n,)."""
@@ -58,9 +60,13 @@ def watch_columns(home: Home, champion: Champion, log: Log, settings: WatchConfi
     today = {name: now[name] for name in now.columns} | _served_scores(home, champion, day)
     shared = [name for name in then.columns if name in today and name not in {"shopper", "product_id"}]
     about = {"unit": champion.unit, "version": champion.version, "reference_day": reference_day, "day": day}
-    return compare_columns(
+    table = compare_columns(
         {name: _values(then[name]) for name in shared}, {name: _values(today[name]) for name in shared}, about, settings
     )
+    begins = moment_at(reference_day, log.moment.timezone).cutoff - timedelta(days=champion.examples.lookback_days)
+    if log.first > begins:
+        table.loc[table["column"].isin(GROWING), "state"] = "grows"
+    return table
 
 
 def compare_columns(then: Columns, now: Columns, about: Mapping[str, Any], settings: WatchConfig) -> pd.DataFrame:
@@ -73,7 +79,7 @@ def compare_columns(then: Columns, now: Columns, about: Mapping[str, Any], setti
         settings: when a difference is large, sure, and about enough rows.
     """
     found = {name: compare(then[name], now[name]) for name in then}
-    enough = {name: min(len(then[name]), len(now[name])) >= settings.min_rows for name in then}
+    enough = {name: _enough(then[name], now[name], settings.min_rows) for name in then}
     tested = [name for name in then if enough[name]]
     p_values = adjusted([p for name in tested for p in (found[name].psi_p, found[name].ks_p)]).reshape(-1, 2)
     by_name = dict(zip(tested, p_values, strict=True))
@@ -113,6 +119,11 @@ def state_of(found: Comparison, p_values: np.ndarray, settings: WatchConfig) -> 
     if (sure & far).any():
         return "drifted"
     return "shifted" if sure.any() else "steady"
+
+
+def _enough(then: np.ndarray, now: np.ndarray, least: int) -> bool:
+    """Whether there are rows enough on both sides, and values on one: a column that was never there says nothing."""
+    return min(len(then), len(now)) >= least and any((~pd.isna(values)).sum() >= least for values in (then, now))
 
 
 def _same_weekday(tested: date, day: date) -> date:

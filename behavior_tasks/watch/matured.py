@@ -48,6 +48,8 @@ class Log:
     events: Sequence[BucketEvents]
     moment: Moment
     """Nothing from then on counts."""
+    first: datetime
+    """The log's first event, naive UTC."""
     known_until: date
     """The first local day that the log does not hold to its end."""
 

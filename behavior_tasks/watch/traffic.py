@@ -62,20 +62,14 @@ def count_traffic(log: Log, quarantine: Path, *, days: int, memory_mb: int = 204
         began = connection.execute("SELECT min(day) FROM firsts").fetchone()
     start = max(first, began[0]) if began and began[0] else first
     index = pd.Index([start + timedelta(days=n) for n in range((last - start).days + 1)], name="day")
-    table = counted.join(aside, how="left")
-    table.index = pd.Index(pd.to_datetime(table.index).date)
-    table = table.reindex(index).reindex(columns=list(COLUMNS)).fillna(0).astype("int64")
-    table["milliseconds"] = _by_day(aside).reindex(index)["milliseconds"].fillna(0).astype("int64")
-    wide = categories.assign(day=pd.to_datetime(categories["day"]).dt.date).pivot(
-        index="day", columns="category", values="shoppers"
-    )
-    return Traffic(days=table, categories=wide.reindex(index).fillna(0), moved=moved)
+    wide = categories.pivot(index="day", columns="category", values="shoppers")
+    table = _by_day(counted).join(_by_day(aside), how="outer").reindex(index=index, columns=list(COLUMNS))
+    return Traffic(days=table.fillna(0).astype("int64"), categories=_by_day(wide).reindex(index).fillna(0), moved=moved)
 
 
 def _by_day(table: pd.DataFrame) -> pd.DataFrame:
-    table = table.copy()
-    table.index = pd.Index(pd.to_datetime(table.index).date)
-    return table
+    """Return the table with plain dates as its index."""
+    return table.set_axis(pd.Index(pd.to_datetime(table.index).date, name="day"))
 
 
 def _gather(connection: duckdb.DuckDBPyConnection, log: Log, first: date) -> None:
@@ -118,7 +112,8 @@ _DAYS_SQL = f"""
         SELECT l.day, sum(n) AS events, coalesce(sum(n) FILTER (l.product_id <> ''), 0) AS named,
                coalesce(sum(n) FILTER (l.product_id <> '' AND f.day = l.day), 0) AS new_products,
                coalesce(sum(n) FILTER (price IS NOT NULL), 0) AS priced, {_ACTIONS_SQL}
-        FROM lines AS l LEFT JOIN (SELECT product_id, min(day) AS day FROM firsts GROUP BY product_id) AS f USING (product_id)
+        FROM lines AS l
+        LEFT JOIN (SELECT product_id, min(day) AS day FROM firsts GROUP BY product_id) AS f USING (product_id)
         GROUP BY l.day
     ),
     moves AS (
