@@ -45,9 +45,22 @@ from behavior_tasks.data.regimes import (
 )
 from behavior_tasks.data.shop import make_calendar
 from behavior_tasks.data.simulate import simulate_shop
-from behavior_tasks.pipeline import close_tracking, open_run, open_tracking, promote, register, run_stages, start_run
+from behavior_tasks.pipeline import (
+    Run,
+    close_tracking,
+    open_run,
+    open_tracking,
+    promote,
+    register,
+    run_stages,
+    start_run,
+)
 from behavior_tasks.pipeline.serving import chosen_stages, serve_stages
 from behavior_tasks.registry.overrule import Asked, override
+from behavior_tasks.serve.banners import banners_of
+from behavior_tasks.serve.moment import Moment
+from behavior_tasks.watch.alerts import keep_day
+from behavior_tasks.watch.day import watch_day
 
 HISTORY_DAYS, HORIZON_DAYS = 50, 7
 """Days of the log before the first night, and after the last one."""
@@ -150,7 +163,11 @@ def live(replay: Replay) -> list[dict[str, Any]]:
             write_durably(place, json.dumps(night, indent=2).encode())
             print(f"{as_of}: {_sentence(night)}", file=sys.stderr, flush=True)
         nights.append(json.loads(place.read_bytes()))
-        asked = any(alert["level"] == "severe" for alert in nights[-1]["alerts"])
+        # One that goes on asked for its training on its first night.
+        asked = any(
+            alert["level"] == "severe" and alert["training"] and alert["since"] == str(as_of)
+            for alert in nights[-1]["alerts"]
+        )
     return nights
 
 
@@ -167,7 +184,7 @@ def _night(replay: Replay, as_of: date, *, train: bool) -> dict[str, Any]:
         scoring = serve_stages(uri, stages=chosen_stages(replay.only))
         night["banners"] = [banner.model_dump() for banner in scoring.banners]
         night["problems"] += [f"{name}: {why}" for name, why in scoring.failed.items()]
-        night["alerts"] = _watch(replay, as_of)
+        night["alerts"] = _watch(open_run(uri), as_of)
     except UserError as error:
         night["problems"].append(f"serving: {error}")
     return night
@@ -215,9 +232,24 @@ def _train(replay: Replay, as_of: date) -> dict[str, Any]:
     }
 
 
-def _watch(replay: Replay, as_of: date) -> list[dict[str, str]]:
-    """Watch the night, and return its alerts: code, what it is about, level, words."""
-    return []
+def _watch(run: Run, as_of: date) -> list[dict[str, Any]]:
+    """Watch the night and keep what stands; return its alerts, those included that stood before."""
+    found = {name: run.artifact(name) for name in ("clean", "ingest", "champions", "moment")}
+    clean, ingest, champions, moment = (found[name] for name in ("clean", "ingest", "champions", "moment"))
+    assert clean is not None
+    assert ingest is not None
+    assert champions is not None
+    assert moment is not None
+    watched = watch_day(
+        run.home,
+        run.record.config,
+        clean=clean,
+        ingest=ingest,
+        champions=champions,
+        moment=Moment.load(moment),
+        banners=banners_of(moment.facts),
+    )
+    return [alert.model_dump(mode="json") for alert in keep_day(run.home, watched.findings, as_of).alerts]
 
 
 def look_back(replay: Replay, nights: Sequence[Mapping[str, Any]]) -> dict[str, Met | None]:
@@ -254,9 +286,8 @@ def look_back(replay: Replay, nights: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 
 def _clean(replay: Replay, name: str, log: Path) -> Sequence[BucketEvents]:
-    uri = start_run(
-        f"whole-{name}", day=replay.days[-1], trigger="inspection", input_path=str(log), overrides=replay.settings
-    )
+    after = replay.first + timedelta(days=replay.nights + HORIZON_DAYS)
+    uri = start_run(f"whole-{name}", day=after, trigger="inspection", input_path=str(log), overrides=replay.settings)
     run_stages(uri, until="clean")
     artifact = open_run(uri).artifact("clean")
     assert artifact is not None

@@ -16,6 +16,9 @@ BEFORE_DAYS, AFTER_DAYS = 7, 14
 """An alert of the week before a change is not its; two weeks after it a change is no news any more."""
 MONTH_NIGHTS = 30
 
+WORTH = ("severe", "warning")
+"""Levels of alerts that somebody is called for; a notice is none."""
+
 Night = Mapping[str, Any]
 
 
@@ -43,7 +46,7 @@ def notice(change: Mapping[str, Any], nights: Sequence[Night], until: date) -> N
         as_of = date.fromisoformat(night["as_of"])
         if not seen_from <= as_of < until:
             continue
-        new = [alert for alert in night["alerts"] if _subject(alert) not in known]
+        new = [alert for alert in night["alerts"] if alert["level"] in WORTH and _subject(alert) not in known]
         if new:
             new.sort(key=lambda alert: alert["level"] != "severe")
             return Noticed(nights=(as_of - seen_from).days, alerts=new)
@@ -104,10 +107,16 @@ def _quiet(nights: Sequence[Night], changes: Sequence[Mapping[str, Any]]) -> lis
     quiet = quiet_nights(nights, changes, date.fromisoformat(nights[-1]["as_of"]))
     lines = [f"{len(nights)} nights, {len(quiet)} of them quiet.", ""]
     if quiet:
-        lines += ["| on quiet nights | nights with one | a month |", "| --- | --- | --- |"]
-    for level in ("severe", "warning") if quiet else ():
-        alarms = [night for night in quiet if any(alert["level"] == level for alert in night["alerts"])]
-        lines.append(f"| {level} alert | {len(alarms)} | {MONTH_NIGHTS * len(alarms) / len(quiet):.1f} |")
+        lines += ["| alerts that began on quiet nights | how many | a month | which |", "| --- | --- | --- | --- |"]
+    for level in WORTH if quiet else ():
+        begun = [
+            (night["as_of"], alert)
+            for night in quiet
+            for alert in night["alerts"]
+            if alert["level"] == level and alert["since"] == night["as_of"]
+        ]
+        told = "; ".join(f"{day}: {alert['words']}" for day, alert in begun)
+        lines.append(f"| {level} | {len(begun)} | {MONTH_NIGHTS * len(begun) / len(quiet):.1f} | {told} |")
     problems = [f"{night['as_of']}: {problem}" for night in nights for problem in night["problems"]]
     return [*lines, "", f"Nights on which something failed: {len(problems)}.", *(f"- {line}" for line in problems)]
 
