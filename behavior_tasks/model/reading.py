@@ -2,18 +2,19 @@
 
 Nearly all the time of an answer goes into the text, and an answer is the text's share plus the numbers' share, so who
 keeps what texts have told need not have them read again, whatever the numbers beside them are. The one thing to know:
-a text's share must not depend on its company, so no batch is too small for the kernels of a large one, every batch has
-one thread, and numbers are added in pieces of one size.
+on a CPU a text's share is the same to the last bit in any company, because a text is padded to a width that its own
+length decides, and neither rows nor tokens of a batch are so few or so odd that another kernel would take them.
 
 Shapes: n texts, H answers (purchase, and amount where the model tells amounts), F numbers.
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-from behavior_tasks.model.batches import lengths_of, make_batch, scoring_batches
+from behavior_tasks.model.batches import SCORING_BATCH_TOKENS, lengths_of, make_batch
 from behavior_tasks.model.decision import sigmoid
 from behavior_tasks.model.device import pinned_threads
 from behavior_tasks.model.fused import FEWEST_ROWS
@@ -21,6 +22,10 @@ from behavior_tasks.model.network import BehaviorModel
 from behavior_tasks.model.predictions import Predictions
 from behavior_tasks.text.tokens import Sequences
 
+WIDTH_STEP = 32
+"""Tokens; a text is padded to the next multiple: attention sums over as many places as a batch is wide."""
+ROW_STEP = 8
+"""Examples come in multiples of this: the rows left over from whole vectors are summed in another order."""
 NUMBER_ROWS = 1024
 """Rows whose numbers are added at a time: always so many, as another matrix may be multiplied by another kernel."""
 
@@ -35,20 +40,20 @@ def read_sequences(model: BehaviorModel, sequences: Sequences, *, device: torch.
     """
     told = np.empty((len(sequences), 2 if model.inputs.amounts else 1), dtype=np.float32)
 
-    def read(chosen: np.ndarray) -> None:
-        batch = make_batch(sequences, _filled(chosen, lengths), []).to(device)
+    def read(piece: tuple[int, np.ndarray]) -> None:
+        width, chosen = piece
+        batch = make_batch(sequences, _filled(chosen, width), [], width=width).to(device)
         with torch.inference_mode():
             told[chosen] = model.read_text(batch)[: len(chosen)].cpu().numpy()
 
-    lengths = lengths_of(sequences.offsets)
-    batches = list(scoring_batches(lengths))
+    batches = list(_batches(lengths_of(sequences.offsets), model.backbone.config.max_position_embeddings))
     with pinned_threads(1):
         if device.type == "cpu" and 1 < workers <= len(batches):
             with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
                 list(pool.map(read, batches))
         else:
-            for chosen in batches:
-                read(chosen)
+            for piece in batches:
+                read(piece)
     return told
 
 
@@ -80,10 +85,20 @@ def raw_predictions(answers: np.ndarray) -> Predictions:
     )
 
 
-def _filled(chosen: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Return a batch's rows, the last of them again and again until the batch has FEWEST_ROWS tokens."""
-    fewest = -(-FEWEST_ROWS // int(lengths[chosen].max()))
-    return np.append(chosen, np.repeat(chosen[-1:], max(fewest - len(chosen), 0)))
+def _batches(lengths: np.ndarray, widest: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the width of each batch and its rows."""
+    widths = np.minimum(-(-lengths // WIDTH_STEP) * WIDTH_STEP, widest)
+    for width in np.unique(widths).tolist():
+        rows = np.flatnonzero(widths == width)
+        most = max(SCORING_BATCH_TOKENS // width // ROW_STEP, 1) * ROW_STEP
+        yield from ((width, rows[start : start + most]) for start in range(0, len(rows), most))
+
+
+def _filled(chosen: np.ndarray, width: int) -> np.ndarray:
+    """Return a batch's rows, the last of them again until there are FEWEST_ROWS tokens and a multiple of ROW_STEP."""
+    wanted = max(-(-FEWEST_ROWS // width), len(chosen))
+    wanted = -(-wanted // ROW_STEP) * ROW_STEP
+    return np.append(chosen, np.repeat(chosen[-1:], wanted - len(chosen)))
 
 
 def _rows_of_one_size(values: np.ndarray) -> torch.Tensor:
