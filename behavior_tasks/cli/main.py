@@ -17,6 +17,7 @@ from behavior_tasks.cli import (
     audit,
     compare,
     data_report,
+    demand,
     doctor,
     features,
     gc,
@@ -50,6 +51,7 @@ app.command("score")(score.score)
 app.command("tune")(tune.tune)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
+app.command("demand")(demand.demand)
 app.command("audit-leakage")(audit.audit)
 app.command("report")(data_report.report)
 app.command("quarantine")(quarantine.quarantine)
