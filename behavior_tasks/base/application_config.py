@@ -4,6 +4,8 @@ In comes YAML or a form, out come frozen sections, one an application. The one t
 score; they only decide what is made of it.
 """
 
+from typing import Literal
+
 from pydantic import Field
 
 from behavior_tasks.base.section import Section
@@ -28,6 +30,14 @@ class RecommendConfig(Section):
     """Recommendations: products for every shopper."""
 
     top: int = Field(10, ge=1, le=1000, description="Products recommended to each shopper.")
+    bought: Literal["keep", "drop"] = Field(
+        "keep",
+        description="Whether a product that a shopper has bought before may be recommended again. The page tells which "
+        "share of what people buy they had bought before.",
+    )
+    per_category: int = Field(
+        0, ge=0, le=1000, description="Most products of one category in a shopper's list; 0: any number."
+    )
 
 
 class DemandConfig(Section):

@@ -42,14 +42,18 @@ def same_for_all(scores: np.ndarray) -> Method:
     return score
 
 
-def own_products(log: Log) -> Method:
-    """Recommend what a shopper touched: most, last and with the strongest actions first."""
-    interest = log.matrix(log.interest.astype(np.float32))
+def from_matrix(told: csr_array) -> Method:
+    """Recommend by scores that are there for some products of some shoppers, shoppers x products."""
 
     def score(who: np.ndarray) -> np.ndarray:
-        return np.asarray(interest[who].toarray())
+        return np.asarray(told[who].toarray().astype(np.float32))
 
     return score
+
+
+def own_products(log: Log) -> Method:
+    """Recommend what a shopper touched: most, last and with the strongest actions first."""
+    return from_matrix(log.matrix(log.interest.astype(np.float32)))
 
 
 def category_popular(log: Log) -> Method:

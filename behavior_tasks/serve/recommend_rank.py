@@ -47,18 +47,45 @@ class Candidates:
         """Return each candidate's place among its shopper's, from 0, the best score first."""
         # Rounded, so that what differs only by the order of additions is equal.
         order = np.lexsort((self.product, -self.filler, -np.round(score, 9), self.row))
-        starts = np.searchsorted(self.row[order], np.arange(len(self.who)))
         place = np.empty(len(order), dtype=np.int64)
-        place[order] = np.arange(len(order)) - starts[self.row[order]]
-        return place
+        place[order] = np.arange(len(order))
+        return self._numbered(place)
 
-    def lists(self, score: np.ndarray, length: int) -> np.ndarray:
-        """Return the best products of each shopper, NOBODY where there are fewer, (shoppers, length)."""
-        place = self.places(score)
+    def lists(
+        self, score: np.ndarray, length: int, *, category: np.ndarray | None = None, per_category: int = 0
+    ) -> np.ndarray:
+        """Return the best products of each shopper, NOBODY where there are fewer, (shoppers, length).
+
+        Args:
+            score: of each candidate.
+            length: of a list.
+            category: place of each product's category, -1 for none, (products,).
+            per_category: most products of one category in a list; 0: any number.
+        """
+        kept = np.ones(len(self.row), dtype=bool)
+        if per_category and category is not None:
+            kept = self._within(self.places(score), category[self.product], per_category)
+        place = self._numbered(np.where(kept, self.places(score), len(self.row)))
         found = np.full((len(self.who), length), NOBODY, dtype=np.int64)
-        kept = place < length
+        kept &= place < length
         found[self.row[kept], place[kept]] = self.product[kept]
         return found
+
+    def _within(self, place: np.ndarray, category: np.ndarray, most: int) -> np.ndarray:
+        """Return whether a candidate is among the best so many of its category; without one it always is."""
+        order = np.lexsort((place, category, self.row))
+        group = self.row[order] * np.int64(category.max(initial=0) + 2) + category[order] + 1
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order)) - np.searchsorted(group, group)
+        return (rank < most) | (category < 0)
+
+    def _numbered(self, place: np.ndarray) -> np.ndarray:
+        """Return each shopper's candidates numbered from 0 in a rising order."""
+        order = np.lexsort((place, self.row))
+        numbers = np.empty(len(order), dtype=np.int64)
+        starts = np.searchsorted(self.row[order], np.arange(len(self.who)))
+        numbers[order] = np.arange(len(order)) - starts[self.row[order]]
+        return numbers
 
 
 def gather(log: Log, who: np.ndarray, methods: Mapping[str, Method], allowed: Allowed, each: int = EACH) -> Candidates:
