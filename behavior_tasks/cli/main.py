@@ -16,6 +16,7 @@ from behavior_tasks.cli import (
     audit,
     compare,
     data_report,
+    demand,
     doctor,
     features,
     gc,
@@ -46,6 +47,7 @@ app.command("run")(run.run)
 app.command("tune")(tune.tune)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
+app.command("demand")(demand.demand)
 app.command("audit-leakage")(audit.audit)
 app.command("report")(data_report.report)
 app.command("quarantine")(quarantine.quarantine)
