@@ -7,7 +7,7 @@ words of one token, which popular products, letters and categories are under a t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Self
 
@@ -55,7 +55,7 @@ class NextReader:
         if not len(texts) or not words:
             return np.zeros((len(texts), len(words)), dtype=np.float32)
         tails = [self.tokenizer.encode(lead + word, add_special_tokens=False).ids for word in words]
-        shared = commonprefix(tails)
+        shared = [ids[0] for ids in takewhile(lambda ids: len(set(ids)) == 1, zip(*tails, strict=False))]
         # A word that is the beginning of another ends where the other goes on; both stand for their last common token.
         if shared and any(len(tail) == len(shared) for tail in tails):
             shared = shared[:-1]
@@ -75,7 +75,7 @@ class NextReader:
         tokens, offsets = encode_texts(self.scorer.folder / "tokenizer", texts, limit)
         rows = [
             np.concatenate([tokens[begin : end - len(suffix)], tail, suffix])
-            for begin, end in zip(offsets[:-1], offsets[1:], strict=True)
+            for begin, end in pairwise(offsets)
         ]
         ends = np.cumsum([0, *map(len, rows)])
         every = np.concatenate(rows).astype(np.int64)

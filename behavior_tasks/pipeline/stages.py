@@ -182,6 +182,7 @@ SERVING: dict[str, Stage] = {
             *("examples.horizon_days", "examples.lookback_days"),
         ),
         inputs=("clean", "champions", "moment", "product_scores"),
+        outside="serve.demand:stock_identity",
     ),
     "demand": Stage(
         work="serve.demand:demand_stage",

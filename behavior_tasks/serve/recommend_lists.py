@@ -19,7 +19,8 @@ from behavior_tasks.serve.recommend_measure import NOBODY
 from behavior_tasks.serve.recommend_methods import similar_products
 from behavior_tasks.serve.recommend_rank import EACH, Allowed, Candidates, Combination, each_block, facts
 from behavior_tasks.serve.recommend_reasons import Reasons
-from behavior_tasks.serve.recommend_study import COMBINATION, RECENT, Rules, World
+from behavior_tasks.serve.recommend_study import Rules
+from behavior_tasks.serve.recommend_world import RECENT, World
 
 FILE, CSV, FEWER, ANYBODY = "recommendations.parquet", "recommendations.csv", "fewer.csv", "new_shoppers.csv"
 SCHEMA = pa.schema(
@@ -99,7 +100,8 @@ def write_lists(serving: Serving, folder: Path, *, as_of: str) -> Written:
             parquet.write_table(pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False))
             lines.writerows([as_of, *row] for row in table.itertuples(index=False))
             counts = (lists != NOBODY).sum(axis=1)
-            few += [(log.shoppers[candidates.who[row]], int(counts[row])) for row in np.flatnonzero(counts < serving.top)]
+            short = np.flatnonzero(counts < serving.top)
+            few += zip(log.shoppers[candidates.who[short]], counts[short].tolist(), strict=True)
             products.update(table["product_id"])
             rows, filled = rows + len(table), filled + int((table["method"] != serving.method).sum())
     why = _why_fewer(serving)

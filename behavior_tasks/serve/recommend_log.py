@@ -159,9 +159,7 @@ def read_log(
     )
 
 
-def bought_between(
-    events: Sequence[BucketEvents], begin: datetime, end: datetime, *, memory_mb: int
-) -> pd.DataFrame:
+def bought_between(events: Sequence[BucketEvents], begin: datetime, end: datetime, *, memory_mb: int) -> pd.DataFrame:
     """Return who bought what in [begin, end): `shopper`, `product_id`, each pair once, ordered by both."""
     found = []
     for bucket in events:

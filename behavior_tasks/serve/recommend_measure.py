@@ -1,4 +1,4 @@
-"""Measures of recommendations: lists and what was really bought in; figures with intervals, and which method to use, out.
+"""Measures of recommendations: lists and what was really bought in; figures with intervals, and a choice, out.
 
 Relevance is yes or no: bought within the horizon. The one thing to know: a shopper has one value of each figure, and
 intervals come from drawing whole shoppers, the same ones for every method.
@@ -111,9 +111,7 @@ def choose(measured: Mapping[str, Measured], drawing: Resampling) -> str:
     """
     best = max(measured, key=lambda name: measured[name].mean("ndcg"))
     return next(
-        name
-        for name in measured
-        if name == best or not ahead(measured[best], measured[name], drawing).is_shown
+        name for name in measured if name == best or not ahead(measured[best], measured[name], drawing).is_shown
     )
 
 

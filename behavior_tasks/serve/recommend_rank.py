@@ -111,9 +111,7 @@ def each_block(
         yield _gather_block(log, block, methods, allowed, each)
 
 
-def _gather_block(
-    log: Log, who: np.ndarray, methods: Mapping[str, Method], allowed: Allowed, each: int
-) -> Candidates:
+def _gather_block(log: Log, who: np.ndarray, methods: Mapping[str, Method], allowed: Allowed, each: int) -> Candidates:
     may = allowed(who)
     told = {name: method(who) for name, method in methods.items()}
     chosen = np.zeros(may.shape, dtype=bool)
@@ -165,8 +163,13 @@ class Combination:
     def learn(cls, read: np.ndarray, bought: np.ndarray) -> "Combination":
         """Learn from candidates, (n, columns), of which some were bought, (n,)."""
         model = HistGradientBoostingClassifier(
-            max_iter=120, learning_rate=0.06, max_leaf_nodes=15, min_samples_leaf=40, l2_regularization=1.0,
-            early_stopping=False, random_state=SEED,
+            max_iter=120,
+            learning_rate=0.06,
+            max_leaf_nodes=15,
+            min_samples_leaf=40,
+            l2_regularization=1.0,
+            early_stopping=False,
+            random_state=SEED,
         )
         # Threads that wait by spinning for one another take far longer than one alone.
         with threadpool_limits(limits=1):
