@@ -42,6 +42,14 @@ class RecommendConfig(Section):
     """Recommendations: products for every shopper."""
 
     top: int = Field(10, ge=1, le=1000, description="Products recommended to each shopper.")
+    bought: Literal["keep", "drop"] = Field(
+        "keep",
+        description="Whether a product that a shopper has bought before may be recommended again. The page tells which "
+        "share of what people buy they had bought before.",
+    )
+    per_category: int = Field(
+        0, ge=0, le=1000, description="Most products of one category in a shopper's list; 0: any number."
+    )
 
 
 class DemandConfig(Section):
