@@ -19,20 +19,22 @@ DAY = 86_400
 SETTLED_EVENTS, SETTLED_PURCHASES = 40, 2
 """A settled shopper had so many events and purchases before the last days."""
 SOME_EVENTS = 10
-TAKEOVER_SESSIONS, TAKEOVER_PRODUCTS, TAKEOVER_GAP = (1, 3), (3, 8), (15, 90)
-"""Sessions; products looked at in each; seconds between events. At hours that the shopper never keeps, in categories
-that they hardly know, at prices of the dearer half; one or two purchases a session."""
-SCRAPED, SCRAPED_GAP, SCRAPED_SKIPS = (60, 300), (1, 4), 0.1
+TAKEOVER_SESSIONS, TAKEOVER_PRODUCTS, TAKEOVER_GAP = (1, 2), (3, 8), (15, 90)
+TAKEOVER_STRANGE, TAKEOVER_ODD_HOUR, TAKEOVER_BUYS = 0.6, 0.6, 0.7
+"""Sessions; products looked at in each; seconds between events. Shares: of products out of the dearer half of what the
+shopper hardly knows, of sessions in the quietest hours of their day, and of sessions that end in one or two purchases.
+The rest is like anybody's visit."""
+SCRAPED, SCRAPED_GAP, SCRAPED_SKIPS = (20, 120), (3, 12), 0.4
 """Products browsed in the order of their ids, seconds between them, and the share that is left out."""
-TESTED, TESTED_GAP, TESTED_CHEAP, TESTED_THEN_DEAR = (5, 16), (20, 120), 0.2, 0.5
-"""Purchases of the cheapest fifth, one piece each, seconds between them; every second ends with a very dear one."""
-REFUNDS, REFUND_HOURS = (3, 5), (6, 40)
-"""Purchases that are returned, and after how many hours."""
-RESOLD, RESOLD_TIMES = (8, 25), (1, 2)
+TESTED, TESTED_GAP, TESTED_CHEAP, TESTED_THEN_DEAR = (3, 8), (60, 600), 0.3, 0.5
+"""Purchases of the cheapest products, one piece each; seconds between them; share that ends with a very dear one."""
+REFUNDS, REFUND_HOURS, REFUNDED = (2, 4), (6, 60), 0.8
+"""Purchases, after how many hours they are returned, and the share that is; the first always."""
+RESOLD, RESOLD_TIMES = (4, 12), (1, 2)
 """Pieces of one product, and how often."""
-STUFFED, STUFFED_GAP, STUFFED_BUYS = (3, 8), (1, 4), 0.3
+STUFFED, STUFFED_GAP, STUFFED_BUYS = (2, 5), (1, 6), 0.3
 """Bursts of two to four events on an account that was silent for two weeks; seconds between events; share that buys."""
-FARMED_HOURS, FARMED_DISCOUNT = 3, 0.4
+FARMED_HOURS, FARMED_DISCOUNT = 6, 0.4
 """New accounts, all within so many hours, that each buy the same product at this discount within a minute or two."""
 
 
@@ -217,12 +219,14 @@ def _take_over(world: _World, rng: np.random.Generator, shopper: str) -> list[Ro
     quiet = int(np.argmin([np.take(hours, range(h, h + 4), mode="wrap").sum() for h in range(24)]))
     rows = []
     for _ in range(_between(rng, TAKEOVER_SESSIONS)):
-        second = world.hour(rng, (quiet + int(rng.integers(0, 4))) % 24)
-        looked = [_draw(dear, rng) for _ in range(_between(rng, TAKEOVER_PRODUCTS))]
+        odd = rng.random() < TAKEOVER_ODD_HOUR
+        second = world.hour(rng, (quiet + int(rng.integers(0, 4))) % 24 if odd else None)
+        count = _between(rng, TAKEOVER_PRODUCTS)
+        looked = [_draw(dear if rng.random() < TAKEOVER_STRANGE else world.products, rng) for _ in range(count)]
         for product in looked:
             rows.append(_row(second, "browse", product))
             second += _between(rng, TAKEOVER_GAP)
-        for product in looked[: _between(rng, (1, 2))]:
+        for product in looked[: _between(rng, (1, 2))] if rng.random() < TAKEOVER_BUYS else ():
             for action in ("click", "add_to_cart", "purchase"):
                 rows.append(_row(second, action, product))
                 second += _between(rng, TAKEOVER_GAP)
@@ -249,8 +253,8 @@ def _test_cards(world: _World, rng: np.random.Generator, shopper: str) -> list[R
     bought += [_draw(dear, rng)] if rng.random() < TESTED_THEN_DEAR else []
     rows = []
     for product in bought:
-        rows.append(_row(second, "add_to_cart", product))
-        rows.append(_row(second + 5, "purchase", product))
+        for place, action in enumerate(("browse", "add_to_cart", "purchase")):
+            rows.append(_row(second + 15 * place, action, product))
         second += _between(rng, TESTED_GAP)
     return rows
 
@@ -259,11 +263,12 @@ def _abuse_refunds(world: _World, rng: np.random.Generator, shopper: str) -> lis
     prices = world.products["price"]
     goods = world.products[prices >= prices.median()]
     rows = []
-    for _ in range(_between(rng, REFUNDS)):
-        second, product = world.hour(rng, until_day=max(1, world.days - 2)), _draw(goods, rng)
+    for number in range(_between(rng, REFUNDS)):
+        second, product = world.hour(rng, until_day=max(1, world.days - 3)), _draw(goods, rng)
         for place, action in enumerate(("browse", "click", "purchase")):
             rows.append(_row(second + 40 * place, action, product))
-        rows.append(_row(second + _between(rng, REFUND_HOURS) * 3600, "return", product))
+        if number == 0 or rng.random() < REFUNDED:
+            rows.append(_row(second + _between(rng, REFUND_HOURS) * 3600, "return", product))
     return rows
 
 

@@ -193,7 +193,7 @@ def _texts(connection: duckdb.DuckDBPyConnection, bucket: _Read, settings: TextS
         last = max(first + 1, int(np.searchsorted(before, before[first] + PHRASES_AT_ONCE, side="right")) - 1)
         rows = slice(*np.searchsorted(bucket.moment, (first, last)))
         told = histories.phrases(moments.part(first, last))
-        local = _local_hours(connection, told.us, settings.timezone)
+        local = local_hours(connection, told.us, settings.timezone)
         phrases, letter = composer.phrases(told, local, events.queries)
         some, moment = moments.part(first, last), bucket.moment[rows] - first
         ended = events.us[some.high - 1] if len(events) else np.zeros(len(some), dtype=np.int64)
@@ -226,7 +226,7 @@ def _profile(composer: Composer, table: pa.Table) -> Ragged:
     return composer.profile(words, np.where(known[place], place, NONE), age, purchases)
 
 
-def _local_hours(connection: duckdb.DuckDBPyConnection, us: np.ndarray, timezone: str) -> np.ndarray:
+def local_hours(connection: duckdb.DuckDBPyConnection, us: np.ndarray, timezone: str) -> np.ndarray:
     """Return the whole hours from a Monday 0:00 to instants, local time, shape of `us`."""
     if timezone == "UTC":
         return us // HOUR + MONDAY
