@@ -6,7 +6,7 @@ score; they only decide what is made of it.
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from behavior_tasks.base.section import Section
 
@@ -25,7 +25,7 @@ RuleName = Literal[
     "returns_against_purchases",
     "night_events",
     "odd_hours",
-    "new_categories",
+    "strange_categories",
     "price_against_own",
 ]
 """The velocity rules of risk; what each means stands in `serve/risk_rules.py`."""
@@ -83,13 +83,20 @@ class RiskConfig(Section):
         description="What the list is ranked by: the language model's surprise, the velocity rules, an isolation "
         "forest, or surprise and rules combined. docs/risk.md says how each does.",
     )
+    unusual: float = Field(
+        0.99,
+        ge=0,
+        lt=1,
+        description="A shopper can be listed whose score is above that of this share of the shoppers of the reference, "
+        "an earlier moment.",
+    )
     quantile: float = Field(
         0.999,
         gt=0.5,
         lt=1,
-        description="A velocity rule fires above this quantile of the shoppers of the reference, an earlier moment.",
+        description="A velocity rule fires above this quantile of the shoppers of the reference.",
     )
-    limits: dict[RuleName, float] = Field(
+    limits: dict[RuleName, PositiveFloat] = Field(
         default_factory=dict,
         description="Velocity rule → the number above which it fires, in place of the quantile.",
     )

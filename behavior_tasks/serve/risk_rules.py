@@ -19,6 +19,8 @@ PAST_EVENTS, PAST_PURCHASES = 20, 3
 """A shopper with fewer before the window has no habits that could be broken."""
 NIGHT_UNTIL = 6
 """Local hour at which the night ends; it begins at midnight."""
+RARE = 0.05
+"""Share of a shopper's past below which an hour, with its neighbours, or a category is strange to them."""
 SMALL = 5
 """A purchase is small beside one of so many times its amount."""
 SESSION = "INTERVAL 30 MINUTE"
@@ -48,8 +50,8 @@ RULES: dict[RuleName, Rule] = {
     "returns": Rule(words="{value} returns", least=1),
     "returns_against_purchases": Rule(words="{value} returns for each purchase", least=0.5),
     "night_events": Rule(words="{value} more events at night than usual for this shopper", least=5),
-    "odd_hours": Rule(words="{value} events at hours at which this shopper was never there", least=5),
-    "new_categories": Rule(words="{value} events in categories that this shopper never touched", least=5),
+    "odd_hours": Rule(words="{value} events at hours at which this shopper is hardly ever there", least=5),
+    "strange_categories": Rule(words="{value} events in categories that this shopper hardly ever touches", least=5),
     "price_against_own": Rule(words="prices {value} times as high as usual for this shopper", least=2),
 }
 assert tuple(RULES) == get_args(RuleName)
@@ -65,6 +67,7 @@ def measure_rules(
     cutoff: datetime,
     history_days: int,
     timezone: str,
+    most: int | None = None,
 ) -> pd.DataFrame:
     """Return `shopper`, FACTS and a column for every rule, a row for each shopper with an event in the window.
 
@@ -74,10 +77,13 @@ def measure_rules(
         since: naive UTC, as `cutoff`: the window is [since, cutoff).
         history_days: days before the cutoff that tell what is usual.
         timezone: zone of the hours.
+        most: so many shoppers, the first by pseudonym, which is as good as by lot; None: all.
 
     Rows are in order of shopper.
     """
     events.create_view(connection)
+    within = f"timestamp >= TIMESTAMP '{since}' AND timestamp < TIMESTAMP '{cutoff}'"
+    limit = "" if most is None else f"LIMIT {most}"
     connection.execute(f"SET VARIABLE since = TIMESTAMP '{since}'")
     connection.execute(f"SET VARIABLE days = {(cutoff - since) / timedelta(days=1)}")
     connection.execute(f"""
@@ -86,10 +92,7 @@ def measure_rules(
                category, price, amount, timestamp >= TIMESTAMP '{since}' AS recent, {ACTION_RANK_SQL} AS rank
         FROM events WHERE timestamp < TIMESTAMP '{cutoff}'
             AND timestamp >= TIMESTAMP '{cutoff}' - INTERVAL {history_days} DAY
-            AND shopper IN (
-                SELECT shopper FROM events
-                WHERE timestamp >= TIMESTAMP '{since}' AND timestamp < TIMESTAMP '{cutoff}'
-            )
+            AND shopper IN (SELECT DISTINCT shopper FROM events WHERE {within} ORDER BY shopper {limit})
     """)
     connection.execute("""
         CREATE TABLE baskets AS
@@ -146,8 +149,10 @@ _PACE = (
             PARTITION BY shopper ORDER BY timestamp RANGE BETWEEN INTERVAL 3599 SECOND PRECEDING AND CURRENT ROW) AS n
         FROM baskets WHERE recent
     ) GROUP BY shopper""",
+    # In a shop that logs no views, nobody looks at anything, and that says nothing.
     """SELECT shopper, count(*) AS carts_without_views FROM (
-        SELECT shopper, product_id FROM told WHERE product_id <> '' AND action <> 'search' GROUP BY ALL
+        SELECT shopper, product_id FROM told WHERE product_id <> '' AND action <> 'search'
+            AND EXISTS (SELECT 1 FROM told WHERE action IN ('browse', 'click', 'favourite')) GROUP BY ALL
         HAVING count(*) FILTER (recent AND action IN ('add_to_cart', 'purchase')) > 0
             AND count(*) FILTER (action IN ('browse', 'click', 'favourite')) = 0
             AND min(timestamp) FILTER (action IN ('add_to_cart', 'purchase')) >= min(timestamp) FILTER (recent)
@@ -183,18 +188,19 @@ _HABITS = (
             * (1 + count(*) FILTER (NOT recent AND hour(local) < {NIGHT_UNTIL})) / (4 + count(*) FILTER (NOT recent))
             AS night_events
         FROM told GROUP BY shopper""",
-    # An hour is odd when the past knows neither it nor the hours beside it.
-    f"""SELECT n.shopper, sum(n.fresh) AS odd_hours FROM (
-            SELECT shopper, hour(local) AS h, count(*) AS fresh FROM told WHERE recent GROUP BY ALL
-        ) AS n JOIN (
-            SELECT shopper, list(DISTINCT hour(local)) AS own FROM told WHERE NOT recent
-            GROUP BY shopper HAVING count(*) >= {PAST_EVENTS}
-        ) AS p USING (shopper)
-        WHERE NOT list_has_any(own, [h, (h + 1) % 24, (h + 23) % 24]) GROUP BY n.shopper""",
-    f"""SELECT shopper, sum(fresh) AS new_categories FROM (
+    # An hour is odd when the past was hardly ever there at it and at the hours beside it.
+    f"""SELECT shopper, sum(fresh) AS odd_hours FROM (
+            SELECT n.shopper, n.h, any_value(n.fresh) AS fresh,
+                   coalesce(sum(p.own) FILTER ((n.h - p.h + 24) % 24 IN (0, 1, 23)), 0) / sum(p.own) AS own
+            FROM (SELECT shopper, hour(local) AS h, count(*) AS fresh FROM told WHERE recent GROUP BY ALL) AS n
+            JOIN (SELECT shopper, hour(local) AS h, count(*) AS own FROM told WHERE NOT recent GROUP BY ALL) AS p
+                USING (shopper)
+            GROUP BY n.shopper, n.h HAVING sum(p.own) >= {PAST_EVENTS}
+        ) WHERE own < {RARE} GROUP BY shopper""",
+    f"""SELECT shopper, sum(fresh) AS strange_categories FROM (
         SELECT shopper, category, count(*) FILTER (recent) AS fresh,
                sum(count(*) FILTER (NOT recent)) OVER (PARTITION BY shopper) AS past,
                count(*) FILTER (NOT recent) AS own
         FROM told WHERE category IS NOT NULL AND category <> 'unknown' GROUP BY shopper, category
-    ) WHERE past >= {PAST_EVENTS} AND own = 0 GROUP BY shopper""",
+    ) WHERE past >= {PAST_EVENTS} AND own < {RARE} * past GROUP BY shopper""",
 )

@@ -5,12 +5,13 @@ features, as they do by default. The one thing to know: nothing after the events
 from left to right nothing is missing, and no feature has to be computed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.text.compose import Composer
@@ -29,8 +30,6 @@ class Told:
     """Of each shopper: what stands before the events, which may be empty, then each phrase."""
     begun: np.ndarray
     """First instant of each phrase, microseconds since 1970, all shoppers behind one another, shape (phrases,)."""
-    first_event: np.ndarray
-    """Each shopper's first event that is told, microseconds, shape (shoppers,)."""
 
 
 def tell_phrases(
@@ -39,25 +38,22 @@ def tell_phrases(
     cutoff: datetime,
     settings: TextSettings,
     *,
-    since: datetime,
+    shoppers: Sequence[str],
 ) -> Iterator[Told]:
-    """Yield the texts at an instant of the bucket's shoppers who did something since another, by shopper.
+    """Yield the texts of some shoppers at an instant.
 
     Args:
         connection: a fresh one.
         events: clean events of a bucket.
         cutoff: only events before it are told, and none older than the settings' lookback.
         settings: of a model.
-        since: naive UTC, as `cutoff`.
+        shoppers: of that bucket, in the order in which they are told, each once.
     """
     events.create_view(connection)
-    between = f"timestamp >= TIMESTAMP '{since}' AND timestamp < TIMESTAMP '{cutoff}'"
-    connection.execute(f"""
-        CREATE TABLE people AS SELECT shopper, CAST(row_number() OVER (ORDER BY shopper) - 1 AS INTEGER) AS who
-        FROM (SELECT DISTINCT shopper FROM events WHERE {between})
-    """)
-    shoppers = [row[0] for row in connection.execute("SELECT shopper FROM people ORDER BY who").fetchall()]
-    if not shoppers:
+    who = pa.array(range(len(shoppers)), type=pa.int32())
+    connection.register("told", pa.table({"shopper": pa.array(shoppers, type=pa.string()), "who": who}))
+    connection.execute("CREATE TABLE people AS SELECT * FROM told")
+    if not len(shoppers):
         return
     read = read_events(connection, settings.products)
     until = np.full(len(shoppers), (cutoff - datetime(1970, 1, 1)).total_seconds() * 1_000_000, dtype=np.int64)
@@ -86,15 +82,15 @@ def tell_phrases(
             own[place : place + 1] = [piece.lstrip(" ") for piece in own[place : place + 1]]
             pieces.append(own)
         yield Told(
-            shoppers=shoppers[first:last],
+            shoppers=list(shoppers[first:last]),
             pieces=pieces,
             begun=told.us,
-            first_event=read.us[some.low],
         )
         first = last
 
 
 def _texts(parts: PartTable, rows: Ragged) -> list[str]:
+    """Return the words of each row."""
     words = np.array([*parts.texts, ""], dtype=object)[rows.codes].tolist()
     ends = np.cumsum(rows.counts)
     return ["".join(words[end - count : end]) for end, count in zip(ends.tolist(), rows.counts.tolist(), strict=True)]
