@@ -32,6 +32,7 @@ from behavior_tasks.cli import (
     status,
     sync,
     tune,
+    watch,
 )
 from behavior_tasks.cli.screen import errors
 
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("score")(score.score)
+app.command("watch")(watch.watch)
 app.command("tune")(tune.tune)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
