@@ -156,7 +156,9 @@ class RiskConfig(Section):
 class WatchConfig(Section):
     """The watch: when a difference between then and now is worth an alert."""
 
-    days: int = Field(90, ge=1, le=3650, description="How many days back served dates, and the days' traffic, are shown.")
+    days: int = Field(
+        90, ge=1, le=3650, description="How many days back served dates, and the days' traffic, are shown."
+    )
     min_rows: int = Field(
         100, ge=10, le=1_000_000, description="Below so many rows, then or now, nothing is said of a column."
     )
@@ -173,7 +175,10 @@ class WatchConfig(Section):
         0.2, gt=0, le=1, description="Share of drifted columns above which the champion should be trained anew."
     )
     max_f1_drop: float = Field(
-        0.05, gt=0, le=1, description="How far F1 may fall below that of the test before the champion should be trained."
+        0.05,
+        gt=0,
+        le=1,
+        description="How far F1 may fall below that of the test before the champion should be trained.",
     )
     false_alarms: float = Field(
         0.01,

@@ -35,6 +35,7 @@ from behavior_tasks.cli import (
     status,
     sync,
     tune,
+    watch,
 )
 from behavior_tasks.cli.screen import errors
 
@@ -48,6 +49,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("score")(score.score)
+app.command("watch")(watch.watch)
 app.command("tune")(tune.tune)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)

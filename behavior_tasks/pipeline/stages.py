@@ -212,7 +212,17 @@ SERVING: dict[str, Stage] = {
     ),
 }
 """From the raw log and the champions to what the shop takes away."""
-EVERY = {**STAGES, **SERVING}
+WATCHING: dict[str, Stage] = {
+    **{name: SERVING[name] for name in ("simulate", "source", "ingest", "clean", "champions", "moment")},
+    "watch": Stage(
+        work="watch.stage:watch_stage",
+        sections=("watch", "train.device", "train.threads"),
+        inputs=("clean", "ingest", "champions", "moment"),
+        outside="watch.stage:served_identity",
+    ),
+}
+"""From the raw log and what was served to whether the champions are still right."""
+EVERY = {**STAGES, **SERVING, **WATCHING}
 
 
 def settings_of(rows: Mapping[str, Stage]) -> set[str]:

@@ -46,6 +46,11 @@ class Alert(Finding):
 
     since: date
 
+    @property
+    def paragraph(self) -> str:
+        """The alert in words."""
+        return f"{self.words} It stands since {self.since}. What to do: {self.next_step}."
+
 
 class Day(BaseModel):
     """A line of the journal: what stood on a watched day."""

@@ -5,6 +5,7 @@ and sure, so that a quiet shop is told nothing.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -37,11 +38,12 @@ def find_in_figures(matured: pd.DataFrame, champion: Champion, settings: WatchCo
     pooled, test = (mine[mine["what"] == what] for what in ("pooled", "test"))
     if not len(pooled) or pooled.iloc[-1]["buyers"] < LEAST_BUYERS:
         return
-    now, about = pooled.iloc[-1].to_dict(), f"{champion.unit} {champion.version}"
+    now: dict[str, Any] = {str(name): value for name, value in pooled.iloc[-1].items()}
+    about = f"{champion.unit} {champion.version}"
     days = min(POOLED_DAYS, int(((mine["what"] == "day") & (mine["state"] == "judged")).sum()))
     told = f"version {champion.version} ({UNIT_WORDS[champion.unit]}), over {_days(days)} up to {now['as_of']}"
     if len(test):
-        then = test.iloc[-1].to_dict()
+        then = {str(name): value for name, value in test.iloc[-1].items()}
         ends = difference(now, then, "f1", deviations=DEVIATIONS)
         if ends is not None and ends[1] < 0 and now["f1"] - then["f1"] < -settings.max_f1_drop:
             yield Finding(

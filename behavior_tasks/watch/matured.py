@@ -24,7 +24,7 @@ from behavior_tasks.serve.champions import Champion, Unit
 from behavior_tasks.serve.moment import Moment, moment_at
 from behavior_tasks.serve.score import Place, score_at
 from behavior_tasks.serve.served import Served, find_served, served_dates
-from behavior_tasks.watch.figures import FIGURES, PROMISED, Figures, figures_of
+from behavior_tasks.watch.figures import FIGURES, PROMISED, figures_of
 from behavior_tasks.watch.judged import Answers, Judged, judge, together
 from behavior_tasks.watch.snapshot import write_sample
 
@@ -127,7 +127,8 @@ def _count(served: Served) -> int:
 
 def _newest(judged: Sequence[Judged]) -> Iterable[Judged]:
     """Yield the newest judged moments, as many as are taken together, the oldest first."""
-    taken, examples = [], 0
+    taken: list[Judged] = []
+    examples = 0
     for one in sorted(judged, key=lambda one: one.as_of, reverse=True)[:POOLED_DAYS]:
         examples += len(one.labels)
         if taken and examples > POOLED_EXAMPLES:

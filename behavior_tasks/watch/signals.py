@@ -62,7 +62,7 @@ def straying(series: pd.Series) -> float:
     From the median absolute deviation, so that a few odd days make it no larger; at least that of counting (Poisson).
     """
     base = usual(series)
-    ratio = np.log((series + 0.5) / (base + 0.5)).iloc[-29:-1].replace([np.inf, -np.inf], np.nan).dropna()
+    ratio = pd.Series(np.log((series + 0.5) / (base + 0.5)), index=series.index).iloc[-29:-1].dropna()
     counting = 1 / np.sqrt(max(1.0, float(base.iloc[-1]))) if np.isfinite(base.iloc[-1]) else 1.0
     if len(ratio) < 7:
         return max(0.3, counting)
@@ -100,8 +100,8 @@ def _outages(days: pd.DataFrame) -> Iterator[Finding]:
                 code="outage",
                 about=action,
                 level="severe",
-                words=f"{_plural(action)} fell to {came} on {days.index[-1]}, where {expected:.0f} are usual, while the "
-                "rest of the shop goes on.",
+                words=f"{_plural(action)} fell to {came} on {days.index[-1]}, where {expected:.0f} are usual, while "
+                "the rest of the shop goes on.",
                 next_step=f"look whether the shop still records {_plural(action).lower()}, load what is missing, and "
                 "do not train on these days",
             )
@@ -153,8 +153,8 @@ def _milliseconds(days: pd.DataFrame) -> Iterator[Finding]:
         code="milliseconds",
         about="timestamp",
         level="severe" if share >= 0.05 else "warning",
-        words=f"{now:,} rows of {days.index[-1]} ({share:.0%} of the day) stand aside because a client writes its times "
-        "in milliseconds.",
+        words=f"{now:,} rows of {days.index[-1]} ({share:.0%} of the day) stand aside because a client writes its "
+        "times in milliseconds.",
         next_step="have that client write seconds, or bring its times to seconds before the log is read; behavior "
         "quarantine shows the rows",
     )
@@ -198,8 +198,8 @@ def _products(days: pd.DataFrame) -> Iterator[Finding]:
         code="new_products",
         about="product_id",
         level="warning",
-        words=f"{now:.0%} of the events of {days.index[-1]} name products that no day before had, where {before:.0%} is "
-        "usual: products have new ids, or a new range came in.",
+        words=f"{now:.0%} of the events of {days.index[-1]} name products that no day before had, where {before:.0%} "
+        "is usual: products have new ids, or a new range came in.",
         next_step="if ids were renamed, write the old ones into the log again; if the range is new, train again",
         training=True,
     )

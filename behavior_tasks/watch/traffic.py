@@ -4,7 +4,6 @@ Counts of every action, shoppers, products never seen before, known prices, pric
 shoppers by category. The one thing to know: a day without any event is a row of zeros, so a gap is seen as one.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -91,10 +90,10 @@ def _gather(connection: duckdb.DuckDBPyConnection, log: Log, first: date) -> Non
             connection.execute(f"INSERT INTO {name} {query}" if made else f"CREATE TABLE {name} AS {query}")
         made = True
     connection.execute(
-        f"""
+        """
         CREATE TABLE prices AS
         WITH daily AS (
-            SELECT day, product_id, any_value(category) AS category,
+            SELECT day, product_id, min(category) AS category,
                    quantile_cont(price, 0.5) AS price, sum(n) AS n
             FROM lines WHERE price > 0 AND product_id <> '' GROUP BY day, product_id
         )
@@ -126,8 +125,8 @@ _DAYS_SQL = f"""
     ORDER BY day
 """
 _MOVED_SQL = f"""
-    SELECT coalesce(category, '') AS category, count(*) AS products, count(*) FILTER (price > usual * {MOVED}) AS dearer,
-           count(*) FILTER (price * {MOVED} < usual) AS cheaper
+    SELECT coalesce(category, '') AS category, count(*) AS products,
+           count(*) FILTER (price > usual * {MOVED}) AS dearer, count(*) FILTER (price * {MOVED} < usual) AS cheaper
     FROM prices WHERE seen >= {USUAL} AND day = ? GROUP BY ALL ORDER BY ALL
 """
 
