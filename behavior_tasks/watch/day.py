@@ -84,7 +84,8 @@ def watch_day(
         figures = mature(home, unit, champion, log, days=settings.days, place=place)
         judged.append(figures)
         if champion is not None:
-            columns.append(drift.watch_columns(home, champion, log, settings, place=place))
+            seen = {name for table in columns for name in table["column"][table["kind"] == "feature"]}
+            columns.append(drift.watch_columns(home, champion, log, settings, place=place, without=seen))
             findings += [
                 *find_in_figures(figures, champion, settings),
                 *find_in_columns(columns[-1], settings),
