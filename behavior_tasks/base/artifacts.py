@@ -278,25 +278,24 @@ def _write(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    flush(path.parent)
 
 
 def _publish(temporary: Path, place: Path) -> None:
     """Flush every file, then rename the folder to its place; the first of two equal builds wins."""
     for file in temporary.rglob("*"):
         if file.is_file():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
+            flush(file)
     try:
         temporary.rename(place)
     except OSError as error:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
-    sync_folder(place.parent)
+    flush(place.parent)
 
 
-def sync_folder(path: Path) -> None:
-    """Flush a folder's list of names to disk."""
+def flush(path: Path) -> None:
+    """Flush a file's bytes, or a folder's list of names, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -28,8 +28,9 @@ def gc(
 ) -> None:
     """List artifacts, model versions and run files that the retention policy lets go; delete them when asked to.
 
-    The policy: registry.keep_versions, registry.keep_days, registry.keep_runs. Never deleted: the champion, the
-    previous one, any version in the ledger, whatever has an alias, and what a run at work needs.
+    The policy: registry.keep_versions, registry.keep_days, registry.keep_runs, serve.keep_days. Never deleted: the
+    champion, the previous one, any version in the ledger, whatever has an alias, what a run at work needs, and the
+    newest date of what was handed out, with what it was made of.
 
     Exit code 0: listed, or deleted. 2: refused (a run is at work, or the ledger is damaged).
 

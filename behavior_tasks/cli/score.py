@@ -17,13 +17,12 @@ from behavior_tasks.base.home import current_home
 from behavior_tasks.cli import airflow, processes
 from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
 from behavior_tasks.cli.report import stage_line
-from behavior_tasks.cli.screen import console, count
+from behavior_tasks.cli.screen import LEVEL_STYLES, console, count
 from behavior_tasks.pipeline import SERVING, Run, StageRecord, open_run, serve_stages, start_run
 from behavior_tasks.pipeline.serving import Scoring, chosen_stages, conclude_scoring
 from behavior_tasks.serve.banners import EXIT_CODE, needs_a_look
 
 FAILED = 2
-STYLES = {"notice": "", "warning": "yellow", "severe": "red"}
 
 
 def score(
@@ -110,7 +109,7 @@ def closing_page(run: Run, scoring: Scoring) -> RenderableType:
         rows = run.store.open(served.artifact).manifest.rows.rows_out
         table.add_row(served.application, count(rows), str(served.folder.relative_to(run.home.root)))
     parts: list[RenderableType] = [table]
-    parts += [Text(f"{b.level}: {b.words}\n  next: {b.next_step}", STYLES[b.level]) for b in scoring.banners]
+    parts += [Text(f"{b.level}: {b.words}\n  next: {b.next_step}", LEVEL_STYLES[b.level]) for b in scoring.banners]
     parts += [Text(f"{name} failed.\n  {why}", "red") for name, why in scoring.failed.items()]
     there = [served.application for served in scoring.served if served.application in READ_WITH]
     lines = [f"  {READ_WITH[name]}\n" for name in there]

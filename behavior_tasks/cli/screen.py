@@ -4,6 +4,8 @@ from rich.console import Console
 
 console = Console()
 errors = Console(stderr=True)
+LEVEL_STYLES = {"notice": "", "warning": "yellow", "severe": "red"}
+"""How a banner of each level is shown."""
 
 
 def count(number: int) -> str:

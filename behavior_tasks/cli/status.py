@@ -1,4 +1,4 @@
-"""`behavior status`: the last runs, the champion, and what is running."""
+"""`behavior status`: the last runs, the champion, the last scoring, and what is running."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,15 @@ from rich.table import Table
 
 from behavior_tasks.base.home import Home, current_home
 from behavior_tasks.cli import services
-from behavior_tasks.cli.screen import console
+from behavior_tasks.cli.screen import LEVEL_STYLES, console
 from behavior_tasks.cli.sync import waiting_line
 from behavior_tasks.pipeline import Run, close_dead_runs, last_runs
+from behavior_tasks.pipeline.serving import last_scoring
+from behavior_tasks.serve.banners import Banner
 
 
 def status() -> None:
-    """Show the last ten runs with their verdicts, the champion, and which services are running."""
+    """Show the last ten runs with their verdicts, the champion, the last scoring, and which services are running."""
     home = current_home()
     for run_id in close_dead_runs(home):
         console.print(f"Nobody worked on {run_id} any more: it is ended as FAILED in MLflow.", markup=False)
@@ -32,6 +34,8 @@ def status() -> None:
                 soft_wrap=True,
             )
     console.print(_champion_line(home), markup=False, highlight=False)
+    for line, style in _scoring_lines(home):
+        console.print(line, markup=False, highlight=False, style=style, soft_wrap=True)
     waits = waiting_line(home)
     if waits:
         console.print(waits, markup=False, highlight=False, style="yellow")
@@ -56,6 +60,23 @@ def _table(runs: list[Run]) -> Table:
             str((run.noted("registered") or {}).get("version") or ""),
         )
     return table
+
+
+def _scoring_lines(home: Home) -> list[tuple[str, str]]:
+    """Return what the last scoring gave, line by line with its style; nothing when there was none."""
+    run = last_scoring(home)
+    if run is None:
+        return []
+    scored, error = run.noted("scored"), run.noted("error")
+    if scored is None:
+        what = f"stopped in {error['stage']}:\n{error['message']}" if error else "has not ended"
+        return [(f"Last scoring: {run.record.name} {what}", "red" if error else "")]
+    champions = ", ".join(version for version in scored["champions"].values() if version)
+    lines = [(f"Last scoring: as of {scored['as_of']} by {champions}: {', '.join(scored['served'])}", "")]
+    lines += [(f"  {name} failed: {why}", "red") for name, why in scored["failed"].items()]
+    for banner in map(Banner.model_validate, scored["banners"]):
+        lines.append((f"  {banner.level}: {banner.words}", LEVEL_STYLES[banner.level]))
+    return lines
 
 
 def _champion_line(home: Home) -> str:

@@ -1,7 +1,8 @@
 """Garbage collection: the retention policy in; what nobody needs any more out, and, when asked for, gone.
 
-An artifact stays while a kept run, a kept version, a ledger line or an undelivered record names it. The one thing to
-know: it is renamed before it is deleted, so that a killed collection leaves nothing that looks finished.
+An artifact stays while a kept run, a kept version, a ledger line, an undelivered record or something handed out names
+it. The one thing to know: it is renamed before it is deleted, so that a killed collection leaves nothing that looks
+finished.
 """
 
 import re
@@ -15,9 +16,10 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.in_use import alone_with_artifacts
 from behavior_tasks.base.workfolder import sweep
-from behavior_tasks.pipeline.runs import Run, last_runs
+from behavior_tasks.pipeline.runs import SCORING, Run, last_runs
 from behavior_tasks.registry import outbox, store, title
-from behavior_tasks.registry.retention import Policy, Retention, Unneeded, champions_artifacts
+from behavior_tasks.registry.retention import DAY_SECONDS, Policy, Retention, Unneeded, champions_artifacts
+from behavior_tasks.serve.served import old_dates, served_artifacts, withdraw
 
 NAMED = re.compile(rb"artifact://([A-Za-z0-9_-]+/[0-9a-f]+)")
 
@@ -68,12 +70,20 @@ def _collect(
 ) -> list[Unneeded]:
     needed = _needed_by_runs(home, policy) | champions_artifacts(home) | outbox.artifacts(home)
     found: list[Unneeded] = []
+    for old in old_dates(home, before=policy.now - config.serve.keep_days * DAY_SECONDS):
+        name, why = f"{old.application}/{old.as_of}", f"handed out more than {config.serve.keep_days} days ago"
+        found.append(Unneeded(kind="served date", name=name, bytes=_size(old.folder), why=why))
+        if delete:
+            withdraw(old)
+            on_deleted(found[-1])
+    needed |= served_artifacts(home)
     if store.exists(home):
         with title.hold(home, config) as desk:
             retention = Retention(desk, config, policy)
             needed |= retention.needed_artifacts()
-            found = retention.plan()
-            for item in found if delete else []:
+            planned = retention.plan()
+            found += planned
+            for item in planned if delete else []:
                 retention.delete(item)
                 on_deleted(item)
     for item, folder in [*_artifacts(home, policy, needed), *_trainings(home, policy)]:
@@ -85,8 +95,12 @@ def _collect(
 
 
 def _needed_by_runs(home: Home, policy: Policy) -> set[str]:
-    """Return the artifacts of the last runs, of all young ones, and what those artifacts name in turn."""
-    last = {run.record.run_id for run in last_runs(home, most=policy.keep_runs)}
+    """Return the artifacts of the last trainings and scorings, of all young runs, and what those name in turn."""
+    last = {
+        run.record.run_id
+        for triggers in (None, SCORING)
+        for run in last_runs(home, most=policy.keep_runs, triggers=triggers)
+    }
     runs = [Run(home, file.parent.name) for file in home.runs.glob("*/run.json")]
     kept = [run for run in runs if run.record.run_id in last or not policy.is_old(_changed(run.folder))]
     needed: set[str] = set()

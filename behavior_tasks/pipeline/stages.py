@@ -156,7 +156,16 @@ SERVING: dict[str, Stage] = {
     ),
     "moment": Stage(
         work="serve.moment:moment_stage",
-        sections=("serve", "source", "watch.max_psi"),
+        sections=(
+            "serve.max_champion_days",
+            "serve.max_silent_days",
+            "serve.min_day_share",
+            "serve.max_unknown_share",
+            "serve.missing_columns",
+            "source.timezone",
+            "examples.horizon_days",
+            "examples.lookback_days",
+        ),
         inputs=("clean", "ingest", "champions"),
         placed=True,
         dated=True,

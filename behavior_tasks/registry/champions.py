@@ -5,6 +5,7 @@ ahead. The one thing to know: without any champion, or with an MLflow that does 
 was served before stays.
 """
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ from behavior_tasks.registry.versions import Champion, champion
 Unit = Literal["shopper", "shopper_product"]
 UNITS: tuple[Unit, ...] = ("shopper", "shopper_product")
 PACKED = "artifacts"
+FOLDERS = ("model", "events")
+log = logging.getLogger("behavior")
 
 
 def champions_identity(raw: Path | None, config: Config, home: Home) -> dict[str, str]:
@@ -32,7 +35,15 @@ def champions_identity(raw: Path | None, config: Config, home: Home) -> dict[str
     """
     named: dict[str, str] = {}
     for unit in UNITS:
-        found = champion(home, of_unit(config, unit))
+        try:
+            found = champion(home, of_unit(config, unit))
+        except store.UnreachableError as error:
+            raise store.UnreachableError(
+                "The MLflow server does not answer, so nobody can say which model is champion.",
+                found=error.found,
+                expected=error.expected,
+                next_step="start the server, then behavior score; what was handed out before is still there",
+            ) from None
         named[f"champion of {unit}"] = f"{found.version} {found.model or 'unknown'}" if found else "none"
     return named
 
@@ -44,8 +55,13 @@ def champions_stage(job: Job) -> Output:
     was for).
 
     Raises:
-        UserError: when there is no champion at all, one is not what its title says, or its files can't be had.
+        UserError: when there is no champion at all, one is not what its title says, its files can't be had, or the
+            title moved since this artifact's key was made.
     """
+    if job.outside and champions_identity(None, job.config, job.home) != job.outside:
+        raise UserError(
+            "The champion changed while it was asked for.", next_step="behavior score, which then asks the new one"
+        )
     facts: dict[str, Any] = {}
     for unit in UNITS:
         config = of_unit(job.config, unit)
@@ -79,24 +95,35 @@ def _bring(home: Home, config: Config, found: Champion, out: Path) -> None:
     packed = _packed(home, found)
     out.mkdir()
     if packed is not None:
-        for name in ("model", "events"):
+        for name in FOLDERS:
             shutil.copytree(packed / PACKED / name, out / name)
         return
+    name, version = config.registry.model_name, found.version
     with store.connect(home) as client:
-        from mlflow.artifacts import download_artifacts
+        from mlflow.artifacts import download_artifacts, list_artifacts
 
-        place = client.get_model_version_download_uri(config.registry.model_name, found.version)
-        uri = store.tracking_uri(home)
-        for name in ("model", "events"):
-            download_artifacts(artifact_uri=f"{place}/{PACKED}/{name}", dst_path=str(out), tracking_uri=uri)
+        place, uri = client.get_model_version_download_uri(name, version), store.tracking_uri(home)
+        entries = list_artifacts(artifact_uri=f"{place}/{PACKED}", tracking_uri=uri)
+        there = {Path(entry.path).name for entry in entries}
+        if not there.issuperset(FOLDERS):
+            raise UserError(
+                f"The files of version {version} of {name}, the champion, can't be had.",
+                found=f"neither in the state folder nor whole in MLflow ({', '.join(sorted(there)) or 'nothing'})",
+                expected=f"the folders {' and '.join(FOLDERS)} in its packaged model",
+                next_step=f"behavior rollback --model {name}, or train a model that replaces it",
+            )
+        for folder in FOLDERS:
+            download_artifacts(artifact_uri=f"{place}/{PACKED}/{folder}", dst_path=str(out), tracking_uri=uri)
 
 
 def _packed(home: Home, found: Champion) -> Path | None:
+    """Return the champion's packaged model if it is still in the artifact store, whole."""
     if found.model is None:
         return None
     try:
         return find_packaged(ArtifactStore(home.artifacts).open(found.model))
-    except UserError:
+    except UserError as gone:
+        log.info("%s The champion's files come from MLflow.", gone.problem)
         return None
 
 

@@ -6,6 +6,7 @@ the key of the pseudonyms ever comes into it.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Sequence
 from datetime import timedelta
@@ -49,6 +50,7 @@ REQUIREMENTS: tuple[str, ...] = (
 )
 """Distributions that loading and scoring import; pinned to what is installed here."""
 AS_OF = "as_of"
+log = logging.getLogger("behavior")
 MADE_UP: tuple[dict[str, Any], ...] = (
     {"user_id": "a", "days": 9, "action": "browse", "product_id": "mug-1", "price": 12.5, "category": "kitchen"},
     {"user_id": "a", "days": 2, "action": "add_to_cart", "product_id": "mug-1", "price": 12.5, "category": "kitchen"},
@@ -99,13 +101,19 @@ def packaged_model(package: Path, name: str = "candidate") -> Path | None:
 def find_packaged(model: Artifact) -> Path | None:
     """Return the packaged folder of a model from the artifact store that it lies in, or None.
 
+    A damaged package is passed over: it may be another run's, and the model may be packaged elsewhere too.
+
     Args:
         model: the artifact that holds the model folder: train, or baselines for gradient boosting.
     """
     store = ArtifactStore(model.path.parents[1])
     name = "boosting" if model.manifest.stage == "baselines" else "candidate"
     for folder in sorted((store.root / "package").glob("[0-9a-f]*")):
-        artifact = store.find("package", folder.name)
+        try:
+            artifact = store.find("package", folder.name)
+        except UserError as damaged:
+            log.warning("%s It is passed over. Found: %s", damaged.problem, damaged.found)
+            continue
         if artifact is not None and artifact.manifest.inputs.get(model.manifest.stage) == model.uri:
             found = packaged_model(artifact.path, name)
             if found is not None:

@@ -30,7 +30,7 @@ PAGE = 1000
 class Unneeded:
     """Something that may be deleted."""
 
-    kind: Literal["version", "model", "run files", "artifact", "unfinished training"]
+    kind: Literal["version", "model", "run files", "artifact", "unfinished training", "served date"]
     name: str
     """For people and programs: a version's number, MLflow's id, `stage/key`."""
     bytes: int

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from behavior_tasks.base.artifacts import sync_folder, write_durably
+from behavior_tasks.base.artifacts import flush, write_durably
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
@@ -267,4 +267,4 @@ def _read_intent(home: Home) -> Intent | None:
 
 def _forget(home: Home) -> None:
     intent_path(home).unlink(missing_ok=True)
-    sync_folder(home.registry)
+    flush(home.registry)

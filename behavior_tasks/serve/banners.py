@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from behavior_tasks.base.artifacts import Artifact
 
 EXIT_CODE = 3
+Level = Literal["notice", "warning", "severe"]
 
 
 class Banner(BaseModel):
@@ -21,7 +22,7 @@ class Banner(BaseModel):
 
     code: str
     """E.g. `stale_champion`."""
-    level: Literal["notice", "warning", "severe"]
+    level: Level
     words: str
     """One sentence, with its figures and its full stop."""
     next_step: str

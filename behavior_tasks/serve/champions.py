@@ -18,6 +18,7 @@ from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import SETTINGS_FILE as TEXT_FILE
 
 Unit = Literal["shopper", "shopper_product"]
+UNITS: tuple[Unit, ...] = ("shopper", "shopper_product")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The moment: at which instant the shop is looked at, and what must be known before anybody believes the answer.
 
 In come the clean events, the champions and the day that was asked for; out come the instant and the banners. The one
-thing to know: without a day, it is the beginning of the day after the log's last event.
+thing to know: without a day, it is the beginning of the day after the log's last event, but never later than the day
+that the run is for, which is not over yet.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -10,11 +11,13 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict
 
 from behavior_tasks.base.artifacts import Artifact, Output, Rows
-from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.timeline import local_midnight
-from behavior_tasks.serve.banners import Banner, banner_facts
-from behavior_tasks.serve.champions import Champion
+from behavior_tasks.data.parts import read_parts
+from behavior_tasks.serve import readiness
+from behavior_tasks.serve.banners import banner_facts
+from behavior_tasks.serve.champions import UNITS, Champion
+from behavior_tasks.serve.log_days import count_days, unknown_products
 
 
 class Moment(BaseModel):
@@ -50,16 +53,36 @@ def backtest_moment(moment: Moment, champion: Champion) -> Moment | None:
 
 
 def moment_stage(job: Job) -> Output:
-    """Choose the instant; facts: `as_of`, `cutoff`, `timezone`, `banners`."""
-    clean, zone = job.inputs["clean"], ZoneInfo(job.config.source.timezone)
-    if clean.facts["last"] is None:
-        raise UserError(
-            "The log has no clean event, so there is nobody to score.",
-            expected="events before the day that is asked for",
-            next_step="behavior quarantine shows why rows stand aside",
-        )
+    """Choose the instant and look whether log and champions are fit for it.
+
+    Facts: `as_of`, `cutoff`, `timezone`, `last_day` (the newest with an event before it) and `banners`.
+
+    Raises:
+        UserError: when nobody can be scored, or a champion needs a column that the log lacks.
+    """
+    clean, config, zone = job.inputs["clean"], job.config, ZoneInfo(job.config.source.timezone)
     last = datetime.fromisoformat(clean.facts["last"]).replace(tzinfo=UTC).astimezone(zone).date()
-    moment = moment_at(job.as_of or last + timedelta(days=1), job.config.source.timezone)
-    banners: list[Banner] = []
+    simulated = "simulate" in job.inputs["ingest"].manifest.inputs
+    # The day that the run is for is not over yet.
+    as_of = job.as_of or (last + timedelta(days=1) if simulated else min(last + timedelta(days=1), job.today))
+    moment = moment_at(as_of, config.source.timezone)
+    found = (Champion.load(job.inputs["champions"], unit) for unit in UNITS)
+    champions = [champion for champion in found if champion is not None]
+    days = count_days(clean, read_parts(job.inputs["ingest"].path), moment.cutoff, moment.timezone)
+    readiness.need_events(days, as_of, champions)
+    # Of a day that was asked for, or of a simulated shop, today's date says nothing.
+    needed_on = as_of if job.as_of or simulated else job.today
+    lookback_days = max(champion.examples.lookback_days for champion in champions)
+    banners = [
+        *readiness.about_lateness(days, needed_on, config),
+        *readiness.about_days(days, as_of, config, lookback_days=lookback_days),
+        *readiness.about_units(champions),
+    ]
+    for champion in champions:
+        banners += readiness.about_columns(champion, clean.facts["present"], config.serve.missing_columns)
+        banners += readiness.about_champion(champion, as_of, moment.cutoff, config)
+        unknown, every = unknown_products(champion, clean, days.last, moment.timezone)
+        banners += readiness.about_products(champion, unknown, every, days.last, config)
     rows = Rows(unit_in="moments", unit_out="moments", rows_in=1, rows_out=1)
-    return Output(rows=rows, facts={**moment.model_dump(mode="json"), "banners": banner_facts(banners)})
+    facts = {**moment.model_dump(mode="json"), "last_day": days.last.isoformat(), "banners": banner_facts(banners)}
+    return Output(rows=rows, facts=facts)

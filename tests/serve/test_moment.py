@@ -1,0 +1,135 @@
+"""The moment of a real log: which day it is, and what the log's own days say."""
+
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import duckdb
+import pandas as pd
+import pytest
+
+from behavior_tasks.base.artifacts import Artifact
+from behavior_tasks.base.config import changed
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import HOME_VARIABLE
+from behavior_tasks.base.stage import Job
+from behavior_tasks.serve.banners import banners_of
+from behavior_tasks.serve.log_days import count_days, unknown_products
+from behavior_tasks.serve.moment import Moment, backtest_moment, moment_at, moment_stage
+from tests.serve.world import ServedShop, make_moment, need
+from tests.shop import run_until
+
+
+def every_event(shop: ServedShop) -> pd.DataFrame:
+    return pd.concat([duckdb.sql(bucket.sql()).df() for bucket in shop.events])
+
+
+def codes(moment: Artifact) -> dict[str, str]:
+    return {banner.code: banner.level for banner in banners_of(moment.facts)}
+
+
+@pytest.mark.parametrize("timezone", ["UTC", "Asia/Kolkata", "America/New_York"])
+def test_events_are_counted_by_local_day_before_the_instant(shop: ServedShop, timezone: str) -> None:
+    moment = moment_at(shop.moment.as_of - timedelta(days=9), timezone)
+    days = count_days(shop.clean, [], moment.cutoff, timezone)
+    times = every_event(shop)["timestamp"]
+    local = times[times < moment.cutoff].dt.tz_localize("UTC").dt.tz_convert(ZoneInfo(timezone))
+    assert days.events == local.dt.date.value_counts().sort_index().to_dict()
+    assert days.later == (times >= moment.cutoff).sum()
+    assert days.last == moment.as_of - timedelta(days=1)
+
+
+def test_without_a_day_it_is_the_day_after_the_last_event(shop: ServedShop) -> None:
+    last = every_event(shop)["timestamp"].max()
+    assert shop.moment.as_of == last.date() + timedelta(days=1)
+    assert shop.moment.cutoff == datetime.combine(shop.moment.as_of, datetime.min.time())
+    assert codes(shop.moment_artifact) == {"short_log": "notice"}, "a simulated shop is never late"
+
+
+def test_a_day_that_was_asked_for_leaves_out_what_followed(shop: ServedShop) -> None:
+    wanted = shop.moment.as_of - timedelta(days=20)
+    made = make_moment(shop.run, shop.champions, as_of=wanted)
+    assert Moment.load(made).as_of == wanted
+    assert codes(made)["later_events"] == "notice"
+    assert codes(made)["trained_on_later"] == "severe", "the champions were tested on the last seven days"
+
+
+def test_a_backtest_needs_days_that_the_champion_was_not_trained_on(shop: ServedShop) -> None:
+    champion = shop.champion("shopper")
+    found = backtest_moment(shop.moment, champion)
+    assert found is not None
+    assert found.as_of == shop.moment.as_of - timedelta(days=champion.examples.horizon_days)
+    assert found.cutoff == champion.tested_from
+    assert backtest_moment(shop.moment.earlier(1), champion) is None
+
+
+def stage(shop: ServedShop, log: Path, today: date, tmp_path: Path, **settings: object) -> Artifact:
+    """The moment of another log under the shop's champions, as of `today`."""
+    run = run_until("clean", log.stem, log=log)
+    inputs = {"clean": need(run, "clean"), "ingest": need(run, "ingest"), "champions": shop.champions}
+
+    def work(out: Path, key: str) -> object:
+        config = changed(run.record.config, settings)
+        return moment_stage(Job(config=config, inputs=inputs, out=out, key=key, home=run.home, today=today))
+
+    return run.store.build(
+        stage="moment",
+        code=str(today),
+        settings=settings,
+        inputs={name: artifact.uri for name, artifact in inputs.items()},
+        work=work,  # type: ignore[arg-type]
+    ).artifact
+
+
+@pytest.fixture
+def log(shop: ServedShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    """The shop's raw log as a table, and a state folder of the test's own."""
+    monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
+    return pd.read_csv(need(shop.run, "simulate").path / "events.csv", dtype=str)
+
+
+def day_of(log: pd.DataFrame) -> pd.Series:
+    seconds = pd.to_numeric(log["timestamp"], errors="coerce")
+    return pd.to_datetime(seconds, unit="s").dt.date
+
+
+def test_a_night_with_a_doubled_and_a_missing_day_and_other_products(
+    shop: ServedShop, log: pd.DataFrame, tmp_path: Path
+) -> None:
+    day, end = day_of(log), shop.moment.as_of
+    twice, gone, newest = (end - timedelta(days=n) for n in (3, 5, 1))
+    log.loc[day == newest, "product_id"] = "new-" + log.loc[day == newest, "product_id"]
+    broken = pd.concat([log[day != gone], log[day == twice]])
+    broken.to_csv(tmp_path / "broken.csv", index=False)
+    found = stage(shop, tmp_path / "broken.csv", end, tmp_path)
+    expected = {"doubled_day": "warning", "missing_day": "warning", "unknown_products": "severe"}
+    assert codes(found) == {**expected, "short_log": "notice"}
+    words = {banner.code: banner.words for banner in banners_of(found.facts)}
+    assert str(twice) in words["doubled_day"]
+    assert words["missing_day"].startswith(str(gone))
+    assert words["unknown_products"].startswith("100%")
+
+    late = stage(shop, tmp_path / "broken.csv", end + timedelta(days=40), tmp_path)
+    assert Moment.load(late).as_of == end
+    assert codes(late)["late_log"] == "warning"
+    unfinished = stage(shop, tmp_path / "broken.csv", newest, tmp_path)
+    assert Moment.load(unfinished).as_of == newest, "the day that the run is for is not over"
+
+
+def test_a_log_without_prices_is_refused_or_served_with_a_banner(
+    shop: ServedShop, log: pd.DataFrame, tmp_path: Path
+) -> None:
+    log.drop(columns=["price", "amount"]).to_csv(tmp_path / "bare.csv", index=False)
+    with pytest.raises(UserError, match="lacks columns that the champion behavior 1 reads") as caught:
+        stage(shop, tmp_path / "bare.csv", shop.moment.as_of, tmp_path)
+    assert "price" in str(caught.value.found)
+    served = stage(shop, tmp_path / "bare.csv", shop.moment.as_of, tmp_path, **{"serve.missing_columns": "serve"})
+    assert codes(served)["missing_columns"] == "severe"
+
+
+def test_unknown_products_are_counted_on_one_local_day(shop: ServedShop) -> None:
+    champion, day = shop.champion("shopper"), shop.moment.as_of - timedelta(days=1)
+    unknown, every = unknown_products(champion, shop.clean, day, "UTC")
+    events = every_event(shop)
+    assert every == ((events["timestamp"].dt.date == day) & (events["product_id"].fillna("") != "")).sum()
+    assert unknown < 0.2 * every
