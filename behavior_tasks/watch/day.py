@@ -77,20 +77,22 @@ def watch_day(
     traffic = count_traffic(
         log, ingest.path / "quarantine.parquet", days=settings.days, memory_mb=config.engine.memory_mb
     )
-    findings: list[Finding] = [*find_in_banners(banners), *read_signals(traffic, settings)]
+    findings: list[Finding] = read_signals(traffic, settings)
     judged, columns = [], []
     serving = {unit: Champion.load(champions, unit) for unit in UNITS}
     for unit, champion in serving.items():
         figures = mature(home, unit, champion, log, days=settings.days, place=place)
         judged.append(figures)
         if champion is not None:
-            columns.append(drift.watch_columns(home, champion, log, settings, place=place))
+            seen = {name for table in columns for name in table["column"][table["kind"] == "feature"]}
+            columns.append(drift.watch_columns(home, champion, log, settings, place=place, without=seen))
             findings += [
                 *find_in_figures(figures, champion, settings),
-                *find_in_columns(columns[-1], settings),
+                *find_in_columns(columns[-1], champion, settings),
             ]
     every = _joined(judged, matured.COLUMNS)
     findings += [*find_in_dates(every), *missing_dates(every)]
+    findings += find_in_banners(banners, list(findings))
     return Watched(
         moment=moment,
         matured=every,

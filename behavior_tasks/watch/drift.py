@@ -5,7 +5,7 @@ distance is large and chance would hardly give it, the number of columns conside
 reference is of the same weekday, because a shop on Monday is another than on Saturday.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -38,7 +38,9 @@ Columns = Mapping[str, np.ndarray]
 """Name of a column → its values: float64 or objects, (n,)."""
 
 
-def watch_columns(home: Home, champion: Champion, log: Log, settings: WatchConfig, *, place: Place) -> pd.DataFrame:
+def watch_columns(
+    home: Home, champion: Champion, log: Log, settings: WatchConfig, *, place: Place, without: Collection[str] = ()
+) -> pd.DataFrame:
     """Return the table of COLUMNS of a champion: its reference against the newest day that was served.
 
     Empty when that day is not later than the champion's own test, or nobody was there then.
@@ -49,6 +51,7 @@ def watch_columns(home: Home, champion: Champion, log: Log, settings: WatchConfi
         log: today's.
         settings: when a difference is large, sure, and about enough rows.
         place: where and with what it is computed.
+        without: features that were compared for another champion, of the same shoppers.
     """
     dates = [day for day in served_dates(home, APPLICATIONS[champion.unit]) if day <= log.moment.as_of]
     day = dates[-1] if dates else log.moment.as_of
@@ -58,7 +61,7 @@ def watch_columns(home: Home, champion: Champion, log: Log, settings: WatchConfi
     then = _reference(home, champion, log, reference_day, place=place)
     now = take_snapshot(champion, log.events, moment_at(day, log.moment.timezone), place=place, scored=False)
     today = {name: now[name] for name in now.columns} | _served_scores(home, champion, day)
-    shared = [name for name in then.columns if name in today and name not in {"shopper", "product_id"}]
+    shared = [name for name in then.columns if name in today and name not in {"shopper", "product_id", *without}]
     about = {"unit": champion.unit, "version": champion.version, "reference_day": reference_day, "day": day}
     table = compare_columns(
         {name: _values(then[name]) for name in shared}, {name: _values(today[name]) for name in shared}, about, settings

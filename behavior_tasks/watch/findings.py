@@ -4,6 +4,7 @@ The one thing to know: a figure alarms only with its whole interval, and a colum
 and sure, so that a quiet shop is told nothing.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -16,7 +17,13 @@ from behavior_tasks.watch.alerts import Finding
 from behavior_tasks.watch.figures import PROMISED, difference
 from behavior_tasks.watch.matured import POOLED_DAYS
 
-TRAIN_ANEW = "behavior run with today's log trains anew; the gate decides whether the new model serves"
+SAME = {
+    "empty_day": "empty_day",
+    "missing_day": "empty_day",
+    "thin_day": "volume",
+    "unknown_products": "new_products",
+}
+"""Banner of the moment → the watch's own word for the same."""
 DEVIATIONS = 2.58
 """Half an interval's width: 99 %, because it is looked at every night."""
 LEAST_BUYERS = 30
@@ -52,7 +59,7 @@ def find_in_figures(matured: pd.DataFrame, champion: Champion, settings: WatchCo
                 level="severe",
                 words=f"F1 of {told}, is {now['f1']:.3f}; at its test it was {then['f1']:.3f}, and chance does not "
                 "explain the difference.",
-                next_step=TRAIN_ANEW,
+                next_step=_train_anew(champion),
                 training=True,
             )
     lower, upper = now[f"{PROMISED}_lower"], now[f"{PROMISED}_upper"]
@@ -62,16 +69,17 @@ def find_in_figures(matured: pd.DataFrame, champion: Champion, settings: WatchCo
             about=about,
             level="warning",
             words=f"The scores of {told}, promised {now['promised']:.0f} buyers, and {now['buyers']:.0f} came.",
-            next_step=f"read audiences and demand with that in mind; {TRAIN_ANEW}",
+            next_step=f"read audiences and demand with that in mind; {_train_anew(champion)}",
             training=True,
         )
 
 
-def find_in_columns(drift: pd.DataFrame, settings: WatchConfig) -> Iterator[Finding]:
+def find_in_columns(drift: pd.DataFrame, champion: Champion, settings: WatchConfig) -> Iterator[Finding]:
     """Yield what the columns of one champion say: scores that moved, a share of columns too large, or a few.
 
     Args:
-        drift: the table of `watch.drift`, of one champion.
+        drift: the table of `watch.drift`, of the champion.
+        champion: that serves now.
         settings: which share of drifted columns calls for a training.
     """
     judged = drift[drift["state"].isin(["steady", "shifted", "drifted"])]
@@ -90,7 +98,7 @@ def find_in_columns(drift: pd.DataFrame, settings: WatchConfig) -> Iterator[Find
             words=f"The scores of version {row['version']} ({UNIT_WORDS[row['unit']]}) on {day} are others than at its "
             f"test: {worst['column'].replace('_', ' ')} has a stability index of {worst['psi']:.2f} and went from "
             f"{worst['reference_mean']:.3g} to {worst['mean']:.3g} on average.",
-            next_step=TRAIN_ANEW,
+            next_step=_train_anew(champion),
             training=True,
         )
     if not len(read):
@@ -105,7 +113,7 @@ def find_in_columns(drift: pd.DataFrame, settings: WatchConfig) -> Iterator[Find
         level="severe" if many else "warning",
         words=f"{count} moved of the {len(judged)} that version {row['version']} ({UNIT_WORDS[row['unit']]}) reads, on "
         f"{day} against {row['reference_day']} (stability index): {named}.",
-        next_step=TRAIN_ANEW if many else "look at the report whether the shop changed or its log did",
+        next_step=_train_anew(champion) if many else "look at the report whether the shop changed or its log did",
         training=many,
     )
 
@@ -155,13 +163,26 @@ def missing_dates(matured: pd.DataFrame) -> Iterator[Finding]:
             )
 
 
-def find_in_banners(banners: Iterable[Banner]) -> Iterator[Finding]:
-    """Yield the banners of the moment that are no mere notice: a stale champion, a late log."""
+def find_in_banners(banners: Iterable[Banner], found: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the banners of the moment that are no mere notice, unless the watch has found the same by itself.
+
+    Args:
+        banners: of the moment: a stale champion, a late log, a day that came twice.
+        found: what the watch has found.
+    """
+    codes, before = {finding.code for finding in found}, Counter[str]()
     for banner in banners:
-        if banner.level != "notice":
-            yield Finding(
-                code=banner.code, about="log", level=banner.level, words=banner.words, next_step=banner.next_step
-            )
+        if banner.level == "notice" or SAME.get(banner.code) in codes:
+            continue
+        before[banner.code] += 1
+        about = f"moment {before[banner.code]}"  # one of each champion may say the same
+        yield Finding(code=banner.code, about=about, level=banner.level, words=banner.words, next_step=banner.next_step)
+
+
+def _train_anew(champion: Champion) -> str:
+    unit = "" if champion.unit == "shopper" else f" --set examples.unit={champion.unit}"
+    name = "" if champion.name == "behavior" else f" --set registry.model_name={champion.name}"
+    return f"train anew, the gate decides whether the new model serves: behavior run{unit}{name}"
 
 
 def _days(count: int) -> str:

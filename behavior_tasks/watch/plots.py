@@ -37,7 +37,7 @@ LOOKS = ((BLUE, "o"), (RED, "s"), (GREEN, "^"), (PINK, "D"), (ORANGE, "v"), (SKY
 """Colour and marker of a version, in the order in which they served."""
 UNITS = {"shopper": "shoppers", "shopper_product": "products of shoppers"}
 MEASURES = {"f1": "F1", "average_precision": "Average precision", "ece": "Calibration error (ECE)"}
-MOST_COLUMNS = 30
+FEWEST_COLUMNS, MOST_COLUMNS = 8, 30
 STEPS = ((0.1, "#f3f5f7"), (0.25, "#c6dbef"), (0.5, "#6baed6"), (1.0, "#2171b5"), (np.inf, "#08306b"))
 """Stability index below which a field has which shade."""
 LINES = dict(zip(ACTIONS, (GREY, SKY, BLUE, PINK, ORANGE, GREEN, RED), strict=True))
@@ -71,7 +71,9 @@ def plot_columns(path: Path, drift: pd.DataFrame) -> None:
     """Draw how far columns lay from the champion's test on each day: the farthest ones, a field a day."""
     names = drift["unit"].map({"shopper": "", "shopper_product": "product: "}) + drift["column"]
     table = drift.assign(name=names).pivot_table(index="name", columns="day", values="excess", aggfunc="last")
-    table = table.loc[table.max(axis=1).sort_values(ascending=False, kind="stable").index[:MOST_COLUMNS]]
+    farthest = table.max(axis=1).sort_values(ascending=False, kind="stable")
+    shown = min(MOST_COLUMNS, max(FEWEST_COLUMNS, int((farthest >= STEPS[0][0]).sum())))
+    table = table.loc[farthest.index[:shown]]
     figure, axes = canvas("Stability index above chance, by column and day", size=(WIDE[0], 1.6 + 0.24 * len(table)))
     if not len(table):
         say(axes, "No column has been compared yet.")
