@@ -10,7 +10,6 @@ has a further event, the next day, and features and texts without the model. "as
 """
 
 import argparse
-import json
 import os
 import shutil
 import tempfile
@@ -35,7 +34,7 @@ NOT_NEEDED = ("report", "doctor")
 def prepare(root: Path, arguments: argparse.Namespace, buckets: list[int]) -> dict[int, Path]:
     """Make a champion and, for each number of buckets, the clean events; return the folders of the latter."""
     os.environ[HOME_VARIABLE] = str(root / "state")
-    settings = {"simulate.shoppers": arguments.shoppers, "simulate.rollouts": 1, "examples.train_cutoffs": 1}
+    settings = {"simulate.shoppers": arguments.shoppers, "simulate.rollouts": 10, "examples.train_cutoffs": 1}
     settings |= {"examples.unit": arguments.unit, "engine.workers": 1}
     cleaned: dict[int, Path] = {}
     for count in buckets:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from clock import Clock
 
 from behavior_tasks.base.artifacts import ArtifactStore
@@ -45,8 +46,9 @@ def score(root: str, clean: str, night: str, buckets: int, threads: int) -> dict
         place = Place(home=Home(state / f"kept-{buckets}"), engine=engine, device="cpu", threads=threads)
         clock = Clock()
         if night == "texts":
-            write_asked(champion, events, moment, folder / "out", engine=engine)
-            return {**clock.told(), "rows": 0, "asked": 0}
+            written = write_asked(champion, events, moment, folder / "asked", engine=engine)
+            told, rows = clock.told(), sum(pq.read_metadata(bucket.features).num_rows for bucket in written)
+            return {**told, "rows": rows, "asked": 0}
         done = score_buckets(champion, events, moment, folder / "out", place=place, data_hash="")
         told = clock.told()
     return {**told, "rows": sum(bucket.rows for bucket in done), "asked": sum(bucket.asked for bucket in done)}

@@ -75,6 +75,7 @@ def _write_inputs(case: Case, artifacts: dict[str, Artifact]) -> None:
 
 
 def write_bundle(case: Case, name: str, *, all_heads: bool) -> None:
+    """Write a bundle with random weights into the case's folder."""
     import torch
 
     from behavior_tasks.model.decision import Decision
