@@ -22,6 +22,7 @@ from behavior_tasks.cli import (
     gc,
     history,
     quarantine,
+    recommend,
     rollback,
     run,
     services,
@@ -62,6 +63,7 @@ app.command("rollback")(rollback.rollback)
 app.command("promote")(rollback.promote)
 app.command("compare")(compare.compare)
 app.command("gc")(gc.gc)
+app.command("recommend")(recommend.recommend)
 app.command("up")(services.up)
 
 
