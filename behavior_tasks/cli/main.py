@@ -24,6 +24,7 @@ from behavior_tasks.cli import (
     history,
     lift,
     quarantine,
+    recommend,
     rollback,
     run,
     score,
@@ -70,6 +71,7 @@ app.command("compare")(compare.compare)
 app.command("gc")(gc.gc)
 app.command("audiences")(audiences.audiences)
 app.command("lift")(lift.lift)
+app.command("recommend")(recommend.recommend)
 app.command("up")(services.up)
 
 

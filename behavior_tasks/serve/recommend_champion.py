@@ -105,9 +105,11 @@ def _read(reader: NextReader, texts: OpenTexts, goods: _Goods) -> list[tuple[np.
     words = [*known.values(), *texts.letters]
     weights = np.append(log.popularity[places] + 1e-6, np.ones(len(texts.letters)))
     told = reader.read(texts.texts, texts.lead, words, weights)
+    # A letter that a text has not reached stands for nothing, so the others share its probability.
+    beyond = np.arange(len(texts.letters)) > texts.next_letter[:, None]
+    told[:, len(known) :][beyond] = 0
+    told = told / np.maximum(told.sum(axis=1, keepdims=True), 1e-9)
     named, lettered = told[:, : len(known)], told[:, len(known) :]
-    # A letter that a text has not reached stands for nothing.
-    lettered = np.where(np.arange(len(texts.letters)) <= texts.next_letter[:, None], lettered, 0)
     every = np.arange(n)
     found = [(np.repeat(every, len(known)), np.tile(places, n), named.ravel())]
     of_letter = np.array([goods.place[product] for product in texts.product], dtype=np.int64)
