@@ -97,6 +97,7 @@ def _show(told: Mapping[str, Any]) -> None:
         console.print(f"Not enough data yet: {told['why']}.", style="yellow", markup=False, highlight=False)
     more = told["more"]
     _line("more buyers", more["rate"], lambda value: f"{100 * value:+.1f} points")
+    _line("… allowing for scores", more["allowing_for_scores"], lambda value: f"{100 * value:+.1f} points")
     _line("extra buyers", more["buyers"], lambda value: f"{value:+,.0f}")
     _line("relative lift", more["relative"], lambda value: f"{100 * value:+.0f} %")
     _line("more amount a shopper", more["amount"], lambda value: f"{value:+,.2f}")

@@ -43,36 +43,36 @@ THEMES: tuple[Theme, ...] = (
     Theme(
         name="carts",
         actions=("add_to_cart",),
-        features=r"carts?_|open_cart|carts",
+        features=r"cart",
         told=(("open_carts", "{n} left in the cart"), ("cart_recency_days", "the last {x} days ago")),
     ),
     Theme(
         name="purchases",
         actions=("purchase", "return"),
-        features=r"purchase|spend|basket|largest_line|overdue|habit|conversion|return|bought|rebought",
+        features=r"purchase|bought|spend|basket|largest_line|overdue|habit|^conversion|return",
         told=(("purchases", "{n} so far"), ("purchase_recency_days", "the last {x} days ago")),
     ),
     Theme(
         name="looking at products",
         actions=("browse", "click"),
-        features=r"browses|clicks|products?$|product_events|top_product",
+        features=r"browses|clicks|^products$|product_events|top_product",
         told=(("browses_7d", "{n} looks"), ("clicks_7d", "{n} clicks in 7 days")),
     ),
     Theme(name="searches", actions=("search",), features=r"searches", told=(("searches_7d", "{n} in 7 days"),)),
     Theme(name="favourites", actions=("favourite",), features=r"favourites", told=(("favourites", "{n} so far"),)),
     Theme(
-        name="visits",
-        features=r"recency_days|tenure|events|active_days|trend|session|share$|hour|weekday",
-        told=(("recency_days", "last seen {x} days ago"), ("active_days", "{n} days with a visit")),
-    ),
-    Theme(
         name="taste and prices",
-        features=r"categor|brand|price|popularity|hit_share",
+        features=r"categor|brand|price|popularity|hit_share|shop_conversion",
         told=(("price_level", "at about {x} a piece"),),
     ),
-    Theme(name="who they are", features=r"age|gender"),
+    Theme(name="who they are", features=r"^age|gender"),
+    Theme(
+        name="visits",
+        features=r"",
+        told=(("recency_days", "last seen {x} days ago"), ("active_days", "{n} days with a visit")),
+    ),
 )
-"""In order: a feature belongs to the first theme whose expression its name begins with."""
+"""In order: a feature belongs to the first theme whose expression is found in its name; the last takes all others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,8 @@ class _Reading:
     """Opening words of an action's phrase → theme."""
     words: Mapping[str, str] = field(default_factory=dict)
     """A feature's word in the text → theme."""
+    unquoted: frozenset[str] = frozenset()
+    """Openings of phrases that are left out with their theme, but say the opposite of it."""
     stops: tuple[str, ...] = ()
     """Openings of what follows the last phrase."""
     older: str = ""
@@ -112,8 +114,7 @@ class _Reading:
         style, starts, words = settings.words, {}, {}
         themes = {action: theme.name for theme in THEMES for action in theme.actions}
         for action, template in style.actions.items():
-            opening = PLACEHOLDER.split(template)[0].strip() or PLACEHOLDER.split(template)[-1].strip()
-            starts[opening] = themes[action]
+            starts[_opening(template)] = themes[action]
         for feature, edges in settings.bins.items():
             told = settings.templates.feature_words[feature]
             every = [style.quantile.format(feature=told, number=number) for number in range(1, len(edges) + 2)]
@@ -122,7 +123,8 @@ class _Reading:
         after = (style.profile, style.features, PLACEHOLDER.split(style.ago)[0])
         stops = tuple(text.strip() for text in after if text.strip())
         days = tuple(style.day.format(day=day).strip() for day in style.days)
-        return cls(starts, words, stops, PLACEHOLDER.split(style.older)[0].strip(), days)
+        unquoted = frozenset({_opening(style.actions["return"])})
+        return cls(starts, words, unquoted, stops, PLACEHOLDER.split(style.older)[0].strip(), days)
 
     def themes(self, parts: Sequence[str]) -> list[str | None]:
         """Return the theme of each part; None: what is never left out."""
@@ -152,7 +154,7 @@ class _Reading:
         for place in range(begin, len(parts)):
             theme, bare = themes[place], parts[place].strip(PUNCTUATION)
             opening = next((opening for opening in self.starts if _opens(bare, opening)), None)
-            if theme is None or opening is None:
+            if theme is None or opening is None or opening in self.unquoted:
                 continue
             end = place + 1
             while end < len(parts) and themes[end] == theme and not self._starts(parts[end]):
@@ -163,6 +165,12 @@ class _Reading:
 
     def _starts(self, part: str) -> bool:
         return any(_opens(part.strip(PUNCTUATION), opening) for opening in self.starts)
+
+
+def _opening(template: str) -> str:
+    """Return the words of a template that come first; its last ones where the placeholder stands in front."""
+    before, *after = PLACEHOLDER.split(template)
+    return before.strip() or after[-1].strip()
 
 
 def _opens(part: str, opening: str) -> bool:
@@ -176,10 +184,7 @@ def theme_of(feature: str) -> str:
     ('carts', 'purchases', 'visits', 'who they are')
     """
     name = feature.removeprefix("this_")
-    for theme in THEMES:
-        if re.match(theme.features, name) or (theme.name == "purchases" and re.search(theme.features, name)):
-            return theme.name
-    return "visits"
+    return next(theme.name for theme in THEMES if re.search(theme.features, name))
 
 
 def reasons_of(
@@ -257,4 +262,4 @@ def _short(value: float) -> str:
     >>> _short(0.507), _short(9.26), _short(0)
     ('0.5', '9', '0')
     """
-    return f"{value:.0f}" if value >= 2 or value == 0 else f"{value:.1f}"
+    return f"{value:.0f}" if value >= 2 or value < 0.05 else f"{value:.1f}"

@@ -59,7 +59,7 @@ def audiences_stage(job: Job) -> Output:
         "scored": len(scored.table),
         "on_lists": on_lists,
         "compared": scored.compared,
-        "compared_at": scored.then_moment.as_of.isoformat() if scored.then_moment else None,
+        "compared_at": scored.tested_at.as_of.isoformat() if scored.tested_at else None,
         "in_words": in_words(scored.compared) if scored.compared else None,
         "audiences": told,
         "banners": banner_facts(scored.banners, job.inputs["moment"]),

@@ -22,7 +22,7 @@ WORTH_SEEING = 0.2
 """Relative lift that a control should be large enough to show."""
 FEWEST_BUYERS = 5
 """In either group; below, an interval says next to nothing."""
-FEWEST_AMOUNTS = 2
+FEWEST_FOR_SPREAD = 2
 
 
 def find_campaign(served: Served, campaign: str) -> list[Mapping[str, Any]]:
@@ -55,12 +55,12 @@ def find_campaign(served: Served, campaign: str) -> list[Mapping[str, Any]]:
             next_step="choose another date with --as-of; behavior audiences lists what there is",
         )
     if not any(one["control"] for one in contacted):
-        share = contacted[0]["holdout"]
+        share = max(one["holdout"] for one in contacted)
         raise UserError(
             f"The campaign {campaign} of {served.as_of} has no control, so its lift can't be measured.",
             found=f"a holdout of {share:.0%}" if not share else f"a holdout of {share:.0%} that drew nobody",
             expected="some shoppers of the list who are not contacted",
-            next_step="--set audiences.holdout=0.1 (or `holdout:` in the file of audiences) for the next one",
+            next_step="next time a larger audiences.holdout (or `holdout:` in the file), or a larger audience",
         )
     return contacted
 
@@ -87,6 +87,7 @@ def measure_lift(members: pd.DataFrame, costs: Costs, *, has_amounts: bool) -> d
         "rate": difference,
         "buyers": {key: value * n1 for key, value in difference.items()},
         "relative": relative_lift(k1, n1, k2, n2),
+        "allowing_for_scores": _beyond_scores(groups),
         "amount": _more_amount(groups) if has_amounts else None,
     }
     more["profit"] = _profit(more, n1, costs)
@@ -136,13 +137,24 @@ def relative_lift(k1: int, n1: int, k2: int, n2: int, confidence: float = CONFID
     return {"found": ratio - 1, "lower": ratio * math.exp(-spread) - 1, "upper": ratio * math.exp(spread) - 1}
 
 
-def _more_amount(groups: Mapping[str, pd.DataFrame]) -> dict[str, float] | None:
-    """Return how much more a contacted shopper spent than one of the control, with Welch's interval."""
-    one, two = (groups[name]["amount"].to_numpy(dtype=np.float64) for name in ("contact", "control"))
-    if min(len(one), len(two)) < FEWEST_AMOUNTS or not (one.any() or two.any()):
+def _beyond_scores(groups: Mapping[str, pd.DataFrame]) -> dict[str, float] | None:
+    """Return the difference of what came beyond the scores, which were known before: chance in the lot counts less."""
+    one, two = ((group["bought"] - group["probability"]).to_numpy(dtype=np.float64) for group in groups.values())
+    return _welch(one, two)
+
+
+def _welch(one: np.ndarray, two: np.ndarray) -> dict[str, float] | None:
+    """Return the difference of two means with Welch's interval; None where a group is too small for one."""
+    if min(len(one), len(two)) < FEWEST_FOR_SPREAD or (np.ptp(one) == 0 and np.ptp(two) == 0):
         return None
     interval = stats.ttest_ind(one, two, equal_var=False).confidence_interval(CONFIDENCE)
     return {"found": float(one.mean() - two.mean()), "lower": float(interval.low), "upper": float(interval.high)}
+
+
+def _more_amount(groups: Mapping[str, pd.DataFrame]) -> dict[str, float] | None:
+    """Return how much more a contacted shopper spent than one of the control, with Welch's interval."""
+    one, two = (group["amount"].to_numpy(dtype=np.float64) for group in groups.values())
+    return _welch(one, two)
 
 
 def _profit(more: Mapping[str, Any], contacts: int, costs: Costs) -> dict[str, float] | None:
@@ -170,7 +182,7 @@ def needed_control(rate: float, *, ratio: float, lift: float = WORTH_SEEING) -> 
         None where the rate is 0 or 1, for which nothing can be said.
 
     >>> needed_control(0.1, ratio=9, lift=0.2)
-    2079
+    1997
     """
     if not 0 < rate < 1:
         return None

@@ -39,7 +39,8 @@ class Scored:
     """What `with_ranks` gives, now."""
     then: pd.DataFrame | None
     """The same one horizon ago, with `bought` and `amount`; None: the scores can't be put to the test."""
-    then_moment: Moment | None
+    tested_at: Moment | None
+    """Where the champion was put to the test; None: it has learned from the last horizon that is over."""
     compared: dict[str, Any] | None
     """What `compare_methods` gives; None: there was nothing to compare."""
     method: Method
@@ -57,7 +58,10 @@ def score_everybody(job: Job) -> Scored:
     has_amounts = "amount" in clean.facts["present"]
     look = _Look(job=job, events=open_events(clean), lookback_days=guide.examples.lookback_days, amounts=has_amounts)
     now = look.facts(moment)
-    champions_own = None if champion is None else _tested(look, champion, moment)
+    tested_at = None if champion is None else backtest_moment(moment, champion)
+    champions_own = None
+    if champion is not None and tested_at is not None:
+        champions_own = _tested(look, champion, tested_at)
     compared = None if champions_own is None else _compare(champions_own, has_amounts)
     wanted = job.config.audiences.method
     simple = champion is None or wanted == "simple"
@@ -66,11 +70,10 @@ def score_everybody(job: Job) -> Scored:
     if not simple:
         scores = _read(bucket_files(job.inputs["shopper_scores"].path / SCORES))
         banners = [] if compared is not None else [_untested()]
-        then_moment = None if champion is None or champions_own is None else backtest_moment(moment, champion)
         return Scored(
             table=with_ranks(scores, now),
             then=champions_own,
-            then_moment=then_moment,
+            tested_at=tested_at,
             compared=compared,
             method="champion",
             champion=champion,
@@ -84,7 +87,7 @@ def score_everybody(job: Job) -> Scored:
         table=with_ranks(simple_scores(name, known, now, has_amounts=has_amounts), now),
         # The simple chances were fitted on that very horizon, so it is no test of them.
         then=None,
-        then_moment=None,
+        tested_at=tested_at,
         compared=compared,
         method=name,
         champion=champion,
@@ -117,11 +120,8 @@ class _Look:
         return with_outcomes(self.facts(moment), followed)
 
 
-def _tested(look: _Look, champion: Champion, moment: Moment) -> pd.DataFrame | None:
-    """Return the champion's table one horizon ago, with what followed, or None when it has learned from that."""
-    earlier = backtest_moment(moment, champion)
-    if earlier is None:
-        return None
+def _tested(look: _Look, champion: Champion, earlier: Moment) -> pd.DataFrame:
+    """Return the champion's table at a moment whose horizon is over, with what followed."""
     job = look.job
     place = Place(
         home=job.home, engine=job.config.engine, device=job.config.train.device, threads=job.config.train.threads

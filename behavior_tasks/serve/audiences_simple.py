@@ -15,6 +15,8 @@ SIMPLE: dict[str, str] = {
 }
 """Name of a simple method → in words."""
 POINTS = 5
+GROUP, MOST_GROUPS = 25, 40
+TIE = 1e-4
 
 
 def simple_order(name: str, facts: pd.DataFrame) -> np.ndarray:
@@ -58,11 +60,11 @@ def simple_scores(name: str, then: pd.DataFrame, now: pd.DataFrame, *, has_amoun
     Returns:
         TABLE_COLUMNS of `audiences_pick`, in the order of `now`. What a buyer spends is the same for all of them.
     """
-    bought = then["bought"].to_numpy(dtype=np.float64)
-    fitted = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(simple_order(name, then), bought)
     order = simple_order(name, now)
     # A little of the order itself keeps equals apart, and changes no chance by more than a ten-thousandth.
-    probability = np.clip(fitted.predict(order) + 1e-4 * order, 0.0, 1.0)
+    probability = (
+        np.clip(_chances(simple_order(name, then), then["bought"].to_numpy(), order), 0, 1 - TIE) + TIE * order
+    )
     mean, std = _lognormal(then) if has_amounts else (np.nan, np.nan)
     return pd.DataFrame(
         {
@@ -74,6 +76,17 @@ def simple_scores(name: str, then: pd.DataFrame, now: pd.DataFrame, *, has_amoun
             "log_std": std,
         }
     )
+
+
+def _chances(places: np.ndarray, bought: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Return the share of buyers at places from 0 to 1, from what shoppers of like places did; it never falls.
+
+    Shares are taken over groups of GROUP shoppers or more, so that no single one makes a chance of 0 or 1.
+    """
+    groups = np.array_split(np.argsort(places), max(1, min(MOST_GROUPS, len(places) // GROUP)))
+    centres, shares = (np.array([of[group].mean() for group in groups]) for of in (places, bought))
+    rising = IsotonicRegression().fit_transform(centres, shares, sample_weight=[len(group) for group in groups])
+    return np.interp(asked, centres, rising)
 
 
 def _lognormal(then: pd.DataFrame) -> tuple[float, float]:
