@@ -9,7 +9,7 @@ import pandas as pd
 
 from behavior_tasks.base.config import EngineConfig, ExamplesConfig
 from behavior_tasks.data.events import open_events
-from behavior_tasks.serve.demand_log import History, read_history
+from behavior_tasks.serve.demand_log import History, Unseen, read_history
 from behavior_tasks.serve.moment import moment_at
 from tests.examples.little import START, Event, clean_log, event
 
@@ -51,7 +51,7 @@ def read(
     )
 
 
-def made(units: np.ndarray, *, categories: Sequence[str] | None = None, unseen: float | None = 0.0) -> History:
+def made(units: np.ndarray, *, categories: Sequence[str] | None = None, unseen: float = 0.0) -> History:
     """Return a history of sales (P, B), one piece a buyer, of products that were always there."""
     products, windows = units.shape
     end = day(HORIZON * windows).date()
@@ -71,7 +71,7 @@ def made(units: np.ndarray, *, categories: Sequence[str] | None = None, unseen: 
         units=units.astype(float),
         buyers=units.astype(float),
         squares=units.astype(float),
-        unseen=None if unseen is None else unseen * units,
+        unseen=Unseen(units=unseen * units, buyers=unseen * units, squares=unseen * units),
         exposure=np.ones(units.shape),
         seasonal=np.full((products, windows + 1), np.nan),
         season_days=28,

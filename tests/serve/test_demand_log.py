@@ -52,7 +52,9 @@ def test_unseen_is_what_people_buy_who_had_not_touched_it_in_the_lookback(tmp_pa
     pushed_out = [event("d", day(4), "browse", "mug"), event("d", day(5), "browse", "cup"), sale("mug", 9, 7, "d")]
     history = read(tmp_path, [*known, *stranger, *long_ago, *pushed_out], 21, examples=examples)
     assert history.unseen is not None
-    assert of(history, "mug", history.unseen) == [0, 5 + 7, 3]
+    assert of(history, "mug", history.unseen.units) == [0, 5 + 7, 3]
+    assert of(history, "mug", history.unseen.buyers) == [0, 2, 1]
+    assert of(history, "mug", history.unseen.squares) == [0, 25 + 49, 9]
     assert of(history, "mug", history.units) == [0, 14, 3]
 
 

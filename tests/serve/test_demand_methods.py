@@ -1,5 +1,6 @@
 """Forecasts of made-up sales: what each method must say, what it must not see, and which one is served."""
 
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +22,7 @@ from behavior_tasks.serve.demand_backtest import (
     try_methods,
 )
 from behavior_tasks.serve.demand_intervals import Asked, Calibration, Outcome
+from behavior_tasks.serve.demand_log import Unseen
 from behavior_tasks.serve.demand_methods import Forecast, Sums
 from behavior_tasks.serve.demand_table import forecast_table
 from tests.serve.demands import made, read, sale
@@ -78,6 +80,18 @@ def test_pieces_of_a_buyer_shrink_to_the_category_where_there_are_few(tmp_path: 
     assert mean["box"] == pytest.approx(12, abs=0.5)
     assert 8 < mean["rare"] < mean["box"]
     assert mean["single"] < mean["rare"]
+
+
+def test_who_had_touched_a_product_may_take_more_than_who_comes_first() -> None:
+    history = made(np.full((2, 12), 60), unseen=2 / 3)
+    assert history.unseen is not None
+    again = Unseen(units=history.units * 0.4, buyers=history.unseen.buyers, squares=history.squares * 0.3)
+    history = replace(history, unseen=again)  # a third of the buyers takes three fifths of the pieces
+    assert methods.pieces(history, 12).mean == pytest.approx([1, 1], rel=0.01)
+    assert methods.pieces_of_seen(history, 12).mean == pytest.approx([1.8, 1.8], rel=0.02)
+    assert methods.pieces_of_seen(history, 12).square == pytest.approx([1.8**2, 1.8**2], rel=0.02), "no less than that"
+    found = methods.language_model(history, 12, sums(np.array([20.0, 20.0])))
+    assert found.expected == pytest.approx([20 * 1.8 + 24] * 2, rel=0.02)
 
 
 def test_a_product_that_has_gone_decays_and_one_that_sells_seldom_does_not() -> None:
