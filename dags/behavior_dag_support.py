@@ -88,6 +88,11 @@ def what_is_scored(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     return {**asked, "trigger": "scoring in airflow", "as_of": read_as_of(values.get(AS_OF))}
 
 
+def what_is_watched(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the named arguments of `pipeline.start_run` for a DAG run that watches, and its filled-in form."""
+    return {**what_is_scored(dag_run, values), "trigger": "monitoring in airflow"}
+
+
 class MlflowRunLink(BaseOperatorLink):
     """The button that leads from a task to the run's page in MLflow."""
 

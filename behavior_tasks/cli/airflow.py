@@ -33,7 +33,9 @@ from behavior_tasks.cli import airflow_api, processes
 from behavior_tasks.cli.task_logs import keep_task_logs
 from behavior_tasks.pipeline import close_tracking
 
-DAG_ID, SCORING_DAG = "behavior_training", "behavior_scoring"
+DAG_ID, SCORING_DAG, MONITORING_DAG = "behavior_training", "behavior_scoring", "behavior_monitoring"
+PLACED = (SCORING_DAG, MONITORING_DAG)
+"""The DAGs whose form asks for a day."""
 PROJECT = Path(__file__).resolve().parents[2]
 """Where dags/ and plugins/ are."""
 AIRFLOW = (sys.executable, "-m", "airflow")
@@ -186,7 +188,7 @@ def run_dag(
     Raises:
         UserError: naming all that is wrong in `conf`, before anything starts.
     """
-    asked = read_form({name: value for name, value in conf.items() if (dag_id, name) != (SCORING_DAG, AS_OF)})
+    asked = read_form({name: value for name, value in conf.items() if dag_id not in PLACED or name != AS_OF})
     read_as_of(conf.get(AS_OF))
     file = Path(asked.config_file) if asked.config_file else None
     config = load_config(asked.preset, file=file, overrides=asked.overrides)

@@ -24,6 +24,7 @@ from behavior_tasks.cli import (
     history,
     lift,
     quarantine,
+    recommend,
     rollback,
     run,
     score,
@@ -35,6 +36,7 @@ from behavior_tasks.cli import (
     status,
     sync,
     tune,
+    watch,
 )
 from behavior_tasks.cli.screen import errors
 
@@ -48,6 +50,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("score")(score.score)
+app.command("watch")(watch.watch)
 app.command("tune")(tune.tune)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
@@ -68,6 +71,7 @@ app.command("compare")(compare.compare)
 app.command("gc")(gc.gc)
 app.command("audiences")(audiences.audiences)
 app.command("lift")(lift.lift)
+app.command("recommend")(recommend.recommend)
 app.command("up")(services.up)
 
 

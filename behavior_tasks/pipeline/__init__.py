@@ -9,26 +9,30 @@ from behavior_tasks.pipeline.execute import run_stage, run_stages
 from behavior_tasks.pipeline.publish import at_work, close_tracking, open_tracking, promote, register, runs_page
 from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
 from behavior_tasks.pipeline.serving import conclude_scoring, serve_stage, serve_stages
-from behavior_tasks.pipeline.stages import SERVING, STAGES, settings_of
+from behavior_tasks.pipeline.stages import SERVING, STAGES, WATCHING, settings_of
 from behavior_tasks.pipeline.sync import Synced, close_dead_runs, sync, waiting
 from behavior_tasks.pipeline.tuning import prepare_tuning, start_tuning, work_off
 from behavior_tasks.pipeline.tuning_end import close_tuning_tracking, conclude_tuning, open_tuning_tracking
+from behavior_tasks.pipeline.watching import ask_for_training, conclude_watch, watch_stages, watched_problems
 
 __all__ = [
     "SERVING",
     "STAGES",
+    "WATCHING",
     "Question",
     "Run",
     "StageRecord",
     "Synced",
     "answer",
     "ask",
+    "ask_for_training",
     "at_work",
     "close_dead_runs",
     "close_tracking",
     "close_tuning_tracking",
     "conclude_scoring",
     "conclude_tuning",
+    "conclude_watch",
     "last_runs",
     "open_run",
     "open_tracking",
@@ -46,5 +50,7 @@ __all__ = [
     "start_tuning",
     "sync",
     "waiting",
+    "watch_stages",
+    "watched_problems",
     "work_off",
 ]

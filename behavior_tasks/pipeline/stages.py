@@ -31,6 +31,9 @@ class Stage(BaseModel):
     outside: str | None = None
     """`module:function` that names what the stage reads from outside the store, called with the raw log's path
     (or None), the configuration and the state folder; its answer, name → hash, is part of the key."""
+    earlier: str | None = None
+    """`module:function` that names what the stage reads of what was served on earlier days, called with the state
+    folder and the opened inputs; its answer, name → hash, is part of the key."""
 
 
 TIMELINE = (
@@ -188,8 +191,12 @@ SERVING: dict[str, Stage] = {
     ),
     "recommendations": Stage(
         work="serve.recommend:recommendations_stage",
-        sections=("recommend", "train.device", "train.threads", "source.timezone"),
+        sections=(
+            *("recommend", "demand.stock_file", "train.device", "train.threads", "source.timezone"),
+            *("examples.horizon_days", "examples.lookback_days"),
+        ),
         inputs=("clean", "champions", "moment", "product_scores"),
+        outside="serve.demand:stock_identity",
     ),
     "demand": Stage(
         work="serve.demand:demand_stage",
@@ -201,10 +208,21 @@ SERVING: dict[str, Stage] = {
         work="serve.risk:risk_stage",
         sections=("risk", "train.device", "train.threads", "source.timezone"),
         inputs=("clean", "champions", "moment", "shopper_scores"),
+        earlier="serve.risk_list:earlier_lists",
     ),
 }
 """From the raw log and the champions to what the shop takes away."""
-EVERY = {**STAGES, **SERVING}
+WATCHING: dict[str, Stage] = {
+    **{name: SERVING[name] for name in ("simulate", "source", "ingest", "clean", "champions", "moment")},
+    "watch": Stage(
+        work="watch.stage:watch_stage",
+        sections=("watch", "train.device", "train.threads"),
+        inputs=("clean", "ingest", "champions", "moment"),
+        outside="watch.stage:served_identity",
+    ),
+}
+"""From the raw log and what was served to whether the champions are still right."""
+EVERY = {**STAGES, **SERVING, **WATCHING}
 
 
 def settings_of(rows: Mapping[str, Stage]) -> set[str]:

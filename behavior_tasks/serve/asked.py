@@ -69,7 +69,7 @@ def write_asked(
     """
     for name in ("market", "scratch", "features", "texts"):
         (folder / name).mkdir(parents=True)
-    events = [bucket.until(moment.cutoff) for bucket in events]
+    events = [bucket.until(moment.cutoff) for bucket in champion.as_trained(events)]
     market = count_market(
         events, [moment.cutoff], folder / "market", lookback_days=champion.examples.lookback_days, engine=engine
     )

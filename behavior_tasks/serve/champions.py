@@ -4,13 +4,15 @@ The one thing to know: lookback, horizon, candidates and the reading of texts ar
 settings say.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Self
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import ExamplesConfig
+from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.examples.feature_table import FeatureSettings
 from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
 from behavior_tasks.model.formats import is_boosting
@@ -69,6 +71,14 @@ class Champion:
     def text(self) -> TextSettings | None:
         """How its texts are written; None: it reads none."""
         return None if is_boosting(self.model) else TextSettings.load(self.model / TEXT_FILE)
+
+    def as_trained(self, events: Sequence[BucketEvents]) -> list[BucketEvents]:
+        """Return clean events with the bounds and medians of the log that it was trained on, in place of today's.
+
+        So its answer about a past day is the one that it gave on that day, however the log has grown since.
+        """
+        index, folder = self.settings.reader.index, self.model.parent / "events"
+        return [replace(bucket, index=index, folder=folder) if bucket.index else bucket for bucket in events]
 
     @property
     def tested_from(self) -> datetime:

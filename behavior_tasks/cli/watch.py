@@ -1,0 +1,154 @@
+"""`behavior watch`: one day watched, here or as the DAG through Airflow, then what stands and what to do."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from behavior_tasks.base.config import DEFAULT_PRESET, load_config
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.form import read_as_of
+from behavior_tasks.base.home import current_home
+from behavior_tasks.cli import airflow, processes
+from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
+from behavior_tasks.cli.report import stage_line
+from behavior_tasks.cli.screen import console, count, figure
+from behavior_tasks.pipeline import Run, StageRecord, open_run, start_run, watch_stages
+from behavior_tasks.pipeline.watching import kept_of
+from behavior_tasks.serve.banners import EXIT_CODE
+from behavior_tasks.watch.kept import Kept, version_rows
+
+STYLES = {"notice": "", "warning": "yellow", "severe": "red"}
+
+
+def watch(
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="DATE",
+            help="The day at whose beginning the watch looks; without it: the day after the log's last event.",
+        ),
+    ] = None,
+    input: Input = None,
+    preset: Preset = DEFAULT_PRESET,
+    config: ConfigFile = None,
+    set: Settings = None,
+    through_airflow: Annotated[
+        bool, typer.Option("--airflow", help="Run the DAG behavior_monitoring through Airflow instead of here.")
+    ] = False,
+) -> None:
+    """Judge what was served by what then happened, and say what has changed in the shop or in its log.
+
+    Exit code 0: nothing severe stands. 2: the day could not be watched. 3: something severe stands.
+
+    Examples:
+
+        behavior watch --input log.csv.gz --preset taobao
+
+        behavior watch --input log.csv --as-of 2026-11-23
+    """
+    settings, day = parse_settings(set), read_as_of(as_of)
+    # Wrong settings are refused here, before Airflow or a database is started.
+    load_config(preset, file=config, overrides=settings)
+    now = datetime.now(UTC)
+    if through_airflow:
+        asked = {"input": input, "preset": preset, "config_file": str(config) if config else None, "as_of": as_of}
+        kept = _through_airflow({key: value for key, value in {**asked, **settings}.items() if value is not None}, now)
+    else:
+        uri = start_run(
+            f"{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
+            day=now.date(),
+            trigger="monitoring",
+            input_path=input,
+            preset=preset,
+            config_file=str(config) if config else None,
+            overrides=settings,
+            as_of=day,
+        )
+        kept = _here(open_run(uri))
+    console.print(closing_page(kept))
+    if any(alert.level == "severe" for alert in kept.standing.alerts):
+        raise typer.Exit(EXIT_CODE)
+
+
+def closing_page(kept: Kept) -> RenderableType:
+    """Return what the engineer on call wants to know."""
+    matured = kept.table("matured")
+    table = Table(title=f"Watch of {kept.day}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("served", "days", "buyers", "promised", "F1", "F1 at its test", "AP"):
+        table.add_column(name, justify="left" if name == "served" else "right", no_wrap=True)
+    for row in version_rows(matured).to_dict("records"):
+        table.add_row(
+            f"{row['unit']} {row['version']}",
+            str(row["days"]),
+            count(int(row["buyers"])),
+            f"{row['promised']:,.0f}",
+            f"{figure(row['f1'])} ({figure(row['f1_lower'])}–{figure(row['f1_upper'])})",
+            figure(row["test_f1"]),
+            figure(row["average_precision"]),
+        )
+    days = matured[matured["what"] == "day"]
+    waiting = days[days["state"] == "not matured"]
+    parts: list[RenderableType] = [table] if table.row_count else []
+    if not len(days):
+        parts.append(Text("Nothing has been served yet, so there is nothing to judge. Next: behavior score"))
+    elif len(waiting):
+        first = waiting["until"].min().date()
+        parts.append(Text(f"Not matured: {len(waiting)} served; the first can be judged on {first}."))
+    parts += [
+        Text(
+            f"{one.level}, {'new' if one.since == kept.day else f'since {one.since}'}: {one.words}\n"
+            f"  next: {one.next_step}",
+            STYLES[one.level],
+        )
+        for one in kept.standing.alerts
+    ]
+    if not kept.standing.alerts:
+        parts.append(Text("Nothing is out of the ordinary."))
+    parts.append(Text.assemble(("Report\n", "bold"), f"  {kept.folder / 'report.html'}"))
+    return Group(*parts)
+
+
+def _here(run: Run) -> Kept:
+    with console.status("starting") as status:
+        return watch_stages(run.uri, on_start=lambda name: status.update(name), on_end=lambda record: _say(run, record))
+
+
+def _through_airflow(asked: dict[str, Any], now: datetime) -> Kept:
+    """Run the DAG and return what it kept.
+
+    Raises:
+        UserError: when the day was not watched.
+    """
+    console.print(f"Airflow runs the DAG {airflow.MONITORING_DAG} (the first time, its database is made too).")
+    home = current_home()
+    with console.status("starting Airflow") as status:
+
+        def on_tick(run_id: str | None) -> None:
+            if run_id is not None:
+                status.update(f"after {len(open_run(run_id).stages())} stages")
+
+        result = airflow.run_dag(
+            home, airflow.PROJECT, asked, logical_date=now, dag_id=airflow.MONITORING_DAG, on_tick=on_tick
+        )
+    run = open_run(result.run_id) if result.run_id else None
+    kept = kept_of(run.uri) if run is not None else None
+    if kept is None:
+        error = run.noted("error") if run is not None else None
+        raise UserError(
+            "The DAG run did not watch the day.",
+            found=error["message"] if error else processes.last_lines(result.log) if result.log else None,
+            next_step="behavior watch, without --airflow, says more",
+        )
+    return kept
+
+
+def _say(run: Run, record: StageRecord) -> None:
+    time, flow, _ = stage_line(run, record)
+    console.print(f"  {record.stage:<15} {time:>9}  {flow}", highlight=False)

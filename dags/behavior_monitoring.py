@@ -1,0 +1,102 @@
+"""
+**Watches** what is served: every night at seven (`BEHAVIOR_MONITORING_SCHEDULE`), after the scoring, it judges each
+served day whose horizon is over by what then happened, holds what the champion reads and says against its own test, and
+looks whether the day's log came as days usually do.
+
+**As of** is the day at whose beginning it looks. Left empty it is the day after the log's last event.
+
+**What it finds** stands in `watch/date=…/report.html` in the state folder and in MLflow (experiment
+`behavior-monitoring`, one run a day). `ask_for_training` is *skipped* unless something severe stands that a training
+would mend; then it updates the asset `behavior_drift`, which starts `behavior_training`, at most once a day. The last
+task, `look`, is red while something severe stands.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, TaskGroup, TriggerRule, XComArg, task
+from airflow.sdk.exceptions import AirflowSkipException
+from behavior_dag_faults import RETRIES, explained, look_at
+from behavior_dag_support import DRIFT, RUN, form, nightly, what_is_watched
+
+from behavior_tasks import pipeline
+from behavior_tasks.base.form import read_form
+
+GROUPS = {
+    "data": ("simulate", "source", "ingest", "clean"),
+    "moment": ("champions", "moment"),
+    "watch": ("watch",),
+}
+
+
+@task
+def start(dag_run: Any = None, params: Any = None) -> str:
+    """Check all settings and open the run."""
+    return explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_watched(dag_run, params)))
+
+
+@task
+def simulate(run: str, params: Any = None) -> str:
+    """Make the log of a simulated shop, unless there is one to read."""
+    if read_form(params).input_path:
+        raise AirflowSkipException("the run reads your log")
+    return explained(pipeline.run_stage, "simulate", run)
+
+
+@task
+def run_stage(name: str, run: str, *inputs: str | None) -> str:
+    """Run one stage on its inputs' URIs and hand on the URI of what it made."""
+    return explained(pipeline.run_stage, name, run, *inputs)
+
+
+@task(trigger_rule=TriggerRule.ALL_DONE)
+def keep(run: str) -> str:
+    """Keep tables, plots, page and MLflow run of the day; red, with the reason, when it could not be watched."""
+    return explained(pipeline.conclude_watch, run).day.isoformat()
+
+
+@task(outlets=[DRIFT])
+def ask_for_training(run: str) -> None:
+    """Start a training when something severe stands that one would mend, at most once a day."""
+    if why_not := explained(pipeline.ask_for_training, run):
+        raise AirflowSkipException(why_not)
+
+
+@task
+def look(run: str) -> None:
+    """Be red while something severe stands."""
+    look_at(explained(pipeline.watched_problems, run))
+
+
+def stage(name: str) -> XComArg:
+    """Return a stage's task. The table of stages says what it reads, which are its edges."""
+    if name == "simulate":
+        return simulate(RUN)
+    row = pipeline.WATCHING[name]
+    # A skipped simulation must not stop what could have read it; a failed one must.
+    rule = TriggerRule.NONE_FAILED if "simulate?" in row.inputs else TriggerRule.ALL_SUCCESS
+    named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=2))
+    return named(name, RUN, *(made[i.removesuffix("?")] for i in row.inputs))
+
+
+made: dict[str, XComArg] = {}
+with DAG(
+    dag_id="behavior_monitoring",
+    description="What was served and what then happened in, whether the champion is still right out.",
+    doc_md=__doc__,
+    schedule=nightly("BEHAVIOR_MONITORING_SCHEDULE", "0 7 * * *"),
+    catchup=False,
+    max_active_runs=1,
+    is_paused_upon_creation=False,
+    dagrun_timeout=timedelta(hours=12),
+    default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
+    tags=["behavior", "monitoring"],
+    params=form(only=pipeline.settings_of(pipeline.WATCHING), placed=True),
+) as dag:
+    started, kept = start(), keep(RUN)
+    for group, names in GROUPS.items():
+        with TaskGroup(group):
+            for name in names:
+                made[name] = stage(name)
+    started >> [made["simulate"], made["champions"]]
+    [started, made["watch"]] >> kept >> [ask_for_training(RUN), look(RUN)]

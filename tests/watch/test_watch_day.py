@@ -1,0 +1,243 @@
+"""A watched day of a small shop: what was served is judged as the training's labels are, and kept whole."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
+from behavior_tasks.base.home import Home
+from behavior_tasks.base.tables import bucket_files
+from behavior_tasks.serve.banners import Banner
+from behavior_tasks.serve.champions import Unit
+from behavior_tasks.serve.moment import Moment, moment_at
+from behavior_tasks.serve.score import score_at
+from behavior_tasks.serve.served import FOLDER, publish
+from behavior_tasks.watch import drift, stage
+from behavior_tasks.watch.alerts import read_journal
+from behavior_tasks.watch.day import Watched, watch_day
+from behavior_tasks.watch.judged import Answers, judge
+from behavior_tasks.watch.kept import find_kept, keep, metrics_of
+from behavior_tasks.watch.matured import APPLICATIONS
+from tests.serve.world import ServedShop, need
+
+NOW_AND_THEN = (0, 7, 8)
+"""Days before the moment for which the shop is served: 7 is the test's own moment."""
+
+
+@pytest.fixture(scope="module")
+def served(shop: ServedShop, tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A state folder of these tests' own in which some days were served."""
+    home = Home(tmp_path_factory.mktemp("watched"))
+    for unit in APPLICATIONS:
+        for days in NOW_AND_THEN:
+            serve(shop, home, unit, shop.moment.as_of - timedelta(days=days))
+    return home
+
+
+@pytest.fixture(scope="module")
+def watched(shop: ServedShop, served: Home) -> Watched:
+    return watch(shop, served)
+
+
+@pytest.fixture
+def home(served: Home, tmp_path: Path) -> Iterator[Home]:
+    """A copy that a test may change."""
+    shutil.copytree(served.root, tmp_path / "home")
+    return Home(tmp_path / "home")
+
+
+def serve(shop: ServedShop, home: Home, unit: Unit, day: date, version: str | None = None) -> None:
+    champion = shop.champion(unit)
+
+    def work(out: Path, key: str) -> Output:
+        (out / FOLDER / "scores").mkdir(parents=True)
+        moment = moment_at(day, shop.moment.timezone)
+        score_at(champion, shop.events, moment, out / FOLDER / "scores", place=shop.place, data_hash="")
+        rows = Rows(unit_in="scores", unit_out="scores", rows_in=1, rows_out=1)
+        return Output(rows=rows, facts={"version": version or champion.version, "banners": []})
+
+    built = ArtifactStore(home.artifacts).build(
+        stage=APPLICATIONS[unit], code="", settings={"day": str(day), "as": version}, inputs={}, work=work
+    )
+    publish(home, built.artifact, day)
+
+
+def watch(shop: ServedShop, home: Home, moment: Moment | None = None, banners: tuple[Banner, ...] = ()) -> Watched:
+    return watch_day(
+        home,
+        shop.config,
+        clean=shop.clean,
+        ingest=need(shop.run, "ingest"),
+        champions=shop.champions,
+        moment=moment or shop.moment,
+        banners=banners,
+    )
+
+
+def day_row(watched: Watched, unit: Unit, days: int) -> pd.Series:
+    table = watched.matured
+    as_of = watched.moment.as_of - timedelta(days=days)
+    (row,) = [r for _, r in table[(table["what"] == "day") & (table["unit"] == unit)].iterrows() if r["as_of"] == as_of]
+    return row
+
+
+def test_the_labels_are_those_of_the_training(shop: ServedShop, served: Home) -> None:
+    day = shop.moment.as_of - timedelta(days=7)
+    folder = served.served / "shopper_scores" / f"date={day}" / "scores"
+    examples = shop.champion("shopper").examples
+    (found,) = judge([Answers.in_folder(day, folder)], shop.events, examples, timezone="UTC")
+    cutoffs = pd.concat(map(pd.read_parquet, bucket_files(need(shop.run, "cutoffs").path / "examples")))
+    test = cutoffs[cutoffs["split"] == "test"].set_index("shopper")["label"]
+    assert dict(zip(found.shoppers, found.labels, strict=True)) == test.to_dict()
+    assert 0 < found.labels.sum() < len(found.labels)
+
+
+def test_a_day_is_judged_once_its_horizon_is_over_and_else_says_when(watched: Watched) -> None:
+    for unit in APPLICATIONS:
+        waiting, judged = day_row(watched, unit, 0), day_row(watched, unit, 7)
+        assert (waiting["state"], judged["state"]) == ("not matured", "judged")
+        assert waiting["until"] == watched.moment.as_of + timedelta(days=7)
+        assert pd.isna(waiting["f1"])
+        assert judged["f1_lower"] <= judged["f1"] <= judged["f1_upper"]
+
+
+def test_the_served_moment_of_the_test_has_the_figures_of_the_test(watched: Watched) -> None:
+    table = watched.matured
+    (test,) = table[(table["what"] == "test") & (table["unit"] == "shopper")].to_dict("records")
+    row = day_row(watched, "shopper", 7)
+    assert [row[name] for name in ("f1", "average_precision", "buyers", "promised")] == pytest.approx(
+        [test[name] for name in ("f1", "average_precision", "buyers", "promised")]
+    )
+
+
+def test_nobody_is_lost_though_shoppers_were_erased(shop: ServedShop, served: Home) -> None:
+    day = shop.moment.as_of - timedelta(days=7)
+    answers = Answers.in_folder(day, served.served / "shopper_scores" / f"date={day}" / "scores")
+    examples = shop.champion("shopper").examples
+    (found,) = judge([answers], shop.events[1:], examples, timezone="UTC")
+    gone = len(pd.read_parquet(answers.files[0]))
+    assert (found.erased, found.changed) == (gone, 0)
+    assert len(found.labels) + gone == answers.rows
+
+
+def test_answers_on_events_that_the_log_no_longer_holds_are_counted_apart(shop: ServedShop, served: Home) -> None:
+    day = shop.moment.as_of - timedelta(days=7)
+    answers = Answers.in_folder(day, served.served / "shopper_scores" / f"date={day}" / "scores")
+    short = shop.champion("shopper").examples.model_copy(update={"lookback_days": 3})
+    (found,) = judge([answers], shop.events, short, timezone="UTC")
+    assert found.changed > 0
+    assert found.erased == 0
+    assert len(found.labels) + found.changed == answers.rows
+
+
+def test_every_column_and_score_is_held_against_the_same_weekday(shop: ServedShop, watched: Watched) -> None:
+    table = watched.drift
+    features = {feature.name for feature in shop.champion("shopper").features.features()}
+    of_shoppers = set(table[table["unit"] == "shopper"]["column"])
+    assert features | {"text_tokens", "unknown_tokens", "probability", "expected_amount"} == of_shoppers
+    of_products = set(table[(table["unit"] == "shopper_product") & (table["kind"] == "feature")]["column"])
+    assert of_products
+    assert not of_products & features
+    for row in table.to_dict("records"):
+        assert row["reference_day"].weekday() == row["day"].weekday()
+        assert row["reference_day"] < row["day"]
+    assert "drifted" not in set(table["state"])
+
+
+def test_watching_a_day_again_gives_the_same(shop: ServedShop, served: Home, watched: Watched) -> None:
+    again = watch(shop, served)
+    pd.testing.assert_frame_equal(again.matured, watched.matured)
+    pd.testing.assert_frame_equal(again.drift, watched.drift)
+    assert again.findings == watched.findings
+
+
+def test_nothing_after_the_moment_is_looked_at(shop: ServedShop, home: Home) -> None:
+    earlier = watch(shop, home, shop.moment.earlier(1))
+    assert earlier.traffic.days.index[-1] == shop.moment.as_of - timedelta(days=2)
+    table = earlier.matured[earlier.matured["what"] == "day"]
+    assert max(table["as_of"]) == shop.moment.as_of - timedelta(days=7)
+    assert day_row(earlier, "shopper", 6)["state"] == "not matured"
+    assert day_row(earlier, "shopper", 7)["state"] == "judged"
+
+
+def test_a_version_of_which_nothing_is_left_is_said_to_be_unknown(shop: ServedShop, home: Home) -> None:
+    day = shop.moment.as_of - timedelta(days=9)
+    serve(shop, home, "shopper", day, version="77")
+    found = watch(shop, home)
+    assert day_row(found, "shopper", 9)["state"] == "unknown version"
+    (told,) = [finding for finding in found.findings if finding.code == "unknown_version"]
+    assert "version 77" in told.words
+
+
+def test_a_missing_day_in_the_middle_and_the_moments_own_banners_are_told(shop: ServedShop, home: Home) -> None:
+    late = Banner(code="late_log", level="warning", words="Late.", next_step="wait")
+    found = watch(shop, home, banners=(late, late.model_copy(update={"level": "notice"})))
+    codes = [finding.code for finding in found.findings]
+    assert codes.count("late_log") == 1
+    assert codes.count("not_served") == 2
+    (told,) = [f for f in found.findings if f.code == "not_served" and f.about == "shopper"]
+    assert str(shop.moment.as_of - timedelta(days=1)) in told.words
+
+
+def test_a_shop_of_which_nothing_was_served_is_watched_all_the_same(shop: ServedShop, tmp_path: Path) -> None:
+    found = watch(shop, Home(tmp_path / "new"))
+    assert set(found.matured["what"]) == {"test"}
+    assert "probability" not in set(found.drift["column"])
+    assert len(found.traffic.days) > 30
+
+
+def test_scores_that_moved_ask_for_a_training(shop: ServedShop, home: Home) -> None:
+    folder = home.served / "shopper_scores" / f"date={shop.moment.as_of}" / "scores"
+    for file in bucket_files(folder):
+        table = pd.read_parquet(file)
+        table["probability"] = np.sqrt(table["probability"])
+        table.to_parquet(file, index=False)
+    found = watch(shop, home)
+    (told,) = [finding for finding in found.findings if finding.code == "scores_moved"]
+    assert (told.level, told.training) == ("severe", True)
+
+
+def test_a_watched_day_is_kept_whole_and_again_without_a_trace(shop: ServedShop, home: Home, watched: Watched) -> None:
+    artifact = as_artifact(home, watched)
+    first = keep(home, artifact)
+    journal = (home.watch / "alerts.jsonl").read_bytes()
+    page = (first.folder / "report.html").read_text(encoding="utf-8")
+    assert keep(home, artifact).standing == first.standing
+    assert (home.watch / "alerts.jsonl").read_bytes() == journal
+    assert (first.folder / "report.html").read_text(encoding="utf-8") == page
+    assert sorted(path.name for path in home.watch.iterdir() if not path.name.startswith(".")) == [
+        "alerts.jsonl",
+        f"date={watched.moment.as_of}",
+    ]
+    assert list(read_journal(home)) == [watched.moment.as_of]
+    assert find_kept(home, watched.moment.as_of) == first
+    assert "http://" not in page
+    assert str(home.root) not in page
+    assert not any(shopper in page for shopper in pd.read_parquet(next(home.served.rglob("0000.parquet")))["shopper"])
+    figures = metrics_of(first)
+    assert figures["served.shopper.f1"] == pytest.approx(
+        first.table("matured").set_index("what").loc["pooled", "f1"][0]
+    )
+    assert figures["traffic.events"] == watched.traffic.days["events"].iloc[-1]
+
+
+def as_artifact(home: Home, watched: Watched) -> Artifact:
+    def work(out: Path, key: str) -> Output:
+        stage.write_tables(watched, out)
+        rows = Rows(unit_in="answers", unit_out="answers", rows_in=0, rows_out=0)
+        return Output(rows=rows, facts={"as_of": str(watched.moment.as_of), "champions": watched.champions})
+
+    return ArtifactStore(home.artifacts).build(stage="watch", code="", settings={}, inputs={}, work=work).artifact
+
+
+def test_the_tables_have_the_columns_that_are_promised(home: Home, watched: Watched) -> None:
+    kept = keep(home, as_artifact(home, watched))
+    assert tuple(kept.table("drift").columns) == drift.COLUMNS
+    found = json.loads((kept.folder / "alerts.json").read_bytes())
+    assert found["day"] == str(watched.moment.as_of)
