@@ -58,8 +58,8 @@ def prepare(root: Path, shoppers: int) -> Case:
     artifacts = {name: run.store.open(of) for name, of in made.items()}
     case = Case(root=root, encoded=artifacts["encode"].path, settings=Config().model)
     _write_inputs(case, artifacts)
-    _write_bundle(case, "purchase", all_heads=False)
-    _write_bundle(case, "all", all_heads=True)
+    write_bundle(case, "purchase", all_heads=False)
+    write_bundle(case, "all", all_heads=True)
     _write_checkpoint(case)
     return case
 
@@ -74,7 +74,8 @@ def _write_inputs(case: Case, artifacts: dict[str, Artifact]) -> None:
     texts.loc[examples].join(features).reset_index(drop=True).to_parquet(case.inputs)
 
 
-def _write_bundle(case: Case, name: str, *, all_heads: bool) -> None:
+def write_bundle(case: Case, name: str, *, all_heads: bool) -> None:
+    """Write a bundle with random weights into the case's folder."""
     import torch
 
     from behavior_tasks.model.decision import Decision

@@ -68,20 +68,21 @@ def number_places(sequences: Sequences, names: tuple[str, ...]) -> list[int]:
     return [places[name] for name in names]
 
 
-def make_batch(sequences: Sequences, rows: np.ndarray, places: list[int] | None = None) -> Batch:
+def make_batch(sequences: Sequences, rows: np.ndarray, places: list[int] | None = None, *, width: int = 0) -> Batch:
     """Put rows side by side.
 
     Args:
         sequences: of n examples.
         rows: row numbers, shape (B,).
         places: columns of the numbers that are wanted, see `number_places`; None: all.
+        width: fewest places that each is padded to.
     """
     # A view that is no memory map any more: numpy makes every slice of a memory map a memory map, which is slow.
     tokens, offsets = np.asarray(sequences.tokens), np.asarray(sequences.offsets)
     starts = offsets[rows]
     counts = offsets[rows + 1] - starts
     lengths = np.maximum(counts, 1)
-    padded = np.full((len(rows), int(lengths.max())), PADDING, dtype=np.int64)
+    padded = np.full((len(rows), max(int(lengths.max()), width)), PADDING, dtype=np.int64)
     for place, (start, count) in enumerate(zip(starts.tolist(), counts.tolist(), strict=True)):
         padded[place, :count] = tokens[start : start + count]
     # Of a memory map, no more numbers are read than a batch has.

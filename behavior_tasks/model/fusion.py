@@ -81,10 +81,7 @@ class AmountHead(nn.Module):
         self.centre.fill_(mean)
         self.scale.fill_(max(std, LEAST_STD))
 
-    def forward(self, last_BD: torch.Tensor, told_B: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return amount_mean_B and amount_log_std_B from the text and, where there are numbers, what they tell."""
-        standard_B = self.text(last_BD).squeeze(1)
-        if told_B is not None:
-            standard_B = standard_B + told_B
+    def spread(self, standard_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return amount_mean_B and amount_log_std_B from what text and numbers tell: the sum of `text` and theirs."""
         log_std = (self.scale.log() + self.log_std).clamp(*LOG_STD_RANGE)
         return self.centre + self.scale * standard_B, log_std.expand(len(standard_B))

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 from transformers import PreTrainedModel
 
 from behavior_tasks.base.config import ModelConfig
@@ -57,6 +57,11 @@ class Answers:
     """Mean of ln(amount) among buyers; None when the model has no amount head."""
     amount_log_std_B: torch.Tensor | None
     """Logarithm of its standard deviation."""
+
+    def stacked(self) -> np.ndarray:
+        """Return those that there are, one below the other, shape (1, B) or (3, B)."""
+        told = (self.purchase_B, self.amount_mean_B, self.amount_log_std_B)
+        return torch.stack([of for of in told if of is not None]).cpu().numpy()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,20 +137,47 @@ class BehaviorModel(nn.Module):
         hidden_BTD = hidden_states(self.backbone, tokens_BT, lengths_B)
         return Outputs(
             hidden_BTD=right_to_left(hidden_BTD, lengths_B) if batch.left_padded else hidden_BTD,
-            **vars(self._answer(batch, tokens_BT, at_last(hidden_BTD, lengths_B))),
+            **vars(self.join(self._hear(batch, tokens_BT, at_last(hidden_BTD, lengths_B)), batch.numbers_BF)),
         )
 
     def score(self, batch: Batch) -> Answers:
         """Answer as `forward` does, in evaluation mode; faster, as it keeps no hidden states but the last."""
-        tokens_BT = _padded_right(batch)
-        return self._answer(batch, tokens_BT, last_states(self.backbone, tokens_BT, batch.lengths_B))
+        return self.join(self.read_text(batch), batch.numbers_BF)
 
-    def _answer(self, batch: Batch, tokens_BT: torch.Tensor, last_BD: torch.Tensor) -> Answers:
-        purchase_B, amount_mean_B, amount_log_std_B = self.tell(last_BD, batch.numbers_BF)
-        if not self.number_names:
-            real_BT = real_places(tokens_BT, batch.lengths_B)
-            purchase_B = purchase_B + (self.token_weight(tokens_BT).squeeze(2) * real_BT).sum(1)
-        return Answers(purchase_B=purchase_B, amount_mean_B=amount_mean_B, amount_log_std_B=amount_log_std_B)
+    def read_text(self, batch: Batch) -> torch.Tensor:
+        """Return what the text by itself tells, text_BH: of the purchase and, with an amount head, of the amount.
+
+        In evaluation mode. Nearly all the time of an answer goes into this, and no number plays a part in it.
+        """
+        tokens_BT = _padded_right(batch)
+        return self._hear(batch, tokens_BT, last_states(self.backbone, tokens_BT, batch.lengths_B))
+
+    def join(self, text_BH: torch.Tensor, numbers_BF: torch.Tensor) -> Answers:
+        """Return what text and numbers tell together.
+
+        Args:
+            text_BH: what `read_text` gave.
+            numbers_BF: in the order of `number_names`.
+        """
+        told_BH = text_BH + self.fusion(numbers_BF) if self.number_names else text_BH
+        if not self.inputs.amounts:
+            return Answers(purchase_B=told_BH[:, 0], amount_mean_B=None, amount_log_std_B=None)
+        mean_B, log_std_B = self.amount.spread(told_BH[:, 1])
+        return Answers(purchase_B=told_BH[:, 0], amount_mean_B=mean_B, amount_log_std_B=log_std_B)
+
+    def _hear(self, batch: Batch, tokens_BT: torch.Tensor, last_BD: torch.Tensor) -> torch.Tensor:
+        text_BH = self._weigh(last_BD)
+        if self.number_names:
+            return text_BH
+        weights_BT = self.token_weight(tokens_BT).squeeze(2) * real_places(tokens_BT, batch.lengths_B)
+        # Always as many places: how a sum of floats is split depends on how many there are.
+        places = self.backbone.config.max_position_embeddings
+        weights_B = pad(weights_BT, (0, max(places - weights_BT.shape[1], 0))).sum(1)
+        return torch.cat([(text_BH[:, 0] + weights_B).unsqueeze(1), text_BH[:, 1:]], dim=1)
+
+    def _weigh(self, last_BD: torch.Tensor) -> torch.Tensor:
+        told = [self.purchase(last_BD), *([self.amount.text(last_BD)] if self.inputs.amounts else [])]
+        return torch.cat(told, dim=1)
 
     def tell(
         self, last_BD: torch.Tensor, numbers_BF: torch.Tensor
@@ -154,15 +186,8 @@ class BehaviorModel(nn.Module):
 
         With states of zero it is what the numbers tell by themselves.
         """
-        purchase_B = self.purchase(last_BD).squeeze(1)
-        told_B = None
-        if self.number_names:
-            told_BH = self.fusion(numbers_BF)
-            purchase_B = purchase_B + told_BH[:, 0]
-            told_B = told_BH[:, 1] if self.inputs.amounts else None
-        if not self.inputs.amounts:
-            return purchase_B, None, None
-        return purchase_B, *self.amount(last_BD, told_B)
+        told = self.join(self._weigh(last_BD), numbers_BF)
+        return told.purchase_B, told.amount_mean_B, told.amount_log_std_B
 
     def draw_targets(self, lengths: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw the positions that a step asks the language head about; none when it is off.

@@ -4,7 +4,7 @@ Validation during training, evaluation and scoring all come through here, and te
 the length limit that stand in the bundle, so a text gets the same probability wherever it is asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,16 +12,18 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.batches import lengths_of, make_batch, number_places, scoring_batches
 from behavior_tasks.model.boosting_bundle import BoostingScorer, number_column
-from behavior_tasks.model.decision import Decision, sigmoid
+from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.device import DeviceName, pick_device, pinned_threads
 from behavior_tasks.model.formats import is_boosting
 from behavior_tasks.model.network import BehaviorModel, load_model, read_config
 from behavior_tasks.model.predictions import Predictions
+from behavior_tasks.model.reading import join_numbers, raw_predictions, read_sequences
 from behavior_tasks.text.encode import encode_parts, encode_texts
 from behavior_tasks.text.tokens import Sequences
 
@@ -107,6 +109,41 @@ class Scorer:
         """Return what `score_texts` says of the joined parts; faster where parts repeat."""
         return self._score(encode_parts(self.folder / "tokenizer", parts, self.max_tokens), numbers)
 
+    def read_parts(self, parts: pa.ListArray | Sequence[Sequence[str]]) -> np.ndarray:
+        """Return what n texts, in parts, tell by themselves; see `reading.read_sequences`.
+
+        Raises:
+            NotFiniteError: when that is not finite.
+        """
+        tokens, offsets = encode_parts(self.folder / "tokenizer", parts, self.max_tokens)
+        numbers = np.zeros((len(offsets) - 1, 0), dtype=np.float32)
+        sequences = Sequences(tokens=tokens, offsets=offsets, numbers=numbers, number_names=())
+        told = read_sequences(self.model, sequences, device=self.device, workers=self.threads)
+        _refuse_infinite({"answers": told}, self.folder)
+        return told
+
+    def join(self, told: np.ndarray, numbers: pd.DataFrame) -> Predictions:
+        """Return what n texts and the numbers beside them tell together: what `score_parts` says of them.
+
+        Args:
+            told: what `read_parts` gave, shape (n, H).
+            numbers: n rows with the features that the model reads as numbers.
+
+        Raises:
+            UserError: as `score_parts`.
+            NotFiniteError: when its answers are not finite.
+        """
+        values = _number_values(numbers, self.model.number_names, len(told))
+        with pinned_threads(1):
+            raw = join_numbers(self.model, told, values, device=self.device)
+        _require_finite(raw, self.folder)
+        return replace(raw, probability=self.decision.calibrate(raw.logit))
+
+    @property
+    def answers(self) -> int:
+        """How many numbers a text tells by itself, H."""
+        return 2 if self.model.inputs.amounts else 1
+
     def _score(self, encoded: tuple[np.ndarray, np.ndarray], numbers: pd.DataFrame | None) -> Predictions:
         tokens, offsets = encoded
         names = self.model.number_names
@@ -164,8 +201,12 @@ def number_names(model_folder: Path) -> tuple[str, ...]:
 
 
 def _require_finite(raw: Predictions, model_folder: Path) -> None:
-    """Refuse answers that are no numbers: damaged weights, or arithmetic that overflowed."""
     told = {"probabilities": raw.logit, "amounts": raw.log_mean, "spreads of amounts": raw.log_std}
+    _refuse_infinite(told, model_folder)
+
+
+def _refuse_infinite(told: Mapping[str, np.ndarray | None], model_folder: Path) -> None:
+    """Refuse answers that are no numbers: damaged weights, or arithmetic that overflowed."""
     for what, values in told.items():
         if values is not None and not np.isfinite(values).all():
             raise NotFiniteError(
@@ -221,9 +262,7 @@ def run_model(
     def score(chosen: np.ndarray) -> None:
         between_batches()
         with torch.inference_mode():
-            outputs = model.score(make_batch(sequences, rows[chosen], places).to(device))
-            told = (outputs.purchase_B, outputs.amount_mean_B, outputs.amount_log_std_B)
-            answers[:, chosen] = torch.stack([of for of in told if of is not None]).cpu().numpy()
+            answers[:, chosen] = model.score(make_batch(sequences, rows[chosen], places).to(device)).stacked()
 
     batches = list(scoring_batches(lengths_of(sequences.offsets)[rows]))
     was_training = model.training
@@ -236,9 +275,4 @@ def run_model(
         for chosen in batches:
             score(chosen)
     model.train(was_training)
-    return Predictions(
-        probability=sigmoid(answers[0]),
-        logit=answers[0],
-        log_mean=answers[1] if count > 1 else None,
-        log_std=np.exp(answers[2]) if count > 1 else None,
-    )
+    return raw_predictions(answers)

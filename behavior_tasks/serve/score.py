@@ -1,13 +1,16 @@
 """Scores: a champion, clean events and an instant in; what the champion says of everybody out.
 
 Of the unit shopper a row is a shopper with an event in the lookback, of shopper_product one of the products that they
-touched in it. The one thing to know: an answer depends on the text and the numbers that are read and on nothing else,
-so answers are kept by them, and only what has changed is asked again.
+touched in it. The one thing to know: what a text tells depends on nothing else, so it is kept (see `answers`), and only
+texts that are new are read; the numbers beside them are cheap and always today's.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +19,17 @@ import pyarrow.parquet as pq
 
 from behavior_tasks.base.artifacts import Output, Rows
 from behavior_tasks.base.config import EngineConfig
+from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.home import Home, temporary_folder
-from behavior_tasks.base.progress import track
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_file, combine_hashes, connect, hash_rows
 from behavior_tasks.data.events import BucketEvents, open_events
-from behavior_tasks.model.device import DeviceName
-from behavior_tasks.model.predict import open_scorer
+from behavior_tasks.model.boosting_bundle import BoostingScorer
+from behavior_tasks.model.device import DeviceName, pick_device
+from behavior_tasks.model.formats import CONFIG_FILE, is_boosting
+from behavior_tasks.model.predict import Scorer, open_scorer
+from behavior_tasks.model.predictions import Predictions
+from behavior_tasks.serve.answers import Shelf
 from behavior_tasks.serve.asked import AskedBucket, write_asked
 from behavior_tasks.serve.banners import banner_facts
 from behavior_tasks.serve.champions import Champion, Unit
@@ -59,6 +66,29 @@ class Place:
     threads: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoredBucket:
+    """The scores of one bucket of shoppers."""
+
+    file: Path
+    """Parquet with the columns of SCHEMA, in the order of (shopper, product)."""
+    rows: int
+    asked: int
+    """Rows that the model was asked about: those with a text of which no answer was kept, of equal texts one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bucket:
+    champion: Champion
+    moment: Moment
+    asked: AskedBucket
+    shelf: Shelf | None
+    device: DeviceName
+    threads: int
+    data_hash: str
+    out: Path
+
+
 def shopper_scores_stage(job: Job) -> Output:
     """Score every shopper."""
     return _stage(job, "shopper")
@@ -70,26 +100,26 @@ def product_scores_stage(job: Job) -> Output:
 
 
 def _stage(job: Job, unit: Unit) -> Output:
+    """Write `served/scores`; facts: `unit`, `version` (None: there is no champion), `asked`, `kept`, `seconds`."""
     champion, moment = Champion.load(job.inputs["champions"], unit), Moment.load(job.inputs["moment"])
     (job.out / SCORES).mkdir(parents=True)
-    facts = {"unit": unit, "banners": banner_facts([], job.inputs["moment"])}
+    facts: dict[str, Any] = {"unit": unit, "banners": banner_facts([], job.inputs["moment"])}
     if champion is None:
-        return Output(rows=_rows(0), facts={**facts, "version": None})
-    place = Place(
-        home=job.home, engine=job.config.engine, device=job.config.train.device, threads=job.config.train.threads
-    )
-    files = score_at(
+        return Output(rows=_rows(0), facts={**facts, "version": None, "asked": 0, "kept": 0, "seconds": 0.0})
+    engine, train, began = job.config.engine, job.config.train, time.monotonic()
+    done = score_buckets(
         champion,
         open_events(job.inputs["clean"]),
         moment,
         job.out / SCORES,
-        place=place,
+        place=Place(home=job.home, engine=engine, device=train.device, threads=train.threads),
         data_hash=str(job.inputs["clean"].manifest.content_hash),
     )
-    with connect() as connection:
-        hashes = [hash_rows(connection, file) for file in files]
-    rows = sum(pq.read_metadata(file).num_rows for file in files)
-    return Output(rows=_rows(rows), content_hash=combine_hashes(hashes), facts={**facts, "version": champion.version})
+    facts |= {"version": champion.version, "seconds": round(time.monotonic() - began, 1)}
+    rows, asked = sum(bucket.rows for bucket in done), sum(bucket.asked for bucket in done)
+    with connect(memory_mb=engine.memory_mb) as connection:
+        content_hash = combine_hashes(hash_rows(connection, bucket.file) for bucket in done)
+    return Output(rows=_rows(rows), content_hash=content_hash, facts={**facts, "asked": asked, "kept": rows - asked})
 
 
 def _rows(rows: int) -> Rows:
@@ -106,7 +136,24 @@ def score_at(
     data_hash: str,
     pairs: Sequence[Path] | None = None,
 ) -> list[Path]:
-    """Write what a champion says at an instant, a Parquet file a bucket with the columns of SCHEMA.
+    """Write what a champion says at an instant; return the files of what `score_buckets` returns."""
+    done = score_buckets(champion, events, moment, folder, place=place, data_hash=data_hash, pairs=pairs)
+    return [bucket.file for bucket in done]
+
+
+def score_buckets(
+    champion: Champion,
+    events: Sequence[BucketEvents],
+    moment: Moment,
+    folder: Path,
+    *,
+    place: Place,
+    data_hash: str,
+    pairs: Sequence[Path] | None = None,
+) -> list[ScoredBucket]:
+    """Write what a champion says at an instant, a Parquet file a bucket.
+
+    With Spark and without a GPU here, its executors read the texts; else this process does, on all its threads.
 
     Args:
         champion: of either unit.
@@ -118,40 +165,74 @@ def score_at(
         pairs: as for `write_asked`.
 
     Returns:
-        The files, in the order of the buckets; rows in the order of (shopper, product).
+        The buckets, in their order.
     """
-    scorer = open_scorer(champion.model, device=place.device, threads=place.threads)
-    files = []
+    device = pick_device(place.device).type
+    on_spark = place.engine.runner == "spark" and device == "cpu"
+    engine = place.engine if on_spark else place.engine.model_copy(update={"runner": "local", "workers": 1})
+    reads = not is_boosting(champion.model)
+    shelf = Shelf.open(place.home, champion.model, device, buckets=len(events)) if reads else None
     with temporary_folder(place.home, "asked") as scratch:
         asked = write_asked(champion, events, moment, scratch / "asked", engine=place.engine, pairs=pairs)
-        for number, bucket in enumerate(track(asked, what="scores", total=len(asked))):
-            features, parts = _read(bucket)
-            found = scorer.score_parts(parts, features)
-            nothing = np.full(len(parts), np.nan)
-            table = pd.DataFrame(
-                {
-                    "shopper": features["shopper"],
-                    "product_id": features["product_id"],
-                    "as_of": moment.as_of,
-                    "cutoff": moment.cutoff,
-                    "probability": found.probability,
-                    "decision": found.probability >= scorer.decision.threshold,
-                    "expected_amount": nothing if found.expected_amount is None else found.expected_amount,
-                    "log_mean": nothing if found.log_mean is None else found.log_mean,
-                    "log_std": nothing if found.log_std is None else found.log_std,
-                    "version": champion.version,
-                    "model": champion.uri,
-                    "data_hash": data_hash,
-                }
+        jobs = [
+            _Bucket(
+                champion=champion,
+                moment=moment,
+                asked=bucket,
+                shelf=shelf,
+                device="cpu" if on_spark else place.device,
+                threads=1 if on_spark else place.threads,
+                data_hash=data_hash,
+                out=bucket_file(folder, number),
             )
-            files.append(bucket_file(folder, number))
-            rows = pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False)
-            pq.write_table(rows.replace_schema_metadata(), files[-1], compression="zstd")
-    return files
+            for number, bucket in enumerate(asked)
+        ]
+        return run_buckets(_score_bucket, jobs, engine=engine, what="scores")
 
 
-def _read(bucket: AskedBucket) -> tuple[pd.DataFrame, list[list[str]]]:
-    features = pd.read_parquet(bucket.features)
-    if bucket.texts is None:
-        return features, [[] for _ in range(len(features))]
-    return features, pq.read_table(bucket.texts, columns=["parts"])["parts"].to_pylist()
+def _score_bucket(bucket: _Bucket) -> ScoredBucket:
+    champion, moment = bucket.champion, bucket.moment
+    scorer = _scorer(champion.model, bucket.device, bucket.threads)
+    names = ["shopper", "product_id", *scorer.numbers, *scorer.words]
+    features = pd.read_parquet(bucket.asked.features, columns=names)
+    found, asked = _answers(bucket, scorer, features)
+    nothing = np.full(len(features), np.nan)
+    table = pd.DataFrame(
+        {
+            "shopper": features["shopper"],
+            "product_id": features["product_id"],
+            "as_of": moment.as_of,
+            "cutoff": moment.cutoff,
+            "probability": found.probability,
+            "decision": found.probability >= scorer.decision.threshold,
+            "expected_amount": nothing if found.expected_amount is None else found.expected_amount,
+            "log_mean": nothing if found.log_mean is None else found.log_mean,
+            "log_std": nothing if found.log_std is None else found.log_std,
+            "version": champion.version,
+            "model": champion.uri,
+            "data_hash": bucket.data_hash,
+        }
+    )
+    rows = pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False)
+    pq.write_table(rows.replace_schema_metadata(), bucket.out, compression="zstd")
+    return ScoredBucket(file=bucket.out, rows=len(table), asked=asked)
+
+
+def _answers(bucket: _Bucket, scorer: Scorer | BoostingScorer, features: pd.DataFrame) -> tuple[Predictions, int]:
+    """Return what the model says, and of how many rows it was asked."""
+    if isinstance(scorer, BoostingScorer):
+        return scorer.score(features), len(features)
+    assert bucket.asked.texts is not None
+    assert bucket.shelf is not None
+    parts = pq.read_table(bucket.asked.texts, columns=["parts"])["parts"].combine_chunks()
+    told = bucket.shelf.tell(scorer, parts, bucket.out.stem)
+    return scorer.join(told.told, features), told.asked
+
+
+def _scorer(model: Path, device: DeviceName, threads: int) -> Scorer | BoostingScorer:
+    return _open_scorer(model, device, threads, (model / CONFIG_FILE).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _open_scorer(model: Path, device: DeviceName, threads: int, version: int) -> Scorer | BoostingScorer:
+    return open_scorer(model, device=device, threads=threads)
