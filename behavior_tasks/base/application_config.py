@@ -4,6 +4,8 @@ In comes YAML or a form, out come frozen sections, one an application. The one t
 score; they only decide what is made of it.
 """
 
+from typing import Literal
+
 from pydantic import Field
 
 from behavior_tasks.base.section import Section
@@ -21,6 +23,18 @@ class AudiencesConfig(Section):
         le=0.5,
         description="Share of every audience that is drawn by lot and not contacted, so that `behavior lift` can "
         "compare; the same shopper is always drawn for the same campaign.",
+    )
+    reasons: int = Field(
+        50,
+        ge=0,
+        le=100_000,
+        description="Shoppers of each audience, the first ones, beside whom a reason in words stands; each costs "
+        "some twenty to thirty questions to the model.",
+    )
+    method: Literal["auto", "champion", "simple"] = Field(
+        "auto",
+        description="Who says how likely a purchase is. auto: the champion where it found more buyers than the best "
+        "simple method (recency, RFM) when both were last put to the test, else that one.",
     )
 
 

@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 PRESETS_FOLDER = Path(__file__).resolve().parents[2] / "conf"
+AUDIENCES_FILE = PRESETS_FOLDER / "audiences.yaml"
+"""The one file there that is no preset: it says which audiences there are."""
 
 
 class SimulateConfig(Section):
@@ -221,7 +223,7 @@ TUNED = "tuned/"
 
 def presets() -> list[str]:
     """Return the names of the presets in `conf/`, sorted."""
-    return sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml"))
+    return sorted(path.stem for path in PRESETS_FOLDER.glob("*.yaml") if path != AUDIENCES_FILE)
 
 
 def tuned_presets(home: Home) -> list[str]:

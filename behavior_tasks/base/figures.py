@@ -4,6 +4,7 @@ In come a size and what to draw; out comes a PNG, byte for byte the same for the
 pyplot is used nowhere, so nothing is shared between processes or threads.
 """
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,6 @@ def say(axes: Axes, words: str) -> None:
     axes.text(0.5, 0.5, words, transform=axes.transAxes, fontsize=12, color=INK, **place)
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path | BytesIO) -> None:
     """Write the PNG, without what would tell one version of a library from another."""
     figure.savefig(path, format="png", metadata={"Software": None})

@@ -13,6 +13,7 @@ import typer
 from behavior_tasks import __version__
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.cli import (
+    audiences,
     audit,
     compare,
     data_report,
@@ -20,6 +21,7 @@ from behavior_tasks.cli import (
     features,
     gc,
     history,
+    lift,
     quarantine,
     rollback,
     run,
@@ -62,6 +64,8 @@ app.command("rollback")(rollback.rollback)
 app.command("promote")(rollback.promote)
 app.command("compare")(compare.compare)
 app.command("gc")(gc.gc)
+app.command("audiences")(audiences.audiences)
+app.command("lift")(lift.lift)
 app.command("up")(services.up)
 
 

@@ -182,9 +182,9 @@ SERVING: dict[str, Stage] = {
     ),
     "audiences": Stage(
         work="serve.audiences:audiences_stage",
-        sections=("audiences", "source.timezone"),
+        sections=("audiences", "train.device", "train.threads", "source.timezone"),
         inputs=("clean", "champions", "moment", "shopper_scores"),
-        outside="serve.audiences:audiences_identity",
+        outside="serve.audiences_rules:audiences_identity",
     ),
     "recommendations": Stage(
         work="serve.recommend:recommendations_stage",

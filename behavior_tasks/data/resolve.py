@@ -1,0 +1,75 @@
+"""Resolving pseudonyms: the raw log, the identity key and some pseudonyms in; the shop's own ids of them out.
+
+The ids are read from the log again, hashed, and those wanted are kept: nothing that could be looked up is stored
+anywhere. The one thing to know: this undoes what `identities` does, so only an export that is logged may ask for it.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import date
+
+import duckdb
+
+from behavior_tasks.base.config import SourceConfig
+from behavior_tasks.data.identities import pseudonym
+from behavior_tasks.data.inputs import RawFile, check_unchanged
+from behavior_tasks.data.parse import make_action_words, parse_sql
+from behavior_tasks.data.pieces import PieceEnd, detect, plan_pieces
+from behavior_tasks.data.readers import read_piece
+from behavior_tasks.data.sources import layout_of
+
+ONE_PIECE = 1 << 62
+"""Bytes: no file is cut."""
+
+
+def raw_ids(
+    files: Sequence[RawFile], config: SourceConfig, key: bytes, wanted: Collection[str], *, read_on: date
+) -> dict[str, str]:
+    """Return pseudonym → raw id, of those wanted that stand in the files.
+
+    Args:
+        files: of the log.
+        config: how they are read.
+        key: the identity key.
+        wanted: pseudonyms.
+        read_on: the day of the reading; later rows are no events.
+
+    Raises:
+        UserError: when a file can't be read, or changes while it is.
+    """
+    missing, found = set(wanted), dict[str, str]()
+    for file in files:
+        if not missing:
+            break
+        for user in _users(file, config, read_on):
+            name = pseudonym(user, key)
+            if name in missing:
+                found[name] = user
+                missing.discard(name)
+        check_unchanged(file)
+    return found
+
+
+def _users(file: RawFile, config: SourceConfig, read_on: date) -> list[str]:
+    """Return the different ids of a file's events, as ingest reads them."""
+    form, compression = detect(file.path, shown=file.shown, stated=config.format)
+    (piece,) = plan_pieces(
+        file.path,
+        file.shown,
+        format=form,
+        compression=compression,
+        encoding=config.encoding,
+        piece_bytes=ONE_PIECE,
+    )
+    layout, users = layout_of(file, config), set[str]()
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute(f"SET TimeZone = '{config.timezone}'")
+        make_action_words(connection, config)
+        for block in read_piece(piece, layout, delimiter=config.delimiter, encoding=config.encoding, is_first=True):
+            if isinstance(block, PieceEnd):
+                continue
+            connection.register("batch", block.cells)
+            query = parse_sql(layout, config, read_on=read_on, plain=block.plain)
+            rows = connection.execute(f"SELECT DISTINCT user_id FROM ({query}) WHERE reason IS NULL").fetchall()
+            connection.unregister("batch")
+            users.update(row[0] for row in rows)
+    return sorted(users)

@@ -1,0 +1,87 @@
+"""Export under real ids: a list of pseudonyms in; the same list with the shop's own ids, for who may know them, out.
+
+Whoever asks needs the identity key and the log that the list was made from; every export leaves a line in
+`registry/exports.jsonl`. The one thing to know: that line is written before the ids are handed out, and holds none.
+"""
+
+import fcntl
+import json
+import os
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.data.inputs import RawFile, resolve_inputs
+from behavior_tasks.data.keys import key_exists
+from behavior_tasks.data.resolve import raw_ids
+from behavior_tasks.pipeline.later import same_key, scoring_of
+from behavior_tasks.pipeline.runs import Run
+from behavior_tasks.serve.audiences_files import OWNER_ONLY
+from behavior_tasks.serve.served import Served
+
+LOG = "exports.jsonl"
+
+
+def with_real_ids(home: Home, served: Served, members: pd.DataFrame, input_path: str | None) -> pd.DataFrame:
+    """Return a list with `user_id` in the place of `shopper`.
+
+    Args:
+        home: the state folder, with the key.
+        served: what the list was handed out with.
+        members: a row a shopper.
+        input_path: the log, where it lies elsewhere than when it was scored; None: where it was.
+
+    Raises:
+        UserError: without the right key, without the log, or when some shoppers of the list are not in it.
+    """
+    if not key_exists(home):
+        raise UserError(
+            "Real ids are only for who holds the identity key, and there is none here.",
+            expected="BEHAVIOR_IDENTITY_KEY, or secrets/identity.key in the state folder",
+            next_step="leave out --real-ids, or ask who keeps the key",
+        )
+    key, run = same_key(home, served), scoring_of(home, served)
+    wanted = set(members["shopper"])
+    record = run.record
+    found = raw_ids(_files(run, input_path), record.config.source, key, wanted, read_on=record.day)
+    if len(found) < len(wanted):
+        raise UserError(
+            "The log does not hold everybody on the list, so it is not the one that the list was made from.",
+            found=f"{len(found):,} of {len(wanted):,} shoppers",
+            expected="the log that was scored, with its preset",
+            next_step="--input with the log of that day",
+        )
+    return members.assign(user_id=members["shopper"].map(found)).drop(columns="shopper")
+
+
+def _files(run: Run, input_path: str | None) -> tuple[RawFile, ...]:
+    where = run.record.input if input_path is None else input_path
+    if where is None:
+        made = run.artifact("simulate")
+        if made is None:
+            raise UserError("The simulated log of that scoring is gone.", next_step="behavior score makes it again")
+        where = str(made.path / "events.csv")
+    return resolve_inputs(where, run.record.config, run.home)
+
+
+def log_export(home: Home, *, when: datetime, who: str, what: dict[str, Any]) -> None:
+    """Add a line to the log of exports: when, by whom, and what; no id.
+
+    Args:
+        home: the state folder.
+        when: the time of the export, with its zone.
+        who: the person.
+        what: e.g. audience, date, how many.
+    """
+    line = json.dumps({"when": when.isoformat(timespec="seconds"), "who": who, **what}, ensure_ascii=False) + "\n"
+    path = make_folder(home.registry) / LOG
+    handle = os.open(path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, OWNER_ONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        os.write(handle, line.encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,90 @@
+"""What came later: an output that was handed out some days ago in; the log of today, read and cleaned again, out.
+
+The log is read as the newest scoring read it, from the same place with the same settings. The one thing to know: what
+the store has already is not read again, so where the log has not grown this costs no more than hashing it.
+"""
+
+from datetime import date
+
+from behavior_tasks.base.artifacts import Artifact
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import Home
+from behavior_tasks.data.keys import fingerprint, identity_key
+from behavior_tasks.pipeline.execute import run_stages
+from behavior_tasks.pipeline.runs import Run, RunRecord, keep_run, last_runs, open_run
+from behavior_tasks.pipeline.stages import SERVING
+from behavior_tasks.serve.served import Served
+
+SCORINGS = frozenset({"scoring", "scoring in airflow"})
+MOST_RUNS = 1000
+UNTIL_CLEAN = ("simulate", "source", "ingest", "clean")
+
+
+def newest_scoring(home: Home) -> Run:
+    """Return the scoring that was started last.
+
+    Raises:
+        UserError: when there is none.
+    """
+    for run in last_runs(home, most=MOST_RUNS, inspections=True):
+        if run.record.trigger in SCORINGS:
+            return run
+    raise UserError("Nothing has been scored yet.", next_step="behavior score --input log.csv")
+
+
+def scoring_of(home: Home, served: Served) -> Run:
+    """Return the scoring that made an output, or the newest one where that is forgotten."""
+    for run in last_runs(home, most=MOST_RUNS, inspections=True):
+        if run.record.trigger in SCORINGS and any(record.uri == served.artifact for record in run.stages()):
+            return run
+    return newest_scoring(home)
+
+
+def read_again(home: Home, run_id: str, *, day: date, as_read_by: Run, input_path: str | None = None) -> Run:
+    """Read and clean a log again, in a run of its own.
+
+    Args:
+        home: the state folder.
+        run_id: of the new run.
+        day: of the new run.
+        as_read_by: whose settings and log are used.
+        input_path: another place of the log; None: where that run found it.
+    """
+    old = as_read_by.record
+    record = RunRecord(
+        run_id=run_id,
+        name=f"{day.isoformat()} {run_id}",
+        day=day,
+        trigger="inspection",
+        input=old.input if input_path is None else input_path,
+        preset=old.preset,
+        config=old.config,
+    )
+    run = keep_run(home, record)
+    run_stages(run.uri, stages={name: SERVING[name] for name in UNTIL_CLEAN})
+    return open_run(run.uri)
+
+
+def same_key(home: Home, served: Served) -> bytes:
+    """Return the identity key.
+
+    Raises:
+        UserError: when it is another one than that of an output's pseudonyms.
+    """
+    key = identity_key(home)
+    made_with = served.facts["identity_key"]
+    if made_with != fingerprint(key):
+        raise UserError(
+            f"The identity key that is set is not the one of the {served.application} of {served.as_of}.",
+            found=f"a key with the fingerprint {fingerprint(key)}",
+            expected=str(made_with),
+            next_step="set BEHAVIOR_IDENTITY_KEY to that key, or bring back secrets/identity.key in the state folder",
+        )
+    return key
+
+
+def need_clean(run: Run) -> Artifact:
+    """Return a run's clean events, which must be there."""
+    clean = run.artifact("clean")
+    assert clean is not None  # `read_again` has made them
+    return clean

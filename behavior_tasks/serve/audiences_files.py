@@ -1,0 +1,45 @@
+"""The files of the audiences that are handed out: their names, their columns, and how a list is written.
+
+The one thing to know: a CSV of contacts never holds the control, which lies in a file of its own beside it.
+"""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+MEMBERS, TABLE, PAGE = "members.parquet", "shoppers.parquet", "page.html"
+"""All lists in one table; everybody who is scored with what conditions read; the page."""
+MEMBER_COLUMNS = (
+    *("audience", "campaign", "place", "group", "shopper"),
+    *("probability", "expected_amount", "profit", "reason"),
+)
+CSV_COLUMNS = ("place", "shopper", "user_id", "probability", "expected_amount", "profit", "reason")
+LIST_FILES = {"contact": "contact.csv", "control": "control.csv", "leave": "leave.csv"}
+"""Group → its file in the audience's folder."""
+OWNER_ONLY = 0o600
+
+
+def write_list(path: Path, members: pd.DataFrame) -> None:
+    """Write a list as CSV: CSV_COLUMNS, best first; a column that nobody has a value in is left out."""
+    path.write_text(list_text(members), encoding="utf-8")
+
+
+def list_text(members: pd.DataFrame) -> str:
+    """Return a list as the text of a CSV."""
+    there = [name for name in CSV_COLUMNS if name in members and (name == "place" or members[name].notna().any())]
+    return members[there].to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, in place of an older one, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, OWNER_ONLY)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
