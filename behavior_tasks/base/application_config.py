@@ -42,13 +42,51 @@ class RecommendConfig(Section):
     """Recommendations: products for every shopper."""
 
     top: int = Field(10, ge=1, le=1000, description="Products recommended to each shopper.")
+    bought: Literal["keep", "drop"] = Field(
+        "keep",
+        description="Whether a product that a shopper has bought before may be recommended again. The page tells which "
+        "share of what people buy they had bought before.",
+    )
+    per_category: int = Field(
+        0, ge=0, le=1000, description="Most products of one category in a shopper's list; 0: any number."
+    )
 
 
 class DemandConfig(Section):
     """Demand: how many pieces of each product the horizon will need."""
 
     stock_file: str = Field(
-        "", description="CSV with product_id and stock, for the days that stock will last; empty: no stock is judged."
+        "",
+        description="CSV with product_id and stock (and, if you like, lead_time_days and on_order), for the days that "
+        "stock will last and the list of what to order; empty: no stock is judged.",
+    )
+    returns: Literal["gross", "net"] = Field(
+        "gross",
+        description="gross counts every piece sold; net takes off what the same shopper gives back of the same product "
+        "within the same horizon, e.g. a cancelled order.",
+    )
+    interval: float = Field(
+        0.8, ge=0.5, le=0.98, description="How often the demand that comes shall lie in its interval."
+    )
+    service_level: float = Field(
+        0.95,
+        ge=0.5,
+        le=0.999,
+        description="How often the stock of a product shall last until what was ordered is there.",
+    )
+    lead_time_days: float = Field(
+        7, ge=0, le=365, description="Days until an order is there, for products of which the stock file says nothing."
+    )
+    average_horizons: int = Field(4, ge=1, le=100, description="Horizons in the moving average.")
+    past_horizons: int = Field(
+        26, ge=2, le=200, description="Most horizons before the day that are read: forecasts are tried on each of them."
+    )
+    model_horizons: int = Field(
+        4,
+        ge=0,
+        le=200,
+        description="Most of these horizons on which the language model is tried, each asked once more; only those "
+        "that it was not trained on count.",
     )
 
 

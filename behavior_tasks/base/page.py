@@ -40,7 +40,7 @@ def _environment(template: Path) -> Environment:
     environment.filters |= {
         "count": _count,
         "share": _share,
-        "number": _number,
+        "number": shown_number,
         "figure": _figure,
         "words": _words,
         "cell": _cell,
@@ -67,11 +67,11 @@ def _share(share: float | None) -> str:
     return "0\u00a0%" if share == 0 else f"{share:.1%}".replace("%", "\u00a0%")
 
 
-def _number(number: float | None) -> str:
+def shown_number(number: float | None) -> str:
     """Return an amount with about three significant digits.
 
-    >>> _number(0.123456), _number(12.3456), _number(123456.7), _number(None), _number(1e300)
-    ('0.123', '12.3', '123,457', '–', '1e+300')
+    >>> [shown_number(n) for n in (0.123456, 12.3456, 123456.7, None, 1e300)]
+    ['0.123', '12.3', '123,457', '–', '1e+300']
     """
     if number is None:
         return "–"

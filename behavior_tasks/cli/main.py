@@ -17,12 +17,14 @@ from behavior_tasks.cli import (
     audit,
     compare,
     data_report,
+    demand,
     doctor,
     features,
     gc,
     history,
     lift,
     quarantine,
+    recommend,
     rollback,
     run,
     score,
@@ -50,6 +52,7 @@ app.command("score")(score.score)
 app.command("tune")(tune.tune)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
+app.command("demand")(demand.demand)
 app.command("audit-leakage")(audit.audit)
 app.command("report")(data_report.report)
 app.command("quarantine")(quarantine.quarantine)
@@ -66,6 +69,7 @@ app.command("compare")(compare.compare)
 app.command("gc")(gc.gc)
 app.command("audiences")(audiences.audiences)
 app.command("lift")(lift.lift)
+app.command("recommend")(recommend.recommend)
 app.command("up")(services.up)
 
 

@@ -188,8 +188,12 @@ SERVING: dict[str, Stage] = {
     ),
     "recommendations": Stage(
         work="serve.recommend:recommendations_stage",
-        sections=("recommend", "train.device", "train.threads", "source.timezone"),
+        sections=(
+            *("recommend", "demand.stock_file", "train.device", "train.threads", "source.timezone"),
+            *("examples.horizon_days", "examples.lookback_days"),
+        ),
         inputs=("clean", "champions", "moment", "product_scores"),
+        outside="serve.demand:stock_identity",
     ),
     "demand": Stage(
         work="serve.demand:demand_stage",

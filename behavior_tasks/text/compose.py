@@ -186,8 +186,15 @@ class Composer:
 
     # --- blocks ------------------------------------------------------------------------------------------------
 
-    def events(self, told: Ragged, phrases: Phrases, ago: np.ndarray) -> Ragged:
-        """Write the block of the last phrases of each moment, how long ago they ended last."""
+    def events(self, told: Ragged, phrases: Phrases, ago: np.ndarray, *, goes_on: bool = False) -> Ragged:
+        """Write the block of the last phrases of each moment, how long ago they ended last.
+
+        Args:
+            told: what `phrases` gave.
+            phrases: of the moments.
+            ago: microseconds from the last event to the cutoff, (moments,).
+            goes_on: leave the block open, so that a further phrase can follow (`next_purchase`).
+        """
         words, codes = self.words, self.parts.codes
         moments = len(ago)
         is_empty = np.bincount(phrases.moment, minlength=moments) == 0
@@ -198,7 +205,28 @@ class Composer:
             lambda place: words.joint + self._write(words.ago.format(gap=self._gaps[place])) + words.end,
         )
         grouped = told.grouped(phrases.moment, moments)
+        if goes_on:
+            return side_by_side([_one(start), grouped])
         return side_by_side([Ragged.of_table(np.stack([start, nothing], axis=1)), grouped, _one(ends)])
+
+    def next_purchase(self) -> str:
+        """Return how a phrase begins that comes next and tells of the purchase of one product, up to its name."""
+        words = self.words
+        joint = words.joint + (self._write(words.then) if words.then else "")
+        return joint + self._action(ACTIONS.index("purchase") * 5 + ONE)
+
+    def product_words(self) -> dict[str, str]:
+        """Return the word of each product that has one, as it stands behind `next_purchase`."""
+        return {product: self._write(word) for product, word in self.settings.products.items()}
+
+    def letter_word(self, number: int) -> str:
+        """Return a product's letters, as they stand behind `next_purchase`."""
+        return self._write(letters(number))
+
+    def category_words(self) -> dict[str, str]:
+        """Return the word of each category that has one, as it stands behind a product that is named first."""
+        told = zip(self.settings.categories, self.settings.category_words(), strict=True)
+        return {name: self._write(self.words.category.format(category=word)) for name, word in told}
 
     def older(self, older: Older) -> Ragged:
         """Write the block of what came before the last phrases; nothing where there is nothing."""

@@ -108,7 +108,7 @@ def write_texts(
     with connect(memory_mb=memory_mb) as connection:
         connection.execute(f"CREATE VIEW examples AS SELECT * FROM read_parquet({quote(examples)})")
         events.create_view(connection)
-        bucket = _read_bucket(connection, settings)
+        bucket = read_bucket(connection, settings)
         schema = pa.schema([*(bucket.table.schema.field(name) for name in TEXT_COLUMNS), ("parts", _LIST)])
         hashed = RowHash(schema.names)
         with pq.ParquetWriter(out, schema, compression="zstd", store_schema=False) as writer:
@@ -126,7 +126,7 @@ def make_texts(connection: duckdb.DuckDBPyConnection, settings: TextSettings) ->
         connection: has `examples` with their features, and `events`, the clean events of at least their shoppers.
         settings: how texts are written.
     """
-    tables = _texts(connection, _read_bucket(connection, settings), settings)
+    tables = _texts(connection, read_bucket(connection, settings), settings)
     return [parts for table in tables for parts in table["parts"].to_pylist()]
 
 
@@ -145,7 +145,7 @@ def _last_train_cutoff(examples: Path) -> datetime:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Read:
+class ReadBucket:
     """One bucket, read: its examples in order, each with its moment, and the events of their shoppers."""
 
     table: pa.Table
@@ -157,7 +157,8 @@ class _Read:
     events: Events
 
 
-def _read_bucket(connection: duckdb.DuckDBPyConnection, settings: TextSettings) -> _Read:
+def read_bucket(connection: duckdb.DuckDBPyConnection, settings: TextSettings) -> ReadBucket:
+    """Read one bucket's `examples` and `events`, and make the tables that number what they name."""
     connection.execute("""
         CREATE TABLE people AS SELECT shopper, CAST(row_number() OVER (ORDER BY shopper) - 1 AS INTEGER) AS who
         FROM (SELECT DISTINCT shopper FROM examples)
@@ -170,7 +171,7 @@ def _read_bucket(connection: duckdb.DuckDBPyConnection, settings: TextSettings) 
     who, until = table["who"].to_numpy(), table["until"].to_numpy()
     begins = np.ones(len(who), dtype=bool)
     begins[1:] = (who[1:] != who[:-1]) | (until[1:] != until[:-1])
-    return _Read(
+    return ReadBucket(
         table=table,
         moment=np.cumsum(begins) - 1,
         who=who[begins],
@@ -179,7 +180,7 @@ def _read_bucket(connection: duckdb.DuckDBPyConnection, settings: TextSettings) 
     )
 
 
-def _texts(connection: duckdb.DuckDBPyConnection, bucket: _Read, settings: TextSettings) -> Iterator[pa.Table]:
+def _texts(connection: duckdb.DuckDBPyConnection, bucket: ReadBucket, settings: TextSettings) -> Iterator[pa.Table]:
     """Yield the texts, so many examples at a time that memory does not grow with them."""
     events = bucket.events
     moments = find_moments(events, bucket.who, bucket.until, lookback_days=settings.lookback_days)
@@ -193,7 +194,7 @@ def _texts(connection: duckdb.DuckDBPyConnection, bucket: _Read, settings: TextS
         last = max(first + 1, int(np.searchsorted(before, before[first] + PHRASES_AT_ONCE, side="right")) - 1)
         rows = slice(*np.searchsorted(bucket.moment, (first, last)))
         told = histories.phrases(moments.part(first, last))
-        local = _local_hours(connection, told.us, settings.timezone)
+        local = local_hours(connection, told.us, settings.timezone)
         phrases, letter = composer.phrases(told, local, events.queries)
         some, moment = moments.part(first, last), bucket.moment[rows] - first
         ended = events.us[some.high - 1] if len(events) else np.zeros(len(some), dtype=np.int64)
@@ -226,7 +227,7 @@ def _profile(composer: Composer, table: pa.Table) -> Ragged:
     return composer.profile(words, np.where(known[place], place, NONE), age, purchases)
 
 
-def _local_hours(connection: duckdb.DuckDBPyConnection, us: np.ndarray, timezone: str) -> np.ndarray:
+def local_hours(connection: duckdb.DuckDBPyConnection, us: np.ndarray, timezone: str) -> np.ndarray:
     """Return the whole hours from a Monday 0:00 to instants, local time, shape of `us`."""
     if timezone == "UTC":
         return us // HOUR + MONDAY
@@ -241,7 +242,7 @@ def _local_hours(connection: duckdb.DuckDBPyConnection, us: np.ndarray, timezone
     return (np.ma.getdata(local) // HOUR + MONDAY)[place]
 
 
-def _asked(connection: duckdb.DuckDBPyConnection, bucket: _Read, settings: TextSettings) -> tuple[np.ndarray, ...]:
+def _asked(connection: duckdb.DuckDBPyConnection, bucket: ReadBucket, settings: TextSettings) -> tuple[np.ndarray, ...]:
     """Return the product that each example asks about and its category, both by place; empty when it asks nothing.
 
     The category is the last that the shopper's history knows of it.

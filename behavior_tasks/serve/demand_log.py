@@ -1,0 +1,263 @@
+"""Sales as a forecast reads them: clean events and a moment in; pieces by product and past horizon out.
+
+The past before the moment is cut into windows of one horizon, the newest ending at the moment. Where a champion tells
+what a candidate is, each window also says which of its purchases came from pairs of shopper and product that were no
+candidates when it began. The one thing to know: whole thousandths are added, so neither buckets nor order matter.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from behavior_tasks.base.config import EngineConfig, ExamplesConfig
+from behavior_tasks.base.engine import run_buckets
+from behavior_tasks.base.tables import bucket_file, bucket_files, connect, parquet_sql, write_parquet
+from behavior_tasks.base.timeline import Window
+from behavior_tasks.data.events import BucketEvents
+from behavior_tasks.examples.candidates import examples_sql
+from behavior_tasks.examples.feature_sql import UNKNOWN
+from behavior_tasks.serve.moment import Moment
+
+MILLI = 1000
+"""Pieces are added as whole thousandths."""
+YEAR_DAYS, MONTH_DAYS = 364, 28
+"""Whole weeks, so that weekdays meet weekdays."""
+SHOWN_LETTERS = 200
+"""Most letters of a product's name that are kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Sales before a moment by product (P rows, in the order of their ids) and window (B columns, oldest first)."""
+
+    products: pd.DataFrame
+    """product_id, category (`unknown` where there is none), product_name, price (of one piece, the newest; NaN),
+    first (instant of the first event)."""
+    starts: tuple[Moment, ...]
+    """Where each window begins, and last the moment itself, where the window that is forecast begins: B + 1."""
+    horizon_days: int
+    units: np.ndarray
+    """Pieces sold, (P, B)."""
+    buyers: np.ndarray
+    """Shoppers who bought the product, (P, B)."""
+    squares: np.ndarray
+    """Sum over those shoppers of their pieces squared, (P, B)."""
+    unseen: np.ndarray | None
+    """Pieces bought by shoppers for whom the product was no candidate when the window began, (P, B); None: without a
+    champion nobody is a candidate."""
+    exposure: np.ndarray
+    """Share of each window in which the product was there, (P, B)."""
+    seasonal: np.ndarray
+    """Pieces in the window `season_days` before each start, (P, B + 1); NaN where the log does not reach so far."""
+    season_days: int
+
+    @property
+    def windows(self) -> int:
+        """How many windows there are, at least one; what begins at `windows` is forecast."""
+        return self.units.shape[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bucket:
+    events: BucketEvents
+    cutoff: datetime
+    windows: tuple[tuple[str, int, datetime, datetime], ...]
+    candidates: str | None
+    net: bool
+    sales: Path
+    products: Path
+    memory_mb: int
+
+
+def read_history(
+    events: Sequence[BucketEvents],
+    moment: Moment,
+    folder: Path,
+    *,
+    horizon_days: int,
+    first: datetime,
+    past_horizons: int,
+    examples: ExamplesConfig | None,
+    net: bool,
+    engine: EngineConfig,
+) -> History:
+    """Read the sales before a moment.
+
+    Args:
+        events: what `open_events` gives for the clean events: all buckets.
+        moment: only events before it count.
+        folder: an empty folder for scratch files.
+        horizon_days: length of a window.
+        first: instant of the log's first event, naive UTC.
+        past_horizons: most windows.
+        examples: lookback and most candidates of the champion of shopper_product; None: there is none.
+        net: take off what the same shopper gives back of the same product within the same window.
+        engine: who reads.
+    """
+    starts = _starts(moment, horizon_days, first, past_horizons)
+    season = _season_days(starts, first, horizon_days)
+    windows = [("plain", n, a.cutoff, b.cutoff) for n, (a, b) in enumerate(pairwise(starts))]
+    for number, start in enumerate(starts):
+        begin, end = start.earlier(season), start.earlier(season - horizon_days)
+        if begin.cutoff >= first - timedelta(days=1):
+            windows.append(("season", number, begin.cutoff, end.cutoff))
+    for name in ("sales", "products"):
+        (folder / name).mkdir(parents=True)
+    jobs = [
+        _Bucket(
+            events=bucket.until(moment.cutoff),
+            cutoff=moment.cutoff,
+            windows=tuple(windows),
+            candidates=_candidates_sql(starts[:-1], examples) if examples else None,
+            net=net,
+            sales=bucket_file(folder / "sales", number),
+            products=bucket_file(folder / "products", number),
+            memory_mb=engine.memory_mb,
+        )
+        for number, bucket in enumerate(events)
+    ]
+    run_buckets(_read_bucket, jobs, engine=engine, what="sales")
+    with connect(memory_mb=engine.memory_mb) as connection:
+        products = _products(connection, folder / "products")
+        sales = _sales(connection, folder / "sales")
+    size = (len(products), len(starts) - 1)
+    place = pd.Series(np.arange(len(products)), index=products["product_id"])
+    sales["place"] = place.loc[sales["product_id"]].to_numpy()
+    plain, seasonal = sales[sales["kind"] == "plain"], sales[sales["kind"] == "season"]
+    lagged = np.full((size[0], size[1] + 1), np.nan)
+    lagged[:, [number for kind, number, _, _ in windows if kind == "season"]] = 0.0
+    lagged[seasonal["place"], seasonal["number"]] = seasonal["units"]
+    return History(
+        products=products,
+        starts=starts,
+        horizon_days=horizon_days,
+        units=_matrix(plain, "units", size),
+        buyers=_matrix(plain, "buyers", size),
+        squares=_matrix(plain, "squares", size),
+        unseen=None if examples is None else _matrix(plain, "unseen", size),
+        exposure=_exposure(products["first"], starts, first),
+        seasonal=lagged,
+        season_days=season,
+    )
+
+
+def _starts(moment: Moment, horizon_days: int, first: datetime, most: int) -> tuple[Moment, ...]:
+    """Return the beginnings of the windows that the log covers (of one in any case), and the moment."""
+    starts = [moment, moment.earlier(horizon_days)]
+    while len(starts) <= most:
+        earlier = moment.earlier(horizon_days * len(starts))
+        if earlier.cutoff < first - timedelta(days=1):
+            break
+        starts.append(earlier)
+    return tuple(reversed(starts))
+
+
+def _season_days(starts: Sequence[Moment], first: datetime, horizon_days: int) -> int:
+    """Return a year where the log reaches so far at the newest past window, else the fewest whole months."""
+    if horizon_days <= YEAR_DAYS and starts[-2].earlier(YEAR_DAYS).cutoff >= first - timedelta(days=1):
+        return YEAR_DAYS
+    return MONTH_DAYS * math.ceil(horizon_days / MONTH_DAYS)
+
+
+def _candidates_sql(starts: Sequence[Moment], examples: ExamplesConfig) -> str:
+    windows = [Window(split="test", cutoff=start.cutoff, end=start.cutoff) for start in starts]
+    return examples_sql(windows, examples, timezone=starts[0].timezone, has_amounts=False)
+
+
+def _read_bucket(bucket: _Bucket) -> None:
+    with connect(memory_mb=bucket.memory_mb) as connection:
+        bucket.events.create_view(connection, "stored")
+        connection.execute(f"""
+            CREATE TABLE events AS
+            SELECT shopper, timestamp, action, product_id, quantity, price, amount, category,
+                   product_name
+            FROM stored WHERE timestamp < TIMESTAMP '{bucket.cutoff}' AND product_id <> ''
+        """)
+        # Of many events in one instant the largest word counts, so that their order plays no part.
+        write_parquet(
+            connection,
+            f"""
+            SELECT product_id, min(timestamp) AS first,
+                   {_newest(f"category IS NOT NULL AND category NOT IN ('', '{UNKNOWN}')", "category")} AS category,
+                   {_newest("product_name <> ''", f"left(product_name, {SHOWN_LETTERS})")} AS product_name,
+                   {_newest("action = 'purchase' AND price > 0", "price")} AS price
+            FROM events GROUP BY product_id ORDER BY product_id
+            """,
+            bucket.products,
+        )
+        write_parquet(connection, _sales_sql(bucket), bucket.sales)
+
+
+def _newest(condition: str, value: str) -> str:
+    return f"max({{'at': timestamp, 'value': {value}}}) FILTER ({condition})"
+
+
+def _sales_sql(bucket: _Bucket) -> str:
+    rows = ", ".join(
+        f"('{kind}', {number}, TIMESTAMP '{start}', TIMESTAMP '{end}')" for kind, number, start, end in bucket.windows
+    )
+    candidates = bucket.candidates or "SELECT NULL AS shopper, NULL AS product_id, NULL AS cutoff WHERE false"
+    milli = f"CAST(round(coalesce(quantity, 1) * {MILLI}) AS BIGINT)"
+    given_back = f"WHEN 'return' THEN -{milli}" if bucket.net else ""
+    return f"""
+        WITH windows(kind, number, start, finish) AS (VALUES {rows}),
+        candidates AS ({candidates}),
+        pairs AS (
+            SELECT w.kind, w.number, w.start, e.shopper, e.product_id,
+                   greatest(0, sum(CASE e.action WHEN 'purchase' THEN {milli} {given_back} ELSE 0 END)) AS milli
+            FROM events AS e JOIN windows AS w ON e.timestamp >= w.start AND e.timestamp < w.finish
+            WHERE e.action IN ('purchase', 'return')
+            GROUP BY ALL HAVING bool_or(e.action = 'purchase')
+        )
+        SELECT p.kind, p.number, p.product_id, count(*) AS buyers, CAST(sum(p.milli) AS BIGINT) AS milli,
+               CAST(sum(CAST(round(p.milli * (p.milli / {MILLI})) AS BIGINT)) AS BIGINT) AS squares,
+               CAST(coalesce(sum(p.milli) FILTER (c.shopper IS NULL), 0) AS BIGINT) AS unseen
+        FROM pairs AS p LEFT JOIN candidates AS c
+            ON c.shopper = p.shopper AND c.product_id = p.product_id AND c.cutoff = p.start
+        GROUP BY ALL ORDER BY p.kind, p.number, p.product_id
+    """
+
+
+def _products(connection: duckdb.DuckDBPyConnection, folder: Path) -> pd.DataFrame:
+    merged = connection.execute(f"""
+        SELECT product_id, min(first) AS first, max(category).value AS category,
+               max(product_name).value AS product_name, max(price).value AS price
+        FROM {parquet_sql(bucket_files(folder))} GROUP BY product_id ORDER BY product_id
+    """).df()
+    merged["category"] = merged["category"].astype(object).where(merged["category"].notna(), UNKNOWN)
+    merged["price"] = merged["price"].astype(float)
+    return merged
+
+
+def _sales(connection: duckdb.DuckDBPyConnection, folder: Path) -> pd.DataFrame:
+    added = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in ("buyers", "milli", "squares", "unseen"))
+    found = connection.execute(f"""
+        SELECT kind, number, product_id, {added} FROM {parquet_sql(bucket_files(folder))}
+        GROUP BY ALL ORDER BY kind, number, product_id
+    """).df()
+    found[["squares", "unseen"]] /= MILLI
+    found["units"] = found["milli"] / MILLI
+    return found
+
+
+def _matrix(rows: pd.DataFrame, column: str, size: tuple[int, int]) -> np.ndarray:
+    matrix = np.zeros(size)
+    matrix[rows["place"], rows["number"]] = rows[column]
+    return matrix
+
+
+def _exposure(known_from: pd.Series, starts: Sequence[Moment], first: datetime) -> np.ndarray:
+    """Return the share of each window in which each product was there; what came with the log was there before it."""
+    edges = np.array([np.datetime64(start.cutoff, "us") for start in starts])
+    known = known_from.to_numpy(dtype="datetime64[us]").copy()
+    known[known <= np.datetime64(first + timedelta(days=1), "us")] = edges[0]
+    lengths = (edges[1:] - edges[:-1]).astype(float)
+    left = (edges[None, 1:] - np.maximum(known[:, None], edges[None, :-1])).astype(float)
+    return np.clip(left / lengths[None, :], 0.0, 1.0)
