@@ -170,7 +170,8 @@ def as_markdown(data: str, returns: str, history: History, tried: Tried, asked: 
     """Return the lines of the table of one log, with returns taken off or not."""
     choice = choose(history, tried, has_champion=True)
     honest = list(tried.past[MODEL])
-    share = history.unseen[:, honest].sum() / history.units[:, honest].sum()  # type: ignore[index]  # a champion
+    assert history.unseen is not None  # there is a champion
+    share = history.unseen.units[:, honest].sum() / history.units[:, honest].sum()
     lines = [
         f"{data}, {returns}: {len(history.products):,} products, horizons of {history.horizon_days} days, the champion "
         f"tried on {len(honest)} from {history.starts[honest[0]].as_of}; {share:.0%} of their pieces went to shoppers "

@@ -197,7 +197,7 @@ SERVING: dict[str, Stage] = {
     ),
     "demand": Stage(
         work="serve.demand:demand_stage",
-        sections=("demand", "train.device", "train.threads", "source.timezone"),
+        sections=("demand", "train.device", "train.threads"),
         inputs=("clean", "champions", "moment", "product_scores"),
         outside="serve.demand:stock_identity",
     ),

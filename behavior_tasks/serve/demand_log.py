@@ -34,6 +34,15 @@ SHOWN_LETTERS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unseen:
+    """The part of the sales to shoppers for whom the product was no candidate when the window began, each (P, B)."""
+
+    units: np.ndarray
+    buyers: np.ndarray
+    squares: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
 class History:
     """Sales before a moment by product (P rows, in the order of their ids) and window (B columns, oldest first)."""
 
@@ -49,9 +58,8 @@ class History:
     """Shoppers who bought the product, (P, B)."""
     squares: np.ndarray
     """Sum over those shoppers of their pieces squared, (P, B)."""
-    unseen: np.ndarray | None
-    """Pieces bought by shoppers for whom the product was no candidate when the window began, (P, B); None: without a
-    champion nobody is a candidate."""
+    unseen: Unseen | None
+    """None: without a champion nobody is a candidate."""
     exposure: np.ndarray
     """Share of each window in which the product was there, (P, B)."""
     seasonal: np.ndarray
@@ -141,7 +149,13 @@ def read_history(
         units=_matrix(plain, "units", size),
         buyers=_matrix(plain, "buyers", size),
         squares=_matrix(plain, "squares", size),
-        unseen=None if examples is None else _matrix(plain, "unseen", size),
+        unseen=None
+        if examples is None
+        else Unseen(
+            units=_matrix(plain, "unseen_units", size),
+            buyers=_matrix(plain, "unseen_buyers", size),
+            squares=_matrix(plain, "unseen_squares", size),
+        ),
         exposure=_exposure(products["first"], starts, first),
         seasonal=lagged,
         season_days=season,
@@ -216,12 +230,22 @@ def _sales_sql(bucket: _Bucket) -> str:
             WHERE e.action IN ('purchase', 'return')
             GROUP BY ALL HAVING bool_or(e.action = 'purchase')
         )
-        SELECT p.kind, p.number, p.product_id, count(*) AS buyers, CAST(sum(p.milli) AS BIGINT) AS milli,
-               CAST(sum(CAST(round(p.milli * (p.milli / {MILLI})) AS BIGINT)) AS BIGINT) AS squares,
-               CAST(coalesce(sum(p.milli) FILTER (c.shopper IS NULL), 0) AS BIGINT) AS unseen
-        FROM pairs AS p LEFT JOIN candidates AS c
-            ON c.shopper = p.shopper AND c.product_id = p.product_id AND c.cutoff = p.start
-        GROUP BY ALL ORDER BY p.kind, p.number, p.product_id
+        SELECT kind, number, product_id, {_sums_sql("", "true")}, {_sums_sql("unseen_", "unseen")}
+        FROM (
+            SELECT p.*, CAST(round(p.milli * (p.milli / {MILLI})) AS BIGINT) AS square, c.shopper IS NULL AS unseen
+            FROM pairs AS p LEFT JOIN candidates AS c
+                ON c.shopper = p.shopper AND c.product_id = p.product_id AND c.cutoff = p.start
+        )
+        GROUP BY kind, number, product_id ORDER BY kind, number, product_id
+    """
+
+
+def _sums_sql(prefix: str, condition: str) -> str:
+    """SQL of what is added up over the buyers of whom a condition holds."""
+    return f"""
+        count(*) FILTER ({condition}) AS {prefix}buyers,
+        CAST(coalesce(sum(milli) FILTER ({condition}), 0) AS BIGINT) AS {prefix}units,
+        CAST(coalesce(sum(square) FILTER ({condition}), 0) AS BIGINT) AS {prefix}squares
     """
 
 
@@ -237,13 +261,14 @@ def _products(connection: duckdb.DuckDBPyConnection, folder: Path) -> pd.DataFra
 
 
 def _sales(connection: duckdb.DuckDBPyConnection, folder: Path) -> pd.DataFrame:
-    added = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in ("buyers", "milli", "squares", "unseen"))
+    thousandths = [f"{prefix}{name}" for prefix in ("", "unseen_") for name in ("units", "squares")]
+    names = (*thousandths, "buyers", "unseen_buyers")
+    added = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in names)
     found = connection.execute(f"""
         SELECT kind, number, product_id, {added} FROM {parquet_sql(bucket_files(folder))}
         GROUP BY ALL ORDER BY kind, number, product_id
     """).df()
-    found[["squares", "unseen"]] /= MILLI
-    found["units"] = found["milli"] / MILLI
+    found[thousandths] = found[thousandths] / MILLI
     return found
 
 

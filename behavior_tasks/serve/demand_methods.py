@@ -131,11 +131,32 @@ def pieces(history: History, origin: int) -> Pieces:
     return Pieces(mean=mean, square=np.maximum(square, mean**2))
 
 
+def pieces_of_seen(history: History, origin: int) -> Pieces:
+    """Estimate the pieces of a buyer who had touched the product before.
+
+    Who comes back often takes more than who comes first, or less. Where a product has few such buyers, it is its
+    own mean over all buyers, times how much such buyers take beyond others of the same products.
+    """
+    assert history.unseen is not None  # there is a champion
+    weights, every = fading(origin), pieces(history, origin)
+    buyers = (history.buyers - history.unseen.buyers)[:, :origin] @ weights
+    found = []
+    for sums, part, typical in (
+        (history.units, history.unseen.units, every.mean),
+        (history.squares, history.unseen.squares, every.square),
+    ):
+        own, alike = (sums - part)[:, :origin] @ weights, PRIOR_BUYERS * float(typical.mean())
+        ratio = (float(own.sum()) + alike) / (float(buyers @ typical) + alike)
+        found.append((own + PRIOR_BUYERS * ratio * typical) / (buyers + PRIOR_BUYERS))
+    mean, square = found
+    return Pieces(mean=mean, square=np.maximum(square, mean**2))
+
+
 def unseen_share(history: History, origin: int) -> np.ndarray:
     """Return which share of a product's pieces goes to shoppers who had not touched it, shrunk likewise, (P,)."""
     assert history.unseen is not None  # there is a champion
     weights = fading(origin)
-    unseen, sold = history.unseen[:, :origin] @ weights, history.units[:, :origin] @ weights
+    unseen, sold = history.unseen.units[:, :origin] @ weights, history.units[:, :origin] @ weights
     prior = PRIOR_BUYERS * pieces(history, origin).mean
     typical = by_category(history, unseen, sold, prior=float(np.mean(prior)), overall_prior=1.0)
     return np.clip((unseen + prior * typical) / (sold + prior), 0.0, 1.0)
@@ -169,12 +190,12 @@ def language_model(history: History, origin: int, sums: Sums) -> Forecast:
         origin: of the window that is forecast.
         sums: what the champion says at the origin.
     """
-    taken, living = pieces(history, origin), alive(history, origin)
+    taken, first, living = pieces_of_seen(history, origin), pieces(history, origin), alive(history, origin)
     seen = living * sums.probability * taken.mean
     unseen = fading_average(history, origin) * unseen_share(history, origin)
     spread = living * (sums.probability * taken.square - sums.squared * taken.mean**2)
     # Between shoppers who come for the first time there is no probability each: they come as Poisson, with pieces.
-    spread = np.maximum(spread, 0.0) + unseen * taken.square / taken.mean
+    spread = np.maximum(spread, 0.0) + unseen * first.square / first.mean
     return Forecast(expected=seen + unseen, variance=spread, unseen=unseen)
 
 
