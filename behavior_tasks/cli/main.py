@@ -21,6 +21,7 @@ from behavior_tasks.cli import (
     gc,
     history,
     quarantine,
+    risk,
     rollback,
     run,
     services,
@@ -59,6 +60,7 @@ app.command("history")(history.history)
 app.command("rollback")(rollback.rollback)
 app.command("promote")(rollback.promote)
 app.command("compare")(compare.compare)
+app.command("risk")(risk.risk)
 app.command("gc")(gc.gc)
 app.command("up")(services.up)
 
