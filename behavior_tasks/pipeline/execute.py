@@ -112,6 +112,7 @@ def build_stage(
     settings = _slice(config, stage.sections)
     raw = run.record.input
     outside = _load(stage.outside)(raw, config, run.home) if stage.outside else {}
+    earlier = _load(stage.earlier)(run.home, inputs) if stage.earlier else {}
     dated = {"day": run.record.day.isoformat()} if stage.dated else {}
     placed = {"as_of": str(run.record.as_of or "")} if stage.placed else {}
 
@@ -137,7 +138,7 @@ def build_stage(
         stage=name,
         code=code_digest(stage.work.partition(":")[0], *stage.also),
         settings=settings,
-        inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside, **dated, **placed},
+        inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside, **earlier, **dated, **placed},
         work=do,
     )
 

@@ -31,6 +31,9 @@ class Stage(BaseModel):
     outside: str | None = None
     """`module:function` that names what the stage reads from outside the store, called with the raw log's path
     (or None), the configuration and the state folder; its answer, name → hash, is part of the key."""
+    earlier: str | None = None
+    """`module:function` that names what the stage reads of what was served on earlier days, called with the state
+    folder and the opened inputs; its answer, name → hash, is part of the key."""
 
 
 TIMELINE = (
@@ -205,6 +208,7 @@ SERVING: dict[str, Stage] = {
         work="serve.risk:risk_stage",
         sections=("risk", "train.device", "train.threads", "source.timezone"),
         inputs=("clean", "champions", "moment", "shopper_scores"),
+        earlier="serve.risk_list:earlier_lists",
     ),
 }
 """From the raw log and the champions to what the shop takes away."""
