@@ -6,11 +6,7 @@ score; they only decide what is made of it.
 
 from typing import Literal
 
-<<<<<<< HEAD
-from pydantic import Field
-=======
 from pydantic import Field, PositiveFloat
->>>>>>> wt-risk
 
 from behavior_tasks.base.section import Section
 
