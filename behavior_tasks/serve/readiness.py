@@ -204,7 +204,8 @@ def _usual(days: LogDays, day: date) -> float:
 
 def _listed(found: Sequence[date]) -> str:
     first = ", ".join(map(str, found[:3]))
-    return f"{first}{f' and {len(found) - 3} more days' if len(found) > 3 else ''}"
+    more = len(found) - 3
+    return first if more <= 0 else f"{first} and {more} more day{'' if more == 1 else 's'}"
 
 
 def _name(champion: Champion) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from behavior_tasks.base.config import load_config, setting_keys
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.form import CONFIG_FILE, INPUT, PRESET, form_fields, read_form
+from behavior_tasks.base.form import CONFIG_FILE, INPUT, PRESET, form_fields, read_as_of, read_form
 
 FIELDS = form_fields()
 
@@ -87,3 +87,21 @@ def test_unknown_names_stay_so_that_they_are_refused_with_the_rest() -> None:
         load_config(asked.preset, overrides=asked.overrides)
     assert "3 mistakes" in str(refused.value)
     assert all(name in str(refused.value) for name in ("train.epoch", "foo", "gate.min_f1"))
+
+
+def test_a_form_may_ask_for_a_day_and_hold_only_what_is_read() -> None:
+    fields = form_fields(only=["serve", "train.threads"], placed=True)
+    assert list(fields)[:4] == ["input", "preset", "config_file", "as_of"]
+    assert {name for name in fields if name.startswith("train.")} == {"train.threads"}
+    assert "serve.keep_days" in fields
+    assert not any(name.startswith("model.") for name in fields)
+    assert fields["as_of"]["format"] == "date"
+    assert "as_of" not in form_fields()
+
+
+@pytest.mark.parametrize("text", ["2026-13-01", "yesterday", "23.11.2026"])
+def test_a_day_that_is_none_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UserError, match="not a date") as caught:
+        read_as_of(text)
+    assert caught.value.found == text
+    assert caught.value.next_step == "behavior score --as-of 2026-11-23"

@@ -53,7 +53,7 @@ def test_a_missing_day_warns_for_a_week_and_is_then_a_notice() -> None:
     assert found.level == "notice"
     assert found.words.startswith("2026-03-10 without an event; usually there are 100")
     both = about(log(without=(old, new, date(2026, 3, 11), date(2026, 3, 12))))["missing_day"]
-    assert "2026-03-10, 2026-03-11, 2026-03-12 and 1 more day" in both.words
+    assert "2026-03-10, 2026-03-11, 2026-03-12 and 1 more day without" in both.words
     assert both.level == "warning"
     assert about(log(without=(date(2026, 1, 13),)), lookback_days=60) == {}, "before the lookback"
 
