@@ -76,7 +76,7 @@ DATA: dict[str, Data] = {
         preset="canonical",
         file=None,
         trained_until="2026-03-30",
-        settings={"simulate.shoppers": 800, "examples.train_cutoffs": 4},
+        settings={"simulate.shoppers": 400, "simulate.products": 150, "examples.train_cutoffs": 3, "train.epochs": 1},
     ),
 }
 
