@@ -22,7 +22,7 @@ from behavior_tasks.text.words import BRACKETED, PLACEHOLDER
 EXAMPLES_AT_ONCE = 500
 MOST_LETTERS = 60
 PUNCTUATION = " ,.，。"
-LEAST_CHANGE = 0.001
+LEAST_CHANGE = 0.005
 """Changes of the probability below this are no reason."""
 
 

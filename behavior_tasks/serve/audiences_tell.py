@@ -35,7 +35,9 @@ def tell(picked: Picked, costs: Costs, checked: Mapping[str, Any] | None) -> dic
     right = None
     if checked is not None and len(contacted):
         found = set_right(worth.buyers.expected, float((probability * (1 - probability)).sum()), checked)
-        right = None if found is None else dict(zip(("expected", "lower", "upper"), found, strict=True))
+        if found is not None:
+            most = float(len(contacted))
+            right = {name: min(value, most) for name, value in zip(("expected", "lower", "upper"), found, strict=True)}
     return {
         "name": audience.name,
         "heading": audience.heading,

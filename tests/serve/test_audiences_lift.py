@@ -42,7 +42,7 @@ def test_a_planted_lift_is_found_and_none_is_not() -> None:
 
 def test_allowing_for_scores_narrows_the_interval_and_covers_the_truth() -> None:
     covered, widths = 0, []
-    for seed in range(60):
+    for seed in range(40):
         more = measure_lift(campaign(900, 300, lift=0.3, seed=seed), Costs(), has_amounts=False)["more"]
         truth = 0.3 * 2 / 12
         covered += more["allowing_for_scores"]["lower"] < truth < more["allowing_for_scores"]["upper"]
@@ -50,7 +50,7 @@ def test_allowing_for_scores_narrows_the_interval_and_covers_the_truth() -> None
             (more["rate"]["upper"] - more["rate"]["lower"])
             / (more["allowing_for_scores"]["upper"] - more["allowing_for_scores"]["lower"])
         )
-    assert covered >= 52
+    assert covered >= 34
     assert np.mean(widths) > 1
 
 
@@ -75,10 +75,10 @@ def test_the_control_that_is_needed_shows_the_lift_four_times_in_five() -> None:
     size = needed_control(0.2, ratio=3, lift=0.25)
     assert size is not None
     generator = np.random.default_rng(2)
-    tries = 400
+    tries = 200
     contact, control = generator.binomial(3 * size, 0.25, tries), generator.binomial(size, 0.2, tries)
     seen = sum(newcombe(int(k1), 3 * size, int(k2), size)["lower"] > 0 for k1, k2 in zip(contact, control, strict=True))
-    assert 0.74 < seen / tries < 0.86
+    assert 0.72 < seen / tries < 0.88
     assert needed_control(0.0, ratio=3) is None
 
 
