@@ -92,7 +92,8 @@ def measure_rules(connection: duckdb.DuckDBPyConnection, events: BucketEvents, w
     Rows are in order of shopper.
     """
     since, cutoff, timezone = window.since, window.moment.cutoff, window.moment.timezone
-    events.create_view(connection)
+    # Amounts as they were logged: what is replaced as an outlier for a model is just what is looked for here.
+    connection.execute(f"CREATE VIEW events AS {events.stored_sql()}")
     within = f"timestamp >= TIMESTAMP '{since}' AND timestamp < TIMESTAMP '{cutoff}'"
     limit = "" if window.most is None else f"LIMIT {window.most}"
     connection.execute(f"SET VARIABLE since = TIMESTAMP '{since}'")
@@ -100,7 +101,8 @@ def measure_rules(connection: duckdb.DuckDBPyConnection, events: BucketEvents, w
     connection.execute(f"""
         CREATE TABLE told AS
         SELECT shopper, timestamp, timezone('{timezone}', timezone('UTC', timestamp)) AS local, action, product_id,
-               category, price, amount, timestamp >= TIMESTAMP '{since}' AS recent, {ACTION_RANK_SQL} AS rank
+               category, coalesce(price, amount / nullif(quantity, 0)) AS price, amount,
+               timestamp >= TIMESTAMP '{since}' AS recent, {ACTION_RANK_SQL} AS rank
         FROM events WHERE timestamp < TIMESTAMP '{cutoff}'
             AND timestamp >= TIMESTAMP '{cutoff}' - INTERVAL {window.history_days} DAY
             AND shopper IN (SELECT DISTINCT shopper FROM events WHERE {within} ORDER BY shopper {limit})
