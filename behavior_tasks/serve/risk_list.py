@@ -72,7 +72,7 @@ def write_ranking(
         connection.register("earlier_list", earlier)
         connection.execute("CREATE TABLE earlier AS SELECT shopper, CAST(score AS DOUBLE) AS before FROM earlier_list")
         judged = f"""
-            SELECT s.*, CASE WHEN score <= {bar!r} THEN '{USUAL}'
+            SELECT s.*, CASE WHEN score <= CAST('{bar!r}' AS DOUBLE) THEN '{USUAL}'
                 WHEN before IS NOT NULL AND score <= before * {config.worse!r} THEN '{REPEATED}' END AS judged
             FROM {parquet_sql(buckets)} AS s LEFT JOIN earlier USING (shopper)
         """
