@@ -1,4 +1,4 @@
-"""A run of the watch at its end: kept by day and in MLflow, a training asked for once, a failure kept with its reason."""
+"""How a run of the watch ends: kept by day and in MLflow, one training asked for, a failure with its reason."""
 
 from collections.abc import Callable, Sequence
 from datetime import date
