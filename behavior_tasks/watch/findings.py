@@ -131,6 +131,15 @@ def find_in_dates(matured: pd.DataFrame) -> Iterator[Finding]:
             "is left that says how far it looked ahead.",
             next_step="nothing; keep the artifacts of versions that served (registry.keep_days) to judge them later",
         )
+    for unit, rows in days[days["state"] == "damaged"].groupby("unit"):
+        yield Finding(
+            code="damaged",
+            about=str(unit),
+            level="warning",
+            words=f"What was handed out on {rows['as_of'].iloc[-1]} ({UNIT_WORDS[str(unit)]}) is damaged, so it can't "
+            "be judged.",
+            next_step=f"behavior score --as-of {rows['as_of'].iloc[-1]}",
+        )
     judged = days[days["state"] == "judged"]
     gone = judged[(judged["changed"] > 0.05 * judged["served"])]
     if len(gone):
@@ -151,7 +160,7 @@ def missing_dates(matured: pd.DataFrame) -> Iterator[Finding]:
         served = sorted(set(rows["as_of"]))
         every = pd.date_range(served[0], served[-1]).date
         lost = [day for day in every if day not in served]
-        if lost and len(lost) <= len(served):
+        if lost and len(lost) <= 2 * len(served):  # else nobody means to serve every night
             told = ", ".join(map(str, lost[-TOLD:]))
             more = f" and {len(lost) - TOLD} days before" if len(lost) > TOLD else ""
             yield Finding(
