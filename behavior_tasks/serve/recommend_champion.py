@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csr_array  # type: ignore[import-untyped]
 
 from behavior_tasks.base.home import temporary_folder
 from behavior_tasks.base.tables import bucket_file
@@ -78,7 +78,7 @@ def read_next(
         who: places in the log; the others' rows are empty.
 
     Returns:
-        Shoppers x products; a row sums to at most one.
+        Shoppers x products; the row of an asked shopper sums to one.
     """
     assert champion.text is not None
     goods, rows, columns, values = _Goods.of(log), [], [], []
@@ -94,7 +94,10 @@ def read_next(
     if not rows:
         return csr_array(log.shape, dtype=np.float32)
     entries = (np.concatenate(values).astype(np.float32), (np.concatenate(rows), np.concatenate(columns)))
-    return coo_array(entries, shape=log.shape).tocsr()
+    told = coo_array(entries, shape=log.shape).tocsr()
+    # What goes to words that stand for no product is shared by the others.
+    told.data /= np.repeat(np.maximum(np.asarray(told.sum(axis=1)).ravel(), 1e-9), np.diff(told.indptr))
+    return told
 
 
 def _read(reader: NextReader, texts: OpenTexts, goods: _Goods) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -105,10 +108,9 @@ def _read(reader: NextReader, texts: OpenTexts, goods: _Goods) -> list[tuple[np.
     words = [*known.values(), *texts.letters]
     weights = np.append(log.popularity[places] + 1e-6, np.ones(len(texts.letters)))
     told = reader.read(texts.texts, texts.lead, words, weights)
-    # A letter that a text has not reached stands for nothing, so the others share its probability.
+    # A letter that a text has not reached stands for nothing.
     beyond = np.arange(len(texts.letters)) > texts.next_letter[:, None]
     told[:, len(known) :][beyond] = 0
-    told = told / np.maximum(told.sum(axis=1, keepdims=True), 1e-9)
     named, lettered = told[:, : len(known)], told[:, len(known) :]
     every = np.arange(n)
     found = [(np.repeat(every, len(known)), np.tile(places, n), named.ravel())]
