@@ -1,6 +1,6 @@
 """`behavior score`: all stages that serve, in this process or as the DAG through Airflow, then the closing page."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ from behavior_tasks.cli.report import stage_line
 from behavior_tasks.cli.screen import LEVEL_STYLES, console, count
 from behavior_tasks.pipeline import SERVING, Run, StageRecord, open_run, serve_stages, start_run
 from behavior_tasks.pipeline.serving import Scoring, chosen_stages, conclude_scoring
+from behavior_tasks.pipeline.stages import Stage
 from behavior_tasks.serve.banners import EXIT_CODE, needs_a_look
 
 FAILED = 2
@@ -62,38 +63,47 @@ def score(
     settings, day, stages = parse_settings(set), read_as_of(as_of), chosen_stages(only or ())
     # Wrong settings are refused here, before Airflow or a database is started.
     load_config(preset, file=config, overrides=settings)
-    now = datetime.now(UTC)
+    asked = {"input": input, "preset": preset, "config_file": str(config) if config else None}
     if through_airflow:
         if only:
             raise UserError("The DAG makes every application.", next_step="leave out --only, or --airflow")
-        asked = {"input": input, "preset": preset, "config_file": str(config) if config else None, "as_of": as_of}
-        run = _through_airflow({key: value for key, value in {**asked, **settings}.items() if value is not None}, now)
+        filled = {key: value for key, value in {**asked, "as_of": as_of, **settings}.items() if value is not None}
+        run = _through_airflow(filled, datetime.now(UTC))
         scoring = conclude_scoring(run.uri)
     else:
-        uri = start_run(
-            f"{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
-            day=now.date(),
-            trigger="scoring",
-            input_path=input,
-            preset=preset,
-            config_file=str(config) if config else None,
-            overrides=settings,
-            as_of=day,
-        )
-        run = open_run(uri)
-        with console.status("starting") as status:
-            scoring = serve_stages(
-                uri,
-                stages=stages,
-                on_start=lambda name: status.update(name),
-                on_end=lambda record: _say(run, record),
-                on_failure=_say_failed,
-            )
+        run, scoring = _here(asked, settings, day, stages)
     console.print(closing_page(run, scoring))
     if scoring.failed:
         raise typer.Exit(FAILED)
     if needs_a_look(scoring.banners):
         raise typer.Exit(EXIT_CODE)
+
+
+def _here(
+    asked: dict[str, Any], settings: dict[str, Any], day: date | None, stages: dict[str, Stage]
+) -> tuple[Run, Scoring]:
+    """Run the stages in this process and show each when it is done."""
+    now = datetime.now(UTC)
+    uri = start_run(
+        f"{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
+        day=now.date(),
+        trigger="scoring",
+        input_path=asked["input"],
+        preset=asked["preset"],
+        config_file=asked["config_file"],
+        overrides=settings,
+        as_of=day,
+    )
+    run = open_run(uri)
+    with console.status("starting") as status:
+        scoring = serve_stages(
+            uri,
+            stages=stages,
+            on_start=lambda name: status.update(name),
+            on_end=lambda record: _say(run, record),
+            on_failure=_say_failed,
+        )
+    return run, scoring
 
 
 def closing_page(run: Run, scoring: Scoring) -> RenderableType:

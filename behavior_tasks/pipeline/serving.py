@@ -139,11 +139,10 @@ def conclude_scoring(run_uri: str, stages: Collection[str] = SERVING) -> Scoring
     scoring = Scoring(as_of=as_of, champions=_versions(champions.facts))
     banners: list[Banner] = banners_of(_needed(run, "moment").facts)
     done = {record.stage for record in run.stages()}
+    scoring.served = _publish_all(run, as_of)
+    banners += [banner for served in scoring.served for banner in served.banners]
     for name in APPLICATIONS:
-        if name in done and (_needed(run, name).path / FOLDER).is_dir():
-            scoring.served.append(publish(run.home, _needed(run, name), as_of))
-            banners += scoring.served[-1].banners
-        elif name in stages and name not in done:
+        if name in stages and name not in done:
             scoring.failed[name] = _why(run, name) if _ready(name, done) else _missing(name, done)
     scoring.banners = list(dict.fromkeys(banners))
     run.note(
@@ -162,12 +161,9 @@ def conclude_scoring(run_uri: str, stages: Collection[str] = SERVING) -> Scoring
 def hand_out(run_uri: str) -> list[Banner]:
     """Hand out every application that a scoring has finished, and return the banners above them, each once."""
     run = open_run(run_uri)
-    as_of, banners = _as_of(run), []
-    for record in run.stages() if as_of is not None else []:
-        made = run.artifact(record.stage)
-        if made is not None and as_of is not None and (made.path / FOLDER).is_dir():
-            banners += publish(run.home, made, as_of).banners
-    return list(dict.fromkeys(banners))
+    as_of = _as_of(run)
+    served = _publish_all(run, as_of) if as_of is not None else []
+    return list(dict.fromkeys(banner for one in served for banner in one.banners))
 
 
 def last_scoring(home: Home) -> Run | None:
@@ -195,6 +191,11 @@ def _as_of(run: Run) -> date | None:
     """Return the day that the run looks at; None before it is known."""
     artifact = run.artifact("moment")
     return date.fromisoformat(artifact.facts["as_of"]) if artifact is not None else None
+
+
+def _publish_all(run: Run, as_of: date) -> list[Served]:
+    made = (run.artifact(record.stage) for record in run.stages())
+    return [publish(run.home, one, as_of) for one in made if one is not None and (one.path / FOLDER).is_dir()]
 
 
 def _needed(run: Run, stage: str) -> Artifact:
