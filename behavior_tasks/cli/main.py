@@ -25,6 +25,7 @@ from behavior_tasks.cli import (
     lift,
     quarantine,
     recommend,
+    risk,
     rollback,
     run,
     score,
@@ -68,6 +69,7 @@ app.command("history")(history.history)
 app.command("rollback")(rollback.rollback)
 app.command("promote")(rollback.promote)
 app.command("compare")(compare.compare)
+app.command("risk")(risk.risk)
 app.command("gc")(gc.gc)
 app.command("audiences")(audiences.audiences)
 app.command("lift")(lift.lift)

@@ -1,4 +1,4 @@
-"""Planted anomalies: a finished simulated log in; the same log with a few shoppers who misbehave, and who they are, out.
+"""Planted anomalies: a simulated log in; the same log with a few shoppers who misbehave, and who they are, out.
 
 Every kind happens within the last days of the log, at the pace and in the amounts that its constants state. The one
 thing to know: a detector may be tuned on TUNED; HELD_BACK is for the final measurement, and whoever looks at it to
@@ -95,7 +95,10 @@ def plant_anomalies(
     wanted = tuple(kinds) if kinds is not None else (*TUNED, *HELD_BACK)
     if unknown := sorted(set(wanted) - set(KINDS)):
         raise UserError(
-            "There is no such kind of anomaly.", found=", ".join(unknown), expected=", ".join(KINDS), next_step="name one"
+            "There is no such kind of anomaly.",
+            found=", ".join(unknown),
+            expected=", ".join(KINDS),
+            next_step="name one",
         )
     world = _look(log, days)
     taken: set[str] = set()
@@ -130,7 +133,9 @@ def _look(log: pd.DataFrame, days: int) -> _World:
         second=second[whole].astype("int64"), price=pd.to_numeric(log.loc[whole, "price"], errors="coerce")
     )
     named = events[(events["category"] != "") & events["price"].notna()]
-    products = named.groupby("product_id", as_index=False).agg(category=("category", "first"), price=("price", "median"))
+    products = named.groupby("product_id", as_index=False).agg(
+        category=("category", "first"), price=("price", "median")
+    )
     end = (int(events["second"].max()) // DAY + 1) * DAY
     return _World(events=events, products=products, begin=end - days * DAY, days=days)
 
@@ -179,7 +184,9 @@ def _known_or_new(world: _World, place: int, count: int) -> list[str]:
 
 def _with_past(world: _World, events: int, purchases: int) -> list[str]:
     past = world.events[world.events["second"] < world.begin]
-    counts = past.groupby("user_id").agg(n=("action", "size"), bought=("action", lambda a: int((a == "purchase").sum())))
+    counts = past.groupby("user_id").agg(
+        n=("action", "size"), bought=("action", lambda a: int((a == "purchase").sum()))
+    )
     return sorted(counts.index[(counts["n"] >= events) & (counts["bought"] >= purchases)])
 
 

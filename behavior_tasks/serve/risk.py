@@ -7,7 +7,6 @@ anybody, and nobody should be blocked for a place on it.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +24,9 @@ from behavior_tasks.serve.banners import Banner, banner_facts
 from behavior_tasks.serve.champions import Champion, Unit
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.risk_list import LIST, LISTED, TABLE, listed, read_earlier, write_ranking
-from behavior_tasks.serve.risk_measure import Language, Window, measure_buckets
+from behavior_tasks.serve.risk_measure import Language, measure_buckets
 from behavior_tasks.serve.risk_page import write_page
-from behavior_tasks.serve.risk_rules import FACTS, RULES
+from behavior_tasks.serve.risk_rules import FACTS, RULES, Window
 from behavior_tasks.serve.risk_scores import METHODS, Reference
 from behavior_tasks.serve.risk_words import phrase_words, rule_words
 from behavior_tasks.serve.score import SCORES
@@ -42,18 +41,6 @@ WITHOUT_LANGUAGE: dict[RiskMethod, RiskMethod] = {"surprise": "velocity", "combi
 """What is served instead where there is no model to be surprised."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """Everything that a bucket's shoppers are judged with."""
-
-    job: Job
-    window: Window
-    language: Language | None
-    reference: Reference
-    method: RiskMethod
-    bar: float
-
-
 def risk_stage(job: Job) -> Output:
     """Measure, score, rank and list; facts: `method`, `rows` (listed), `outcomes`, `limits`, `banners` and more."""
     moment, config = Moment.load(job.inputs["moment"]), job.config.risk
@@ -62,35 +49,19 @@ def risk_stage(job: Job) -> Output:
     method = config.method if language else WITHOUT_LANGUAGE.get(config.method, config.method)
     out = job.out / FOLDER
     out.mkdir()
-    window = Window.of(moment, config)
     with temporary_folder(job.home, "risk") as scratch:
         table, earlier = _reference(job, events, language, scratch)
-        if not earlier:
-            banners.append(_no_reference(len(table)))
         reference = Reference.fit(table, config) if len(table) else None
-        files: list[Path] = []
         bar = reference.bar(method, config.unusual) if reference else math.inf
-        if reference is not None:
-            setting = Setting(
-                job=job, window=window, language=language, reference=reference, method=method, bar=bar
-            )
-            for number, judged in enumerate(_judge(events, setting, scratch / "now")):
-                files.append(bucket_file(scratch, number))
-                judged.to_parquet(files[-1], index=False)
-        else:
-            files.append(bucket_file(scratch, 0))
-            _nobody().to_parquet(files[-1], index=False)
-        outcomes = write_ranking(
-            files,
-            read_earlier(job.home, moment.as_of, config, method=method),
-            out / TABLE,
-            config,
-            bar=bar,
-            memory_mb=job.config.engine.memory_mb,
-        )
-    chosen = listed(out / TABLE)
-    chosen.to_csv(out / LIST, index=False)
-    banners += _bots(job.inputs["clean"])
+        files: list[Path] = []
+        for number, judged in enumerate(_judge(job, events, language, reference, method)):
+            files.append(bucket_file(scratch, number))
+            judged.to_parquet(files[-1], index=False)
+        before = read_earlier(job.home, moment.as_of, config, method=method)
+        memory_mb = job.config.engine.memory_mb
+        outcomes = write_ranking(files, before, out / TABLE, config, bar=bar, memory_mb=memory_mb)
+    listed(out / TABLE).to_csv(out / LIST, index=False)
+    banners += [*([] if earlier else [_no_reference(len(table))]), *_bots(job.inputs["clean"])]
     facts: dict[str, Any] = {
         "method": method,
         "rows": outcomes[LISTED],
@@ -146,51 +117,59 @@ def _reference(
     return table, False
 
 
-def _judge(events: tuple[BucketEvents, ...], setting: Setting, scratch: Path) -> Iterator[pd.DataFrame]:
-    """Yield each bucket's shoppers with scores and reasons."""
-    scratch.mkdir()
-    engine, reference, window = setting.job.config.engine, setting.reference, setting.window
-    measured = measure_buckets(events, window, scratch, engine=engine, language=setting.language)
-    for number, (bucket, table) in enumerate(zip(events, measured, strict=True)):
-        scores = reference.score(table)
-        above = np.flatnonzero(scores[setting.method].to_numpy() > setting.bar)
-        fired = reference.fired(table.iloc[above])
-        rules, phrases = pd.Series("", index=table.index), pd.Series("", index=table.index)
-        rules.iloc[above] = [rule_words(f, table.iloc[at]) for f, at in zip(fired, above.tolist(), strict=True)]
-        if setting.language is not None and len(above):
-            phrases.iloc[above] = phrase_words(
-                table["shopper"].iloc[above].tolist(),
-                bucket.until(window.moment.cutoff),
-                setting.language,
-                since=window.since,
-                cutoff=window.moment.cutoff,
-                memory_mb=engine.memory_mb,
-            )
-        expected = _expected(setting.job.inputs["shopper_scores"], number, table["shopper"])
-        known = table["spent"].notna() | expected.notna()
-        yield pd.DataFrame(
-            {
-                "shopper": table["shopper"],
-                "score": scores[setting.method],
-                "rules": rules,
-                "phrases": phrases,
-                **{name: table[name] for name in FACTS},
-                "expected_amount": expected,
-                "at_stake": (table["spent"].fillna(0) + expected.fillna(0)).where(known),
-                **{f"by_{method}": scores[method] for method in METHODS},
-                **{name: table[name] for name in RULES},
-            }
-        )
+def _judge(
+    job: Job,
+    events: tuple[BucketEvents, ...],
+    language: Language | None,
+    reference: Reference | None,
+    method: RiskMethod,
+) -> Iterator[pd.DataFrame]:
+    """Yield each bucket's shoppers with scores and reasons; one table of nobody where there is no reference."""
+    if reference is None:
+        yield _nobody()
+        return
+    moment, engine = Moment.load(job.inputs["moment"]), job.config.engine
+    window, bar = Window.of(moment, job.config.risk), reference.bar(method, job.config.risk.unusual)
+    with temporary_folder(job.home, "risk-now") as scratch:
+        measured = measure_buckets(events, window, scratch, engine=engine, language=language)
+        for number, (bucket, table) in enumerate(zip(events, measured, strict=True)):
+            scores = reference.score(table)
+            above = np.flatnonzero(scores[method].to_numpy() > bar)
+            rules, phrases = pd.Series("", index=table.index), pd.Series("", index=table.index)
+            fired = reference.fired(table.iloc[above])
+            rules.iloc[above] = [rule_words(f, table.iloc[at]) for f, at in zip(fired, above.tolist(), strict=True)]
+            if language is not None and len(above):
+                whom = table["shopper"].iloc[above].tolist()
+                own = bucket.until(moment.cutoff)
+                phrases.iloc[above] = phrase_words(whom, own, language, window, memory_mb=engine.memory_mb)
+            expected = _expected(job.inputs["shopper_scores"], number, table["shopper"])
+            yield _told(table, scores, method, expected).assign(rules=rules, phrases=phrases)
+
+
+def _told(table: pd.DataFrame, scores: pd.DataFrame, method: RiskMethod, expected: pd.Series) -> pd.DataFrame:
+    """Return the columns that are handed out; reasons are still empty."""
+    known = table["spent"].notna() | expected.notna()
+    return pd.DataFrame(
+        {
+            "shopper": table["shopper"],
+            "score": scores[method],
+            "rules": "",
+            "phrases": "",
+            **{name: table[name] for name in FACTS},
+            "expected_amount": expected,
+            "at_stake": (table["spent"].fillna(0) + expected.fillna(0)).where(known),
+            **{f"by_{name}": scores[name] for name in METHODS},
+            **{name: table[name] for name in RULES},
+        }
+    )
 
 
 def _nobody() -> pd.DataFrame:
     """Return the table of a window in which nobody did anything."""
-    texts = {name: pd.Series(dtype=str) for name in ("shopper", "rules", "phrases")}
-    names = [*FACTS, "expected_amount", "at_stake", *(f"by_{method}" for method in METHODS), *RULES]
-    numbers = {name: pd.Series(dtype=float) for name in names}
-    return pd.DataFrame(
-        {"shopper": texts["shopper"], "score": pd.Series(dtype=float), **texts, **numbers}
-    )
+    names = ["shopper", *FACTS, "phrases", "surprise_mean", "surprise_peak", *RULES]
+    table = pd.DataFrame({name: pd.Series(dtype=str if name == "shopper" else float) for name in names})
+    scores = pd.DataFrame({name: pd.Series(dtype=float) for name in METHODS})
+    return _told(table, scores, "velocity", pd.Series(dtype=float)).astype({"rules": str, "phrases": str})
 
 
 def _expected(scores: Artifact, bucket: int, shoppers: pd.Series) -> pd.Series:
@@ -218,6 +197,4 @@ def _bots(clean: Artifact) -> list[Banner]:
     if not removed:
         return []
     words = f"{removed:,} events of days too busy for a person stand in quarantine and are not judged here."
-    return [
-        Banner(code="bots_in_quarantine", level="notice", words=words, next_step="behavior quarantine shows them")
-    ]
+    return [Banner(code="bots_in_quarantine", level="notice", words=words, next_step="behavior quarantine shows them")]

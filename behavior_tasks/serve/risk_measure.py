@@ -7,20 +7,19 @@ pass over the beginning of their text.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from behavior_tasks.base.config import EngineConfig, RiskConfig
+from behavior_tasks.base.config import EngineConfig
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.progress import track
 from behavior_tasks.base.tables import bucket_file, connect
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.model.surprise import SurpriseReader
-from behavior_tasks.serve.moment import Moment
-from behavior_tasks.serve.risk_rules import measure_rules
+from behavior_tasks.serve.risk_rules import Window, measure_rules
 from behavior_tasks.text.phrases import Told, tell_phrases
 from behavior_tasks.text.settings import TextSettings
 
@@ -38,27 +37,6 @@ class Language:
 
     reader: SurpriseReader
     text: TextSettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """What is measured."""
-
-    moment: Moment
-    days: int
-    history_days: int
-    most: int | None = None
-    """So many shoppers of each bucket; None: all."""
-
-    @property
-    def since(self) -> datetime:
-        """Its first instant, naive UTC."""
-        return self.moment.cutoff - timedelta(days=self.days)
-
-    @classmethod
-    def of(cls, moment: Moment, config: RiskConfig, *, most: int | None = None) -> "Window":
-        """Return the window that ends at a moment."""
-        return cls(moment=moment, days=config.days, history_days=config.history_days, most=most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,17 +89,8 @@ def measure_buckets(
 
 
 def _write_rules(job: _Bucket) -> None:
-    window = job.window
     with connect(memory_mb=job.memory_mb) as connection:
-        measure_rules(
-            connection,
-            job.events,
-            since=window.since,
-            cutoff=window.moment.cutoff,
-            history_days=window.history_days,
-            timezone=window.moment.timezone,
-            most=window.most,
-        ).to_parquet(job.out, index=False)
+        measure_rules(connection, job.events, job.window).to_parquet(job.out, index=False)
 
 
 def read_phrases(told: Told, reader: SurpriseReader, since: datetime) -> pd.DataFrame:

@@ -11,9 +11,10 @@ from typing import get_args
 import duckdb
 import pandas as pd
 
-from behavior_tasks.base.application_config import RuleName
+from behavior_tasks.base.application_config import RiskConfig, RuleName
 from behavior_tasks.base.schema import ACTION_RANK_SQL
 from behavior_tasks.data.events import BucketEvents
+from behavior_tasks.serve.moment import Moment
 
 PAST_EVENTS, PAST_PURCHASES = 20, 3
 """A shopper with fewer before the window has no habits that could be broken."""
@@ -59,39 +60,49 @@ FACTS = ("events", "purchases", "spent", "returned")
 """Of each shopper in the window: numbers of events and of purchases (instants), money paid and money back."""
 
 
-def measure_rules(
-    connection: duckdb.DuckDBPyConnection,
-    events: BucketEvents,
-    *,
-    since: datetime,
-    cutoff: datetime,
-    history_days: int,
-    timezone: str,
-    most: int | None = None,
-) -> pd.DataFrame:
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What is measured."""
+
+    moment: Moment
+    days: int
+    history_days: int
+    most: int | None = None
+    """So many shoppers of each bucket, the first by pseudonym, which is as good as by lot; None: all."""
+
+    @property
+    def since(self) -> datetime:
+        """Its first instant, naive UTC."""
+        return self.moment.cutoff - timedelta(days=self.days)
+
+    @classmethod
+    def of(cls, moment: Moment, config: RiskConfig, *, most: int | None = None) -> "Window":
+        """Return the window that ends at a moment."""
+        return cls(moment=moment, days=config.days, history_days=config.history_days, most=most)
+
+
+def measure_rules(connection: duckdb.DuckDBPyConnection, events: BucketEvents, window: Window) -> pd.DataFrame:
     """Return `shopper`, FACTS and a column for every rule, a row for each shopper with an event in the window.
 
     Args:
         connection: a fresh one.
         events: clean events of a bucket.
-        since: naive UTC, as `cutoff`: the window is [since, cutoff).
-        history_days: days before the cutoff that tell what is usual.
-        timezone: zone of the hours.
-        most: so many shoppers, the first by pseudonym, which is as good as by lot; None: all.
+        window: who is measured, and when.
 
     Rows are in order of shopper.
     """
+    since, cutoff, timezone = window.since, window.moment.cutoff, window.moment.timezone
     events.create_view(connection)
     within = f"timestamp >= TIMESTAMP '{since}' AND timestamp < TIMESTAMP '{cutoff}'"
-    limit = "" if most is None else f"LIMIT {most}"
+    limit = "" if window.most is None else f"LIMIT {window.most}"
     connection.execute(f"SET VARIABLE since = TIMESTAMP '{since}'")
-    connection.execute(f"SET VARIABLE days = {(cutoff - since) / timedelta(days=1)}")
+    connection.execute(f"SET VARIABLE days = {window.days}")
     connection.execute(f"""
         CREATE TABLE told AS
         SELECT shopper, timestamp, timezone('{timezone}', timezone('UTC', timestamp)) AS local, action, product_id,
                category, price, amount, timestamp >= TIMESTAMP '{since}' AS recent, {ACTION_RANK_SQL} AS rank
         FROM events WHERE timestamp < TIMESTAMP '{cutoff}'
-            AND timestamp >= TIMESTAMP '{cutoff}' - INTERVAL {history_days} DAY
+            AND timestamp >= TIMESTAMP '{cutoff}' - INTERVAL {window.history_days} DAY
             AND shopper IN (SELECT DISTINCT shopper FROM events WHERE {within} ORDER BY shopper {limit})
     """)
     connection.execute("""
@@ -122,8 +133,8 @@ _PACE = (
     f"""SELECT shopper, max(n) AS session_events FROM (
         SELECT shopper, count(*) AS n FROM (
             SELECT shopper, sum(opens) OVER (PARTITION BY shopper ORDER BY timestamp) AS session FROM (
-                SELECT shopper, timestamp, CAST(timestamp - lag(timestamp) OVER (
-                    PARTITION BY shopper ORDER BY timestamp) > {SESSION} AS INTEGER) AS opens
+                SELECT shopper, timestamp, CAST(coalesce(timestamp - lag(timestamp) OVER (
+                    PARTITION BY shopper ORDER BY timestamp) > {SESSION}, false) AS INTEGER) AS opens
                 FROM told WHERE recent
             )
         ) GROUP BY shopper, session
@@ -135,7 +146,8 @@ _PACE = (
                 PARTITION BY shopper ORDER BY timestamp, rank, product_id ROWS UNBOUNDED PRECEDING) AS run
             FROM (
                 SELECT shopper, timestamp, rank, product_id,
-                       CAST((length(product_id), product_id) < (length(before), before) AS INTEGER) AS breaks
+                       CAST(before IS NOT NULL AND (length(product_id), product_id) < (length(before), before)
+                           AS INTEGER) AS breaks
                 FROM (
                     SELECT *, lag(product_id) OVER (
                         PARTITION BY shopper ORDER BY timestamp, rank, product_id) AS before
@@ -166,8 +178,9 @@ _MONEY = (
         WHERE large.recent GROUP BY ALL
     ) AS b GROUP BY b.shopper""",
     # Usual is what the past paid in as many days, and no less than a usual purchase.
-    f"""SELECT shopper, CASE WHEN past >= {PAST_PURCHASES} THEN spent / nullif(greatest(usual, paid * getvariable('days')
-            / greatest(date_diff('day', first, getvariable('since')), getvariable('days'))), 0) END AS spend_against_own,
+    f"""SELECT shopper, CASE WHEN past >= {PAST_PURCHASES} THEN spent / nullif(greatest(usual, paid
+                * getvariable('days') / greatest(date_diff('day', first, getvariable('since')), getvariable('days'))
+            ), 0) END AS spend_against_own,
             CASE WHEN past >= {PAST_PURCHASES} THEN dearest / nullif(usual, 0) END AS basket_against_own
         FROM (
             SELECT shopper, count(*) FILTER (NOT recent) AS past, median(amount) FILTER (NOT recent) AS usual,

@@ -88,7 +88,7 @@ class Reference:
         forest = -self.forest.score_samples(table[list(self.columns)].fillna(0.0).to_numpy())
         return pd.DataFrame(
             {
-                "surprise": surprise,
+                "surprise": np.where(np.isinf(surprise), 0.0, surprise),
                 "velocity": _together(tails, beyond),
                 "forest": forest,
                 "combined": _together(np.column_stack([tails, more[0]]), np.column_stack([beyond, more[1]])),
@@ -145,11 +145,12 @@ def _beyond(asked: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _surprise(table: pd.DataFrame, edges: np.ndarray, middles: np.ndarray) -> np.ndarray:
-    """Return the larger of mean and peak surprise, in deviations of equally active shoppers; 0 where unknown."""
+    """Return the larger of mean and peak surprise, in deviations of equally active shoppers; −inf where unknown."""
     bins = np.searchsorted(edges, table["phrases"].fillna(0).to_numpy(), side="right")
     middle, deviation = np.moveaxis(middles[bins], 2, 0)
     values = table[["surprise_mean", "surprise_peak"]].to_numpy(dtype=float)
-    return np.nan_to_num((values - middle) / deviation, nan=0.0).max(axis=1)
+    told: np.ndarray = np.nan_to_num((values - middle) / deviation, nan=-np.inf).max(axis=1)
+    return told
 
 
 def _middles(table: pd.DataFrame, bins: np.ndarray, count: int) -> np.ndarray:

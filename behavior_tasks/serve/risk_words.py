@@ -13,7 +13,7 @@ from behavior_tasks.base.application_config import RuleName
 from behavior_tasks.base.tables import connect
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.serve.risk_measure import TOP_PHRASES, Language, read_phrases
-from behavior_tasks.serve.risk_rules import RULES
+from behavior_tasks.serve.risk_rules import RULES, Window
 from behavior_tasks.text.phrases import Told, tell_phrases
 from behavior_tasks.text.settings import TextSettings
 
@@ -30,13 +30,7 @@ def rule_words(fired: Sequence[RuleName], values: pd.Series) -> str:
 
 
 def phrase_words(
-    shoppers: Sequence[str],
-    events: BucketEvents,
-    language: Language,
-    *,
-    since: datetime,
-    cutoff: datetime,
-    memory_mb: int,
+    shoppers: Sequence[str], events: BucketEvents, language: Language, window: Window, *, memory_mb: int
 ) -> list[str]:
     """Return the most surprising phrases of each shopper; empty where nothing was more surprising than expected.
 
@@ -44,13 +38,13 @@ def phrase_words(
         shoppers: of one bucket.
         events: that bucket.
         language: the model that is surprised.
-        since: the window's first instant, naive UTC.
-        cutoff: the instant after its last.
+        window: when.
     """
+    cutoff = window.moment.cutoff
     told = [_tell(shoppers, events, settings, cutoff, memory_mb) for settings in (language.text, _plain(language.text))]
     words: list[str] = []
     for read, plain in zip(*told, strict=True):
-        phrases = read_phrases(read, language.reader, since)
+        phrases = read_phrases(read, language.reader, window.since)
         phrases = phrases[phrases["read"] & (phrases["excess"] > 0)]
         top = phrases.sort_values("excess", ascending=False, kind="stable").groupby("who").head(TOP_PHRASES)
         chosen: dict[int, list[str]] = {}
