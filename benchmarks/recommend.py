@@ -192,10 +192,10 @@ def measure(arguments: argparse.Namespace) -> str:
     for name, title in (("reported", "measured"), ("discovery", "never touched before"), ("chosen_on", "chosen on")):
         lines += as_markdown(title, told[name])
     if told["repeats"] is not None:
-        lines.append(
-            f"Bought before: {told['repeats']:.1%} of what was bought. NDCG@10 of {study.method} without such products: "
-        )
-        lines[-1] += f"{told['ndcg_without_bought']:.4f}." if told["ndcg_without_bought"] is not None else "–."
+        told_without = told["ndcg_without_bought"]
+        without = f"{told_without:.4f}" if told_without is not None else "not measured"
+        lines.append(f"Bought before: {told['repeats']:.1%} of what was bought.")
+        lines.append(f"NDCG@10 of {study.method} without what was bought before: {without}.")
     lines += ["", reasons_for_method(study), f"The study took {time.monotonic() - begun:.0f} s."]
     return "\n".join(lines) + "\n"
 

@@ -17,7 +17,7 @@ DAY = 86_400_000_000
 
 
 def little_log() -> Log:
-    """Four shoppers and five products: a and b go together, c is popular, d is in one cart, e was never touched lately."""
+    """Four shoppers, five products: a and b go together, c is popular, d lies in a cart, e was not touched lately."""
     pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2), (2, 0), (2, 2), (3, 2), (3, 3), (3, 4)]
     who, product = (np.array(column) for column in zip(*pairs, strict=True))
     now = int(np.datetime64("2026-03-01", "us").astype(np.int64))
