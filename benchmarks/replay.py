@@ -63,7 +63,7 @@ from behavior_tasks.serve.moment import Moment
 from behavior_tasks.watch.alerts import keep_day
 from behavior_tasks.watch.day import watch_day
 
-HISTORY_DAYS, HORIZON_DAYS = 50, 7
+HISTORY_DAYS, HORIZON_DAYS = 75, 7
 """Days of the log before the first night, and after the last one."""
 WEEK = 7
 UNTOLD = ("report", "model_report")
