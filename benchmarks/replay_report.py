@@ -131,7 +131,7 @@ def _trainings(nights: Sequence[Night], met: Mapping[str, Met | None]) -> str:
         told, found = night["training"], met.get(night["as_of"])
         gate = "kept, champion by hand" if told["by_hand"] else "promoted" if told["promoted"] else "kept"
         if found is None:
-            cells = ["", "no champion yet" if told["champion"] is None else "days not over", "", ""]
+            cells = ["", _why_not(told), "", ""]
         else:
             shown = "worse" if found.shown_worse else "better" if found.shown_better else "no difference"
             cells = [f"{found.examples:,}", _interval(found.average_precision), _interval(found.f1), shown]
@@ -149,6 +149,12 @@ def _trainings(nights: Sequence[Night], met: Mapping[str, Met | None]) -> str:
         f"shown better: {sum(found.shown_better for found in kept)}.",
     ]
     return "\n".join(lines)
+
+
+def _why_not(training: Mapping[str, Any]) -> str:
+    if training["champion"] is None:
+        return "no champion yet"
+    return "it is the champion" if training["candidate"] == training["champion"] else "days not over"
 
 
 def _interval(difference: Any) -> str:

@@ -110,7 +110,8 @@ def test_a_candidate_is_worse_only_where_the_interval_says_so() -> None:
             "kind": "language_model",
             "promoted": promoted,
             "by_hand": False,
-            "champion": "artifact://train/1",
+            "champion": "artifact://train/0",
+            "candidate": f"artifact://train/{version}",
         }
 
     def met(lower: float, upper: float) -> Met:
@@ -118,13 +119,16 @@ def test_a_candidate_is_worse_only_where_the_interval_says_so() -> None:
         nothing = Difference(difference=0.0, lower=-0.1, upper=0.1)
         return Met(as_of=FIRST, examples=10, buyers=5, average_precision=difference, f1=nothing)
 
-    nights = [night(number, training=training(str(number), promoted=number < 2)) for number in range(4)]
-    found = dict(zip((n["as_of"] for n in nights), (met(-0.2, -0.1), met(-0.2, 0.1), met(0.1, 0.2), None), strict=True))
+    nights = [night(number, training=training(str(number + 1), promoted=number < 2)) for number in range(4)]
+    nights.append(night(4, training=training("0", promoted=False)))
+    later = (met(-0.2, -0.1), met(-0.2, 0.1), met(0.1, 0.2), None, None)
+    found = dict(zip((n["as_of"] for n in nights), later, strict=True))
     text = as_markdown(nights, [], found)
     assert "Promoted over a champion and measured afterwards: 2; shown worse: 1, shown better: 0." in text
     assert "Kept out and measured: 1; shown worse: 0, shown better: 1." in text
     assert "| -0.150 (-0.200 to -0.100) | +0.000 (-0.100 to +0.100) | worse |" in text
-    assert "days not over" in text
+    assert "| 2026-03-04 | 4 | kept |  | days not over |  |  |" in text
+    assert "| 2026-03-05 | 0 | kept |  | it is the champion |  |  |" in text
 
 
 @pytest.mark.slow
