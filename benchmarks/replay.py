@@ -121,16 +121,16 @@ def plan_changes(first: date, nights: int) -> list[Change]:
     """Return what changes in a replay, spread over its nights; new names come after what looks products up by name."""
 
     def on(share: float, days: float = 0) -> date:
-        return first + timedelta(days=round(share * nights + min(days, days * nights / 60)))
+        return first + timedelta(days=int(share * nights + min(days, days * nights / 60)))
 
     return [
-        NewSeason(first=on(0.5)),
+        NewSeason(first=on(0.45)),
         PriceShock(first=on(0.3), categories=("clothing", "electronics", "kitchen", "shoes")),
         Outage(first=on(0.15), last=on(0.15, 2), action="add_to_cart"),
-        RenamedProducts(first=on(0.63)),
-        MillisecondClient(first=on(0.72), last=on(0.72, 4)),
-        DoubledDay(first=on(0.87), last=on(0.87)),
-        Outage(first=on(0.93), last=on(0.93)),
+        RenamedProducts(first=on(0.57)),
+        MillisecondClient(first=on(0.65), last=on(0.65, 4)),
+        DoubledDay(first=on(0.77), last=on(0.77)),
+        Outage(first=on(0.85), last=on(0.85)),
     ]
 
 

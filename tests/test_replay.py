@@ -49,24 +49,26 @@ def change(first: int, last: int) -> dict[str, Any]:
     }
 
 
-def test_a_change_is_noticed_by_the_first_alert_that_was_not_there_the_week_before() -> None:
+def test_a_change_is_noticed_by_the_first_alert_that_may_be_about_it_and_is_new() -> None:
     from replay_report import notice
 
     nights = [
-        night(0, "warning drift price 0"),
-        night(1, "warning drift price 0"),
-        night(2, "warning drift price 0", "notice outage browse 2"),
-        night(3, "warning drift price 0", "warning volume all 3", "severe outage click 3"),
+        night(0, "warning columns_moved price 0"),
+        night(1, "warning columns_moved price 0"),
+        night(2, "warning columns_moved price 0", "notice outage browse 2", "severe milliseconds timestamp 2"),
+        night(3, "warning columns_moved price 0", "severe f1_fell shopper 3", "warning outage click 3"),
     ]
     # The change of day 1 stands in the log of night 2 for the first time.
-    found = notice(change(1, 9), nights, date(2026, 4, 1))
+    never, now = date.max, FIRST + timedelta(days=3)
+    found = notice(change(1, 9), nights, never)
     assert found is not None
     assert found.nights == 1
-    assert [alert["code"] for alert in found.alerts] == ["outage", "volume"], "the gravest first, no notice"
-    assert notice(change(1, 9), nights, FIRST + timedelta(days=3)) is None, (
-        "what comes later belongs to the next change"
-    )
-    assert notice(change(3, 9), nights, date(2026, 4, 1)) is None, "an alert from before is none of its"
+    assert [alert["code"] for alert in found.alerts] == ["outage", "f1_fell"], "its own first; no notice, no other's"
+    found = notice(change(1, 9), nights, now)
+    assert found is not None
+    assert [alert["code"] for alert in found.alerts] == ["outage"], "the next change may explain the rest"
+    assert notice(change(3, 9), nights, never) is None, "an alert from before is none of its"
+    assert notice(change(1, 9), nights[:3], never) is None
 
 
 def test_a_night_is_quiet_two_weeks_after_a_change_has_ended_or_begun_to_stay() -> None:

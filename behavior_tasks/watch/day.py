@@ -78,7 +78,8 @@ def watch_day(
         log, ingest.path / "quarantine.parquet", days=settings.days, memory_mb=config.engine.memory_mb
     )
     findings: list[Finding] = read_signals(traffic, settings)
-    judged, columns = [], []
+    judged: list[pd.DataFrame] = []
+    columns: list[pd.DataFrame] = []
     serving = {unit: Champion.load(champions, unit) for unit in UNITS}
     for unit, champion in serving.items():
         figures = mature(home, unit, champion, log, days=settings.days, place=place)

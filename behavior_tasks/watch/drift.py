@@ -14,6 +14,7 @@ import pandas as pd
 
 from behavior_tasks.base.application_config import WatchConfig
 from behavior_tasks.base.artifacts import hash_of
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.tables import bucket_files
 from behavior_tasks.base.workfolder import work_folder
@@ -151,7 +152,10 @@ def _reference(home: Home, champion: Champion, log: Log, day: date, *, place: Pl
 
 def _served_scores(home: Home, champion: Champion, day: date) -> dict[str, pd.Series]:
     """Return the scores that this champion served; none when another one, or nobody, did."""
-    served = find_served(home, APPLICATIONS[champion.unit], day)
+    try:
+        served = find_served(home, APPLICATIONS[champion.unit], day)
+    except UserError:  # damaged, which the table of served days tells
+        return {}
     if served is None or served.facts.get("version") != champion.version:
         return {}
     files = bucket_files(served.folder / "scores")

@@ -131,6 +131,15 @@ def find_in_dates(matured: pd.DataFrame) -> Iterator[Finding]:
             "is left that says how far it looked ahead.",
             next_step="nothing; keep the artifacts of versions that served (registry.keep_days) to judge them later",
         )
+    for unit, rows in days[days["state"] == "damaged"].groupby("unit"):
+        yield Finding(
+            code="damaged",
+            about=str(unit),
+            level="warning",
+            words=f"What was handed out on {rows['as_of'].iloc[-1]} ({UNIT_WORDS[str(unit)]}) is damaged, so it can't "
+            "be judged.",
+            next_step=f"behavior score --as-of {rows['as_of'].iloc[-1]}",
+        )
     judged = days[days["state"] == "judged"]
     gone = judged[(judged["changed"] > 0.05 * judged["served"])]
     if len(gone):

@@ -70,7 +70,16 @@ def mature(home: Home, unit: Unit, champion: Champion | None, log: Log, *, days:
     ready: dict[tuple[str, str], list[Served]] = {}
     settings: dict[tuple[str, str], ExamplesConfig] = {}
     oldest = log.moment.as_of - timedelta(days=days)
-    for served in _served(home, unit, oldest, log.moment.as_of):
+    for as_of in served_dates(home, APPLICATIONS[unit]):
+        if not oldest <= as_of <= log.moment.as_of:
+            continue
+        try:
+            served = find_served(home, APPLICATIONS[unit], as_of)
+        except UserError:  # its files are damaged; scoring that day again mends it
+            rows.append({"unit": unit, "what": "day", "version": "", "as_of": as_of, "state": "damaged"})
+            continue
+        if served is None or served.facts.get("version") is None:
+            continue  # no champion of this unit served that day
         examples, version = settings_of(home, served, unit, champion), str(served.facts.get("version"))
         base = {"unit": unit, "what": "day", "version": version, "as_of": served.as_of, "served": _count(served)}
         if examples is None:
@@ -106,19 +115,11 @@ def settings_of(home: Home, served: Served, unit: Unit, champion: Champion | Non
         return champion.examples
     store = ArtifactStore(home.artifacts)
     try:
-        champions = store.open(store.open(served.artifact).manifest.inputs["champions"])
+        champions = store.open(store.open(served.artifact).manifest.inputs.get("champions", "nothing"))
         content = (champions.path / unit / "events" / SETTINGS_FILE).read_bytes()
     except (UserError, FileNotFoundError):
         return None
     return EventSettings.model_validate_json(content).examples
-
-
-def _served(home: Home, unit: Unit, first: date, last: date) -> Iterable[Served]:
-    application = APPLICATIONS[unit]
-    for as_of in served_dates(home, application):
-        found = find_served(home, application, as_of) if first <= as_of <= last else None
-        if found is not None and found.facts.get("version") is not None:
-            yield found
 
 
 def _count(served: Served) -> int:

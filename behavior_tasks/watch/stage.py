@@ -5,12 +5,14 @@ the day is kept.
 """
 
 import json
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
 from behavior_tasks.base.artifacts import Output, Rows, hash_of
 from behavior_tasks.base.config import Config
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import combine_hashes, connect, hash_rows
@@ -28,9 +30,17 @@ def served_identity(raw: Path | None, config: Config, home: Home) -> dict[str, s
     """Return what names the served scores in the key of `watch_stage`; `raw` and the settings play no part."""
     named = {}
     for application in APPLICATIONS.values():
-        found = (find_served(home, application, day) for day in served_dates(home, application))
-        named[f"served {application}"] = hash_of([[str(one.as_of), one.artifact] for one in found if one])
+        dates = served_dates(home, application)
+        named[f"served {application}"] = hash_of([[str(day), _artifact(home, application, day)] for day in dates])
     return named
+
+
+def _artifact(home: Home, application: str, day: date) -> str:
+    try:
+        found = find_served(home, application, day)
+    except UserError:
+        return "damaged"
+    return found.artifact if found is not None else "nothing"
 
 
 def watch_stage(job: Job) -> Output:
