@@ -1,8 +1,8 @@
 """What a replay showed: its nights, its changes and the candidates' later figures in; Markdown out.
 
 A change counts as noticed by a new alert, one that was not there in the week before it, that names such a change or, as
-long as nothing else has changed, names no other. The one thing to know: a night is quiet when no change is under way and
-none has ended, or begun to stay, in the two weeks before; only an alert on such a night is a false one.
+long as nothing else has changed, names no other. The one thing to know: a night is quiet when no change is under way,
+and none has ended, or begun to stay, in the two weeks before; only an alert on such a night is a false one.
 """
 
 from collections.abc import Mapping, Sequence

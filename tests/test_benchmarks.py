@@ -100,6 +100,17 @@ def test_the_scoring_benchmark_compares_equal_probabilities() -> None:
 
 
 @pytest.mark.slow
+def test_the_benchmark_of_nights_asks_again_only_what_is_new() -> None:
+    lines = table_lines(run("score.py", "--shoppers", 80, "--buckets", 2, "--threads", 1))
+    rows, asked = zip(*[(int(line[2].replace(",", "")), int(line[3].replace(",", ""))) for line in lines], strict=True)
+    assert [line[1] for line in lines][:2] == ["first night", "the same date again"]
+    assert rows[0] == rows[1] == rows[2] == rows[4] > 40
+    assert asked[0] == rows[0]
+    assert asked[1] == asked[4] == 0
+    assert 0 < asked[2] < rows[2] / 5
+
+
+@pytest.mark.slow
 def test_the_encoding_benchmark_finds_the_same_tokens_in_both_ways(tmp_path: Path) -> None:
     lines = table_lines(run("encode.py", "--rows", 0.02, "--cutoffs", 1, "--folder", tmp_path))
     assert [line[4] for line in lines] == ["ours", "Hugging Face"]

@@ -1,12 +1,25 @@
 """The DAG behavior_scoring: loads lightly, its edges are the data's way, it runs whole on a tiny shop."""
 
 import json
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from behavior_tasks.base.config import setting_keys
+from behavior_tasks.base.home import HOME_VARIABLE, Home
+from behavior_tasks.cli.airflow import PROJECT, SCORING_DAG, DagResult, run_dag
 from behavior_tasks.pipeline import SERVING, settings_of
+from behavior_tasks.serve.served import served_dates
+from tests.registry.crowned import crown, keep_both
+from tests.serve.world import SMALL, ServedShop
+from tests.shop import TINY
 
 GROUPS = {
     "data": ["simulate", "source", "ingest", "clean"],
@@ -63,3 +76,58 @@ def test_the_form_asks_for_a_day_and_for_the_settings_that_are_read(dag: dict[st
     assert dag["params"]["as_of"]["schema"]["format"] == "date"
     assert "train.threads" in expected
     assert "train.epochs" not in expected
+
+
+@dataclass(frozen=True)
+class Night:
+    """A DAG run that has ended."""
+
+    home: Home
+    result: DagResult
+
+    @property
+    def states(self) -> dict[str, str]:
+        with closing(sqlite3.connect(self.home.airflow / "airflow.db")) as database:
+            rows = database.execute("SELECT run_id, task_id, state, try_number FROM task_instance").fetchall()
+        mine = [row[1:] for row in rows if re.sub("[^A-Za-z0-9._-]+", "-", row[0]) == self.result.run_id]
+        assert all(tries <= 1 for _, _, tries in mine), "a mistake is not tried again"
+        return {task.rpartition(".")[2]: state for task, state, _ in mine}
+
+    @property
+    def said(self) -> str:
+        assert self.result.log is not None
+        return self.result.log.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_red_application_and_the_night_after(
+    shop: ServedShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home")
+    shutil.copytree(shop.home.root, home.root)
+    monkeypatch.setenv(HOME_VARIABLE, str(home.root))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    keep_both(home, shop)
+    crown(home, "shopper")
+    crown(home, "shopper_product")
+
+    def night(number: int, **asked: object) -> Night:
+        conf = {**TINY, **SMALL, **{name.replace("__", "."): value for name, value in asked.items()}}
+        when = datetime(2026, 11, 23 + number, 5, tzinfo=UTC)
+        return Night(home, run_dag(home, PROJECT, conf, logical_date=when, dag_id=SCORING_DAG))
+
+    day = shop.moment.as_of - timedelta(days=1)  # not the day that would be taken without asking
+    red = night(0, as_of=str(day), demand__stock_file=str(tmp_path / "nowhere.csv"))
+    assert red.result.returncode == 1
+    assert {task for task, state in red.states.items() if state != "success"} == {"demand", "look"}
+    assert "demand failed; what it gave before is still there." in red.said
+    assert "nowhere.csv" in red.said
+    applications = [*GROUPS["scores"], *GROUPS["applications"]]
+    assert [name for name in applications if served_dates(home, name) != [day]] == ["demand"]
+
+    green = night(1, as_of=str(day))
+    assert green.result.returncode == 0, green.said[-3000:]
+    assert set(green.states.values()) == {"success"}
+    assert all(served_dates(home, name) == [day] for name in applications)

@@ -55,6 +55,15 @@ class Ended:
         assert found is not None
         return str(found.info.status)
 
+    @property
+    def champions_announced(self) -> int:
+        """How often the asset was updated, by whatever run."""
+        with closing(sqlite3.connect(self.home.airflow / "airflow.db")) as database:
+            query = (
+                "SELECT count(*) FROM asset_event JOIN asset ON asset_id = asset.id WHERE name = 'behavior_champion'"
+            )
+            return int(database.execute(query).fetchone()[0])
+
     def log_of(self, task: str) -> str:
         return sorted((self.home.airflow / "logs").glob(f"dag_id=*/run_id=*/task_id={task}/attempt=1.log"))[
             0
@@ -96,6 +105,7 @@ def test_a_run_on_a_simulated_shop_is_green_with_a_verdict(first: Ended) -> None
     assert {first.states[task] for task in others} == {"success"}
     assert first.states["approval"] == "skipped", "nobody asked for it"
     assert first.states["promote"] == ("success" if promoted else "skipped")
+    assert first.champions_announced == int(promoted), "the scoring is triggered by a real promotion alone"
 
 
 def test_the_stages_can_be_watched_while_it_runs(first: Ended) -> None:
@@ -120,6 +130,8 @@ def test_the_same_run_again_finds_everything_done(first: Ended, home: Home) -> N
         r.stage: r.uri for r in first.run.stages() if r.stage not in reread
     }
     assert again.mlflow_status == "FINISHED"
+    assert again.states["promote"] == "skipped"
+    assert again.champions_announced == first.champions_announced
 
 
 def test_a_log_that_cannot_be_learned_from_ends_in_one_clear_message(home: Home, tmp_path: Path) -> None:

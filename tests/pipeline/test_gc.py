@@ -2,9 +2,10 @@
 
 import json
 import multiprocessing
+import os
 import shutil
 import time
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.in_use import using_artifacts
+from behavior_tasks.base.serve_config import ServeConfig
 from behavior_tasks.pipeline import gc
 from behavior_tasks.pipeline.gc import collect, plan_collection
 from behavior_tasks.registry import ledger, retention, store, title, tracking, versions
 from behavior_tasks.registry.aliases import all_versions
 from behavior_tasks.registry.outbox import Entry, record
+from behavior_tasks.serve.served import publish, served_dates
 from tests.pipeline.records import make_artifact, make_run
 from tests.registry.titles import client
 
@@ -225,3 +228,33 @@ def test_a_damaged_ledger_lets_nothing_go(registered: Home) -> None:
     with pytest.raises(ledger.LedgerError):
         collect(registered, CONFIG, now=LATER)
     assert everything(registered) == before
+
+
+def serve(home: Home, name: str, day: int) -> Artifact:
+    made = make_artifact(home, "audiences", name, {"served/audience.csv": name * 100})
+    folder = publish(home, made, date(2026, 11, day)).folder
+    os.utime(folder, (day * 86_400, day * 86_400))
+    return made
+
+
+def test_what_is_handed_out_stays_with_what_it_was_made_of_until_it_is_old(home: Home) -> None:
+    old, newest, lost = serve(home, "old", 1), serve(home, "newest", 2), make_artifact(home, "audiences", "lost")
+    long = CONFIG.model_copy(update={"serve": ServeConfig(keep_days=36_500)})
+    assert names(plan_collection(home, long, now=LATER)) == {place_of(lost)}
+    planned = plan_collection(home, CONFIG, now=LATER)
+    assert names(planned, "served date") == {"audiences/2026-11-01"}
+    assert collect(home, CONFIG, now=LATER)
+    assert served_dates(home, "audiences") == [date(2026, 11, 2)]
+    assert newest.path.exists()
+    assert collect(home, CONFIG, now=LATER) == []
+    assert not lost.path.exists()
+    assert not old.path.exists()
+
+
+def test_the_last_scorings_keep_what_they_made_beside_the_last_trainings(home: Home) -> None:
+    trained, scored = make_artifact(home, "clean", "trained"), make_artifact(home, "clean", "scored")
+    make_run(home, "training", {"clean": trained}, nth=2)
+    night = make_run(home, "scoring", {"clean": scored}, nth=1)
+    record = json.loads((night.folder / "run.json").read_bytes())
+    (night.folder / "run.json").write_text(json.dumps(record | {"trigger": "scoring in airflow"}))
+    assert plan_collection(home, CONFIG, now=LATER) == []

@@ -1,7 +1,6 @@
 """The champions that serve, on a real store: from the artifact store, from MLflow alone, and refused when not right."""
 
 import shutil
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,54 +8,25 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
-from behavior_tasks.base.config import Config, changed
+from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output
+from behavior_tasks.base.config import changed
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.baselines import baselines_stage
-from behavior_tasks.registry import store, tracking, versions
+from behavior_tasks.registry import store
 from behavior_tasks.registry.champions import champions_identity, champions_stage
-from behavior_tasks.registry.package import package_model
-from behavior_tasks.serve.champions import Champion, Unit
+from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.score import score_at
-from tests.registry.titles import WHEN
+from tests.registry.crowned import CONFIG, crown, keep, keep_both, models
 from tests.serve.world import NAMES, ServedShop, need
-
-CONFIG = Config()
-ONE = Rows(unit_in="models", unit_out="models", rows_in=1, rows_out=1)
-
-
-def keep(home: Home, shop: ServedShop, unit: Unit, stage: str, work: Callable[[Path], Output]) -> None:
-    """Keep a model as its stage does, with its package."""
-    artifacts = ArtifactStore(home.artifacts)
-    model = artifacts.build(
-        stage=stage, code="", settings={"unit": unit}, inputs={}, work=lambda out, key: work(out)
-    ).artifact
-    name, events = "boosting" if stage == "baselines" else "candidate", shop.champions.path / unit / "events"
-
-    def package(out: Path, key: str) -> Output:
-        (out / "packages").mkdir()
-        package_model(model.path / "model", events, out / "packages" / name, uri=model.uri)
-        return Output(rows=ONE)
-
-    artifacts.build(stage="package", code="", settings={}, inputs={stage: model.uri}, work=package)
 
 
 @pytest.fixture(scope="module")
 def packed(shop: ServedShop, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """An artifact store with the shop's two models, trained by nobody, each with its package."""
     made = Home(tmp_path_factory.mktemp("packed") / "home")
-
-    def trained(unit: Unit) -> Callable[[Path], Output]:
-        def work(out: Path) -> Output:
-            shutil.copytree(shop.champions.path / unit / "model", out / "model")
-            return Output(rows=ONE)
-
-        return work
-
-    for unit in NAMES:
-        keep(made, shop, unit, "train", trained(unit))
+    keep_both(made, shop)
     return made
 
 
@@ -65,24 +35,6 @@ def served(home: Home, packed: Home) -> Home:
     """A state folder whose store has both packages, and no champion."""
     shutil.copytree(packed.artifacts, home.artifacts)
     return home
-
-
-def models(home: Home, stage: str = "train") -> dict[Unit, Artifact]:
-    artifacts = ArtifactStore(home.artifacts)
-    found = (artifacts.find(stage, folder.name) for folder in (home.artifacts / stage).iterdir())
-    return {artifact.manifest.settings["unit"]: artifact for artifact in found if artifact is not None}
-
-
-def crown(home: Home, unit: Unit, *, stage: str = "train") -> None:
-    """Register a unit's model under its name and promote it."""
-    config, model = changed(CONFIG, {"registry.model_name": NAMES[unit]}), models(home, stage)[unit]
-    run_id = f"night-{unit}"
-    tracking.start_tracking(home, config, run_id=run_id, name=run_id, tags={})
-    version = versions.register(home, config, run_id=run_id, model=model, tags={}).version
-    told = {"decision": "promote", "reason": "better", "champion_version": None, "candidate": model.uri}
-    versions.promote(
-        home, config, version=version, verdict={**told, "test_hash": "abc"}, run_id=run_id, who="nightly", when=WHEN
-    )
 
 
 def bring(home: Home, out: Path, **settings: Any) -> Artifact:
