@@ -5,6 +5,7 @@
 `behavior audiences NAME --real-ids` gives the ids back to who holds the key and the log.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,13 @@ def _one_horizon_ago(rules: Audiences, scored: Scored) -> dict[str, dict[str, An
     """Return what each audience, filled one horizon ago without a control, was expected to bring and brought."""
     if scored.then is None:
         return {}
-    filled = pick_all(rules, scored.then, holdout=0.0, draw=lambda _, shoppers, __: np.zeros(len(shoppers), dtype=bool))
+    filled = pick_all(rules, scored.then, holdout=0.0, draw=_nobody)
     return {one.audience.name: check_audience(one) for one in filled}
+
+
+def _nobody(campaign: str, shoppers: Sequence[str], share: float) -> np.ndarray:
+    """Draw no control."""
+    return np.zeros(len(shoppers), dtype=bool)
 
 
 def _write_lists(folder: Path, picked: list[Picked], table: pd.DataFrame) -> list[str]:

@@ -48,7 +48,7 @@ def plot_gains(audience: Mapping[str, Any]) -> str:
         axes.annotate(
             f"{chosen:,} contacts: {value:,.0f}",
             (chosen, value),
-            xytext=(9 if side == "left" else -9, -14),
+            xytext=(9, -14) if side == "left" else (-9, -34),
             textcoords="offset points",
             ha=side,
             fontsize=10,

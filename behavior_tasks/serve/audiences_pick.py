@@ -121,7 +121,7 @@ def _fill(
     """Return the members of one audience, of those who are free for it."""
     order = free[np.argsort(table[f"{audience.rank_by}_rank"].to_numpy()[free], kind="stable")]
     some = table.iloc[order]
-    drawn = draw(audience.drawn_for, some["shopper"].tolist(), share)
+    drawn = draw(audience.drawn_for, some["shopper"].tolist(), share) if share else np.zeros(len(some), dtype=bool)
     profit, note = expected_profit(some, rules.costs_of(audience)), None
     worth, curve_of = _worth_of_contact(some, profit)
     chosen = np.arange(min(_most(audience, len(table)), len(order)))

@@ -81,8 +81,11 @@ def simple_scores(name: str, then: pd.DataFrame, now: pd.DataFrame, *, has_amoun
 def _chances(places: np.ndarray, bought: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """Return the share of buyers at places from 0 to 1, from what shoppers of like places did; it never falls.
 
-    Shares are taken over groups of GROUP shoppers or more, so that no single one makes a chance of 0 or 1.
+    Shares are taken over groups of GROUP shoppers or more, so that no single one makes a chance of 0 or 1; where
+    nobody was there, it is 0.
     """
+    if not len(places):
+        return np.zeros(len(asked))
     groups = np.array_split(np.argsort(places), max(1, min(MOST_GROUPS, len(places) // GROUP)))
     centres, shares = (np.array([of[group].mean() for group in groups]) for of in (places, bought))
     rising = IsotonicRegression().fit_transform(centres, shares, sample_weight=[len(group) for group in groups])

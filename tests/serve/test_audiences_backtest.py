@@ -79,6 +79,13 @@ def test_simple_chances_are_calibrated_and_keep_the_order() -> None:
     assert np.isnan(simple_scores("recency", then, now, has_amounts=False)["expected_amount"]).all()
 
 
+def test_a_shop_without_a_past_has_no_chances() -> None:
+    now = shoppers(60)
+    scores = simple_scores("rfm", now.head(0), now, has_amounts=True)
+    assert (scores["probability"] < 0.001).all()
+    assert not scores["decision"].any()
+
+
 def test_row_order_plays_no_part() -> None:
     table = shoppers(300)
     mixed = table.sample(frac=1, random_state=3)
