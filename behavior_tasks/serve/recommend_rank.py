@@ -18,7 +18,7 @@ from behavior_tasks.serve.recommend_methods import Method, blocks
 
 EACH = 30
 """Products that each method names as candidates."""
-FOLDS = 5
+FOLDS = 3
 SEED = 7
 FEWEST_HITS = 50
 """Bought candidates without which nothing is learned from them."""
@@ -163,8 +163,8 @@ class Combination:
     def learn(cls, read: np.ndarray, bought: np.ndarray) -> "Combination":
         """Learn from candidates, (n, columns), of which some were bought, (n,)."""
         model = HistGradientBoostingClassifier(
-            max_iter=120,
-            learning_rate=0.06,
+            max_iter=80,
+            learning_rate=0.08,
             max_leaf_nodes=15,
             min_samples_leaf=40,
             l2_regularization=1.0,

@@ -37,7 +37,7 @@ RECENT, POPULAR, CATEGORY, OWN, KNN, FACTORS, LANGUAGE, SCORES, COMBINATION = ME
     "item-kNN",
     "matrix factorisation",
     "language model",
-    "language model and product scores",
+    "product scores",
     "combination",
 )
 """The simplest first."""
@@ -127,19 +127,20 @@ def make_world(
         scores = scores or from_matrix(
             score_touched(sources.products, sources.events, moment, log, who, place=sources.place)
         )
-        methods[SCORES] = with_scores(scores, methods.get(LANGUAGE, methods[RECENT]), rate)
+        methods[SCORES] = with_scores(scores, methods.get(LANGUAGE, methods[KNN]), rate)
     return World(moment=moment, log=log, methods=methods)
 
 
-def with_scores(scores: Method, reading: Method, rate: float) -> Method:
-    """Rank by the product champion's probability where it has one, else by the language model's share of `rate`.
+def with_scores(scores: Method, others: Method, rate: float) -> Method:
+    """Rank by the product champion's probability where it has one, else by another method's share of `rate`.
 
-    The product champion learned from touched products only, so it is asked about no others: what is left of the
-    reading after them is spread over the products that a shopper buys without having touched them.
+    The product champion learned from touched products only, so it is asked about no others: the products that a
+    shopper buys without having touched them are spread as the language model reads them, or, where there is none, as
+    item-kNN scores them.
     """
 
     def score(who: np.ndarray) -> np.ndarray:
-        known, read = scores(who), reading(who)
+        known, read = scores(who), others(who)
         rest = np.where(known > 0, 0, read)
         share = rest / np.maximum(rest.sum(axis=1, keepdims=True), 1e-9)
         return np.asarray(np.where(known > 0, known, rate * share), dtype=np.float32)

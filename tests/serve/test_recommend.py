@@ -83,7 +83,7 @@ def test_everybody_active_gets_a_full_list_of_different_products_with_a_reason(
     assert (lists["reason"].str.len() > 5).all()
     assert set(lists["product_id"]) <= set(log.products)
     study = output.facts["study"]
-    assert {row["method"] for row in study["reported"]["methods"]} >= {"item-kNN", "language model", "own products"}
+    assert {row["method"] for row in study["reported"]["methods"]} >= {"item-kNN", "language model", "own products", "product scores"}
     assert study["chosen_on"]["as_of"] < study["reported"]["as_of"], "nothing is chosen on the days that are told"
     assert [row["method"] for row in study["reported"]["methods"] if row["served"]] == [output.facts["method"]]
     json.dumps(output.facts)
@@ -124,7 +124,7 @@ def test_without_a_champion_a_simple_method_serves_and_the_page_says_so(
     alone = _alone(shop)
     output, lists = _recommend(alone, product_scores, tmp_path / "out")
     methods = {row["method"] for row in output.facts["study"]["reported"]["methods"]}
-    assert not methods & {"language model", "language model and product scores"}
+    assert not methods & {"language model", "product scores"}
     assert len(lists) == output.facts["rows"] > 0
     assert output.facts["banners"][0]["code"] == "no_product_champion"
     assert "behavior run" in (tmp_path / "out" / "served" / "page.html").read_text(encoding="utf-8")
