@@ -132,3 +132,14 @@ def test_the_quality_benchmark_measures_every_model_on_the_same_examples(tmp_pat
     assert float(cells["prior"][1]) == 0.5
     assert {"boosting in two parts", "text model"} <= cells.keys()
     assert len(list(tmp_path.glob("lightgbm-*.json"))) == 1, "the choice of LightGBM's settings is kept"
+
+
+@pytest.mark.slow
+def test_demand_is_forecast_by_rolling_origin_beside_the_simple_methods(tmp_path: Path) -> None:
+    small = ("simulate.shoppers=150", "simulate.products=60", "examples.lookback_days=21", "train.epochs=1")
+    settings = [word for setting in (*small, "gate.bootstrap=200") for word in ("--set", setting)]
+    text = run("demand.py", "--data", "simulated", "--out", tmp_path, *settings)
+    assert "the champion tried on 6 from 2026-03-24" in text
+    for method in ("naive", "seasonal naive", "moving average", "fading average", "language model"):
+        assert text.count(f"| {method} | product | 6 |") == 2, "gross and net"
+    assert text.count("| language model − ") == 2

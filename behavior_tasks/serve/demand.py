@@ -35,6 +35,8 @@ from behavior_tasks.serve.served import FOLDER
 
 REORDER_FILE, UNKNOWN_FILE, METHODS_FILE, PAGE_FILE = "reorder.csv", "stock_unknown.csv", "methods.csv", "page.html"
 SCORES = f"{FOLDER}/scores"
+MUCH_BIAS = 0.15
+"""Share of what came by which all forecasts together may be off without a banner."""
 FAR_OFF = 0.1
 """Coverage that is so far from what was asked for is worth a banner."""
 
@@ -223,7 +225,11 @@ def _banners(tested: _Found, stock: Stock | None, interval: float, *, has_quanti
     if history.windows < 3:
         words = f"The log holds {history.windows} whole horizon(s) before the day: no method could be tried properly."
         found.append(_notice("short_past", words, "give a longer log, or train a champion with a shorter horizon"))
-    coverage = served_coverage(tested.figures, choice.method)
+    bias = served_figure(tested.figures, choice.method, "bias")
+    if bias is not None and abs(bias) > MUCH_BIAS:
+        words = f"On past horizons the method told {abs(bias):.0%} too {'much' if bias > 0 else 'little'} altogether."
+        found.append(_notice("demand_biased", words, "look at the whole shop's last horizon too before you order"))
+    coverage = served_figure(tested.figures, choice.method, "coverage")
     if coverage is not None and abs(coverage - interval) > FAR_OFF:
         words = f"Intervals that shall hold {interval:.0%} of the products held {coverage:.0%} on past horizons."
         found.append(_notice("demand_interval_off", words, "read the intervals as too narrow or too wide by as much"))
@@ -237,9 +243,9 @@ def _notice(code: str, words: str, next_step: str) -> Banner:
     return Banner(code=code, level="notice", words=words, next_step=next_step)
 
 
-def served_coverage(figures: pd.DataFrame, method: str) -> float | None:
-    """Return the measured coverage of a method's intervals of products, or None where it could not be measured."""
+def served_figure(figures: pd.DataFrame, method: str, name: str) -> float | None:
+    """Return a figure of a method on products, or None where it could not be measured."""
     if figures.empty:
         return None
-    rows = figures[(figures["method"] == method) & (figures["level"] == "product")]["coverage"].dropna()
-    return float(rows.iloc[0]) if len(rows) else None
+    values = figures[(figures["method"] == method) & (figures["level"] == "product")][name].dropna()
+    return float(values.iloc[0]) if len(values) else None
