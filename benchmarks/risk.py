@@ -30,6 +30,7 @@ from behavior_tasks.data.keys import identity_key
 from behavior_tasks.model.surprise import SurpriseReader
 from behavior_tasks.pipeline import Run, open_run, run_stages, start_run
 from behavior_tasks.serve.moment import Moment, moment_at
+from behavior_tasks.serve.risk import FEWEST_REFERENCE
 from behavior_tasks.serve.risk_measure import Language, measure_buckets
 from behavior_tasks.serve.risk_rules import Window
 from behavior_tasks.serve.risk_scores import METHODS, Reference
@@ -118,8 +119,9 @@ def _score(run: Run, language: Language, config: RiskConfig) -> tuple[Reference,
             window = Window.of(then, config)
             found = measure_buckets(events, window, Path(folder), engine=engine, language=language)
             tables.append(pd.concat(found, ignore_index=True))
-    reference = Reference.fit(tables[0], config)
-    return reference, tables[1].join(reference.score(tables[1]))
+    before, now = tables
+    reference = Reference.fit(before if len(before) >= FEWEST_REFERENCE else now, config)
+    return reference, now.join(reference.score(now))
 
 
 def _print_figures(scores: pd.DataFrame, kinds: pd.Series, seed: int) -> None:
@@ -179,16 +181,13 @@ def _show_head(run: Run, language: Language) -> None:
     for bucket in open_events(clean):
         words = phrase_words(table["shopper"].tolist(), bucket, language, window, memory_mb=2048)
         phrases |= {shopper: told for shopper, told in zip(table["shopper"], words, strict=True) if told}
-    print(
-        f"\nThe week before {moment.as_of}, {len(reference.scores['combined']):,} shoppers of the week before that.\n"
-    )
+    print(f"\nThe week before {moment.as_of}, {len(reference.scores['combined']):,} shoppers in the reference.\n")
     print("| rank | shopper | score | paid | broken rules | surprising |\n| --- | --- | --- | --- | --- | --- |")
     for place, fired in enumerate(reference.fired(table)):
         row = table.iloc[place]
         told = rule_words(fired, row), phrases.get(row["shopper"], "")
-        print(
-            f"| {place + 1} | {row['shopper'][:6]} | {row['combined']:.1f} | {row['spent']:,.0f} | {' | '.join(told)} |"
-        )
+        paid = "–" if pd.isna(row["spent"]) else f"{row['spent']:,.0f}"
+        print(f"| {place + 1} | {row['shopper'][:6]} | {row['combined']:.1f} | {paid} | {' | '.join(told)} |")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ RuleName = Literal[
     "products_in_order",
     "purchases_per_hour",
     "small_before_large",
+    "largest_purchase",
     "spend_against_own",
     "basket_against_own",
     "carts_without_views",

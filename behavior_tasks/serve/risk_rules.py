@@ -45,6 +45,7 @@ RULES: dict[RuleName, Rule] = {
     "products_in_order": Rule(words="{value} products one after the other in the order of their ids", least=10),
     "purchases_per_hour": Rule(words="{value} purchases within an hour", least=2),
     "small_before_large": Rule(words="{value} small purchases within a day before a large one", least=1),
+    "largest_purchase": Rule(words="a purchase of {value}", least=0),
     "spend_against_own": Rule(words="spent {value} times what is usual for this shopper", least=3),
     "basket_against_own": Rule(words="a purchase of {value} times this shopper's usual amount", least=3),
     "carts_without_views": Rule(words="{value} products in the cart or bought that were never looked at", least=2),
@@ -92,7 +93,8 @@ def measure_rules(connection: duckdb.DuckDBPyConnection, events: BucketEvents, w
     Rows are in order of shopper.
     """
     since, cutoff, timezone = window.since, window.moment.cutoff, window.moment.timezone
-    events.create_view(connection)
+    # Amounts as they were logged: what is replaced as an outlier for a model is just what is looked for here.
+    connection.execute(f"CREATE VIEW events AS {events.stored_sql()}")
     within = f"timestamp >= TIMESTAMP '{since}' AND timestamp < TIMESTAMP '{cutoff}'"
     limit = "" if window.most is None else f"LIMIT {window.most}"
     connection.execute(f"SET VARIABLE since = TIMESTAMP '{since}'")
@@ -100,7 +102,8 @@ def measure_rules(connection: duckdb.DuckDBPyConnection, events: BucketEvents, w
     connection.execute(f"""
         CREATE TABLE told AS
         SELECT shopper, timestamp, timezone('{timezone}', timezone('UTC', timestamp)) AS local, action, product_id,
-               category, price, amount, timestamp >= TIMESTAMP '{since}' AS recent, {ACTION_RANK_SQL} AS rank
+               category, coalesce(price, amount / nullif(quantity, 0)) AS price, amount,
+               timestamp >= TIMESTAMP '{since}' AS recent, {ACTION_RANK_SQL} AS rank
         FROM events WHERE timestamp < TIMESTAMP '{cutoff}'
             AND timestamp >= TIMESTAMP '{cutoff}' - INTERVAL {window.history_days} DAY
             AND shopper IN (SELECT DISTINCT shopper FROM events WHERE {within} ORDER BY shopper {limit})
@@ -181,7 +184,8 @@ _MONEY = (
     f"""SELECT shopper, CASE WHEN past >= {PAST_PURCHASES} THEN spent / nullif(greatest(usual, paid
                 * getvariable('days') / greatest(date_diff('day', first, getvariable('since')), getvariable('days'))
             ), 0) END AS spend_against_own,
-            CASE WHEN past >= {PAST_PURCHASES} THEN dearest / nullif(usual, 0) END AS basket_against_own
+            CASE WHEN past >= {PAST_PURCHASES} THEN dearest / nullif(usual, 0) END AS basket_against_own,
+            dearest AS largest_purchase
         FROM (
             SELECT shopper, count(*) FILTER (NOT recent) AS past, median(amount) FILTER (NOT recent) AS usual,
                    sum(amount) FILTER (NOT recent) AS paid, min(timestamp) AS first,

@@ -23,6 +23,8 @@ ACTIVITY_BINS = 6
 """Shoppers are compared with those who have about as many phrases."""
 MAD_TO_DEVIATION = 1.4826
 """Median absolute deviation of a normal distribution → its standard deviation."""
+SMALLEST_LIMIT = 1e-6
+"""A limit is above zero, so that it can be doubled."""
 TREES, TREE_SHOPPERS = 200, 512
 FOREST_COLUMNS = (*FACTS, *RULES, "surprise_mean", "surprise_peak")
 """What the isolation forest reads: everything that the others read."""
@@ -125,7 +127,7 @@ def _limit(name: RuleName, values: pd.Series, config: RiskConfig) -> float:
         return config.limits[name]
     known = values.dropna()
     rare = float(known.quantile(config.quantile, interpolation="higher")) if len(known) else 0.0
-    return max(rare, RULES[name].least)
+    return max(rare, RULES[name].least, SMALLEST_LIMIT)
 
 
 def _known(values: pd.Series) -> np.ndarray:

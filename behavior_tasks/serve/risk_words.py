@@ -26,7 +26,16 @@ def rule_words(fired: Sequence[RuleName], values: pd.Series) -> str:
     >>> rule_words(["returns"], pd.Series({"returns": 3.0}))
     '3 returns'
     """
-    return BETWEEN.join(RULES[name].words.format(value=f"{values[name]:,.3g}") for name in fired)
+    return BETWEEN.join(RULES[name].words.format(value=shown(values[name])) for name in fired)
+
+
+def shown(value: float) -> str:
+    """Return a value with about three digits.
+
+    >>> shown(3.0), shown(24.53), shown(168469.6)
+    ('3', '24.5', '168,470')
+    """
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def phrase_words(

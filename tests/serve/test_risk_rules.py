@@ -94,6 +94,7 @@ def test_money_is_held_against_the_shoppers_own_past_and_only_where_there_is_one
     # Four purchases of 10 within 28 days, so 10 within 7; less than a usual purchase is never usual.
     assert found.loc["known", "spend_against_own"] == pytest.approx(8, rel=0.1)
     assert found.loc["known", "price_against_own"] == pytest.approx(8)
+    assert found["largest_purchase"].tolist() == [80, 80]
     money = ["basket_against_own", "spend_against_own", "price_against_own"]
     assert found.loc["new", money].isna().all()
 
