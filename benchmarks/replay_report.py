@@ -19,8 +19,8 @@ MONTH_NIGHTS = 30
 OWN: Mapping[str, frozenset[str]] = {
     "new_season": frozenset({"categories"}),
     "price_shock": frozenset({"prices"}),
-    "renamed_products": frozenset({"new_products", "unseen_products"}),
-    "outage": frozenset({"outage", "empty_day", "volume"}),
+    "renamed_products": frozenset({"new_products", "unknown_products"}),
+    "outage": frozenset({"outage", "empty_day", "missing_day", "thin_day", "volume"}),
     "milliseconds": frozenset({"milliseconds"}),
     "doubled_day": frozenset({"volume", "doubled_day"}),
 }
