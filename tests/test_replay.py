@@ -134,16 +134,17 @@ def test_a_candidate_is_worse_only_where_the_interval_says_so() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_a_short_replay_lives_its_nights_once_and_tells_them_again(tmp_path: Path) -> None:
     def replay(*options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(FOLDER / "replay.py"), "--out", str(tmp_path), "--days", "3", *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+        command = [sys.executable, str(FOLDER / "replay.py"), "--out", str(tmp_path), "--days", "2", *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=1400, check=False)
 
     done = replay("--shoppers", "150")
     assert done.returncode == 0, done.stderr
     files = sorted((tmp_path / "nights").iterdir())
     nights = [json.loads(file.read_bytes()) for file in files]
-    assert [n["problems"] for n in nights] == [[], [], []]
+    assert [n["problems"] for n in nights] == [[], []]
     first, *others = nights
     assert first["training"]["version"] == "1"
     assert first["training"]["promoted"] or first["training"]["by_hand"]
