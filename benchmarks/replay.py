@@ -13,6 +13,7 @@ met, on the days that came then. A replay that was stopped goes on where it was:
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ from behavior_tasks.serve.moment import Moment
 from behavior_tasks.watch.alerts import keep_day
 from behavior_tasks.watch.day import watch_day
 
-HISTORY_DAYS, HORIZON_DAYS = 50, 7
+HISTORY_DAYS, HORIZON_DAYS = 75, 7
 """Days of the log before the first night, and after the last one."""
 WEEK = 7
 UNTOLD = ("report", "model_report")
@@ -120,24 +121,26 @@ def plan_changes(first: date, nights: int) -> list[Change]:
     """Return what changes in a replay, spread over its nights; new names come after what looks products up by name."""
 
     def on(share: float, days: float = 0) -> date:
-        return first + timedelta(days=round(share * nights + min(days, days * nights / 60)))
+        return first + timedelta(days=int(share * nights + min(days, days * nights / 60)))
 
     return [
-        NewSeason(first=on(0.5)),
+        NewSeason(first=on(0.45)),
         PriceShock(first=on(0.3), categories=("clothing", "electronics", "kitchen", "shoes")),
         Outage(first=on(0.15), last=on(0.15, 2), action="add_to_cart"),
-        RenamedProducts(first=on(0.63)),
-        MillisecondClient(first=on(0.72), last=on(0.72, 4)),
-        DoubledDay(first=on(0.87), last=on(0.87)),
-        Outage(first=on(0.93), last=on(0.93)),
+        RenamedProducts(first=on(0.57)),
+        MillisecondClient(first=on(0.65), last=on(0.65, 4)),
+        DoubledDay(first=on(0.77), last=on(0.77)),
+        Outage(first=on(0.85), last=on(0.85)),
     ]
 
 
 def make_logs(replay: Replay) -> dict[date, pd.DataFrame]:
     """Return every day's rows as the tracking shows them; `reality.csv` and `truth.json` are written beside."""
     shop, length = replay.out / "shop", HISTORY_DAYS + replay.nights + HORIZON_DAYS
-    if not (shop / "events.csv").is_file():
-        shop.mkdir(parents=True, exist_ok=True)
+    if not (shop / "oracle.json").is_file():
+        # It is written last; without it somebody has stopped the replay here.
+        shutil.rmtree(shop, ignore_errors=True)
+        shop.mkdir(parents=True)
         config = SimulateConfig(shoppers=replay.shoppers, days=length, products=120, seed=replay.seed, rollouts=10)
         simulate_shop(config, shop, examples=ExamplesConfig(horizon_days=HORIZON_DAYS))
     log = read_log(shop / "events.csv")
@@ -159,8 +162,7 @@ def live(replay: Replay) -> list[dict[str, Any]]:
         place = told / f"{as_of}.json"
         if not place.is_file():
             for day in (day for day in days if day < as_of):
-                if not (replay.log / f"{day}.csv").is_file():
-                    write_log(days[day], replay.log / f"{day}.csv")
+                _write_day(days[day], replay.log / f"{day}.csv")
             night = _night(replay, as_of, train=number % WEEK == 0 or asked)
             write_durably(place, json.dumps(night, indent=2).encode())
             print(f"{as_of}: {_sentence(night)}", file=sys.stderr, flush=True)
@@ -171,6 +173,14 @@ def live(replay: Replay) -> list[dict[str, Any]]:
             for alert in nights[-1]["alerts"]
         )
     return nights
+
+
+def _write_day(rows: pd.DataFrame, place: Path) -> None:
+    """Write a day of the log, whole or not at all, unless it is there."""
+    if not place.is_file():
+        new = place.with_name(f".{place.name}")
+        write_log(rows, new)
+        new.replace(place)
 
 
 def _night(replay: Replay, as_of: date, *, train: bool) -> dict[str, Any]:
@@ -262,7 +272,7 @@ def look_back(replay: Replay, nights: Sequence[Mapping[str, Any]]) -> dict[str, 
     everything = replay.out / "everything"
     everything.mkdir(exist_ok=True)
     for day, rows in make_logs(replay).items():
-        write_log(rows, everything / f"{day}.csv")
+        _write_day(rows, everything / f"{day}.csv")
     shown, real = (
         _clean(replay, name, path) for name, path in (("shown", everything), ("real", replay.out / "reality.csv"))
     )

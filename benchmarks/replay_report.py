@@ -1,8 +1,8 @@
 """What a replay showed: its nights, its changes and the candidates' later figures in; Markdown out.
 
-A change counts as noticed by an alert that was not there in the week before it. The one thing to know: a night is quiet
-when no change is under way and none has ended, or begun to stay, in the two weeks before; only an alert on such a night
-is a false one.
+A change counts as noticed by a new alert, one that was not there in the week before it, that names such a change or, as
+long as nothing else has changed, names no other. The one thing to know: a night is quiet when no change is under way,
+and none has ended, or begun to stay, in the two weeks before; only an alert on such a night is a false one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,15 @@ BEFORE_DAYS, AFTER_DAYS = 7, 14
 """An alert of the week before a change is not its; two weeks after it a change is no news any more."""
 MONTH_NIGHTS = 30
 
+OWN: Mapping[str, frozenset[str]] = {
+    "new_season": frozenset({"categories"}),
+    "price_shock": frozenset({"prices"}),
+    "renamed_products": frozenset({"new_products", "unknown_products"}),
+    "outage": frozenset({"outage", "empty_day", "missing_day", "thin_day", "volume"}),
+    "milliseconds": frozenset({"milliseconds"}),
+    "doubled_day": frozenset({"volume", "doubled_day"}),
+}
+"""Codes of alerts that name what a kind of change is; the others only say that something is different."""
 WORTH = ("severe", "warning")
 """Levels of alerts that somebody is called for; a notice is none."""
 
@@ -29,11 +38,18 @@ class Noticed:
     nights: int
     """Nights after the first one whose log holds a day of the change; 0: that night itself."""
     alerts: list[Mapping[str, str]]
-    """What was new that night, the gravest first."""
+    """What was new that night; what names the change first."""
 
 
 def notice(change: Mapping[str, Any], nights: Sequence[Night], until: date) -> Noticed | None:
-    """Return by which new alert a change was noticed first, or None when it was not before a day."""
+    """Return by which new alert a change was noticed first, or None.
+
+    Args:
+        change: a row of the truth table.
+        nights: in order.
+        until: the first night whose log holds the next change; from then on, and at most for AFTER_DAYS, only an alert
+            that names the change counts.
+    """
     first = date.fromisoformat(change["first"][:10])
     seen_from = first + timedelta(days=1)
     known = {
@@ -42,13 +58,20 @@ def notice(change: Mapping[str, Any], nights: Sequence[Night], until: date) -> N
         if seen_from - timedelta(days=BEFORE_DAYS) <= date.fromisoformat(night["as_of"]) < seen_from
         for alert in night["alerts"]
     }
+    own, others = OWN[change["kind"]], frozenset[str]().union(*OWN.values())
     for night in nights:
         as_of = date.fromisoformat(night["as_of"])
-        if not seen_from <= as_of < until:
+        if not seen_from <= as_of < seen_from + timedelta(days=AFTER_DAYS):
             continue
-        new = [alert for alert in night["alerts"] if alert["level"] in WORTH and _subject(alert) not in known]
+        new = [
+            alert
+            for alert in night["alerts"]
+            if alert["level"] in WORTH
+            and _subject(alert) not in known
+            and (alert["code"] in own or (alert["code"] not in others and as_of < until))
+        ]
         if new:
-            new.sort(key=lambda alert: alert["level"] != "severe")
+            new.sort(key=lambda alert: (alert["code"] not in own, alert["level"] != "severe"))
             return Noticed(nights=(as_of - seen_from).days, alerts=new)
     return None
 
@@ -91,9 +114,7 @@ def _changes(nights: Sequence[Night], changes: Sequence[Mapping[str, Any]]) -> l
         "| --- | --- | --- | --- | --- |",
     ]
     for place, change in enumerate(ordered):
-        following = firsts[place + 1 :]
-        until = min([firsts[place] + timedelta(days=AFTER_DAYS + 1), *(day + timedelta(days=1) for day in following)])
-        found = notice(change, nights, until)
+        found = notice(change, nights, min((day + timedelta(days=1) for day in firsts[place + 1 :]), default=date.max))
         last = date.fromisoformat(change["last"][:10])
         told = f"{change['kind'].replace('_', ' ')}: {change['words']}"
         when = "not noticed" if found is None else "the first night" if found.nights == 0 else f"{found.nights} nights"
@@ -131,7 +152,7 @@ def _trainings(nights: Sequence[Night], met: Mapping[str, Met | None]) -> str:
         told, found = night["training"], met.get(night["as_of"])
         gate = "kept, champion by hand" if told["by_hand"] else "promoted" if told["promoted"] else "kept"
         if found is None:
-            cells = ["", "no champion yet" if told["champion"] is None else "days not over", "", ""]
+            cells = ["", _why_not(told), "", ""]
         else:
             shown = "worse" if found.shown_worse else "better" if found.shown_better else "no difference"
             cells = [f"{found.examples:,}", _interval(found.average_precision), _interval(found.f1), shown]
@@ -149,6 +170,12 @@ def _trainings(nights: Sequence[Night], met: Mapping[str, Met | None]) -> str:
         f"shown better: {sum(found.shown_better for found in kept)}.",
     ]
     return "\n".join(lines)
+
+
+def _why_not(training: Mapping[str, Any]) -> str:
+    if training["champion"] is None:
+        return "no champion yet"
+    return "it is the champion" if training["candidate"] == training["champion"] else "days not over"
 
 
 def _interval(difference: Any) -> str:
