@@ -27,7 +27,7 @@ class ServeConfig(Section):
         30,
         ge=1,
         le=3650,
-        description="A champion tested on days longer ago than this is stale: banner and exit code 3.",
+        description="A champion is stale when the days that it was tested on ended longer ago: banner and exit code 3.",
     )
     max_silent_days: int = Field(
         2, ge=1, le=3650, description="A log whose last event is longer ago than this is late: banner and exit code 3."
@@ -43,8 +43,8 @@ class ServeConfig(Section):
         0.5,
         gt=0,
         le=1,
-        description="When a larger share of the newest day's events is about products that the champion has never "
-        "seen: banner and exit code 3.",
+        description="When, of the events about products that the champion should know by its test, a larger share is "
+        "about products that it has never seen: banner and exit code 3.",
     )
     missing_columns: Literal["refuse", "serve"] = Field(
         "refuse",

@@ -125,7 +125,7 @@ def _show_lists(lists: pd.DataFrame) -> None:
         grid = _grid("rank", "product", "name", "why", "method")
         for row in rows.head(20).to_dict("records"):
             grid.add_row(*(escape(_cell(row[name])) for name in _COLUMNS))
-        console.print(f"Shopper {shopper}" if shopper else "", highlight=False)
+        console.print(f"Shopper {shopper!s}" if shopper else "", highlight=False)
         console.print(grid)
         if lists["shopper"].nunique() > SHOWN_SHOPPERS:
             break

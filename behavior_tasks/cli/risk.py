@@ -66,9 +66,9 @@ def _show_list(served: Served) -> None:
     for name in ("rank", "shopper", "score", "at stake"):
         shown.add_column(name, justify="left" if name == "shopper" else "right", no_wrap=True)
     shown.add_column("why", overflow="fold")
-    for row in table.head(SHOWN).itertuples():
-        why = "; surprising: ".join(filter(None, (row.rules, row.phrases)))
-        shown.add_row(f"{row.rank:,}", row.shopper, f"{row.score:.1f}", _money(row.at_stake), why)
+    for row in table.head(SHOWN).to_dict("records"):
+        why = "; surprising: ".join(words for words in (row["rules"], row["phrases"]) if words)
+        shown.add_row(f"{row['rank']:,}", row["shopper"], f"{row['score']:.1f}", _money(row["at_stake"]), why)
     console.print(shown, markup=False, highlight=False)
     told = ", ".join(f"{count(number)} {outcome}" for outcome, number in facts["outcomes"].items())
     console.print(f"{told}. Look before you act: rare is not wrong.", markup=False, highlight=False)

@@ -8,14 +8,14 @@ midnights keep. The one thing to know: a day is a local day of the log, whatever
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import duckdb
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.tables import connect, parquet_sql, quote
-from behavior_tasks.base.timeline import local_midnight
 from behavior_tasks.data.events import open_events
 from behavior_tasks.data.parts import LogPart
 from behavior_tasks.model.event_folder import MARKET_FILES
@@ -70,13 +70,24 @@ def count_days(clean: Artifact, parts: Sequence[LogPart], cutoff: datetime, time
     )
 
 
-def unknown_products(champion: Champion, clean: Artifact, day: date, timezone: str) -> tuple[int, int]:
-    """Return how many events of a local day are about products that a champion has never seen, and how many about any.
+class Unseen(NamedTuple):
+    """Events on products, and how many of them are about products that a champion has never seen."""
+
+    unknown: int
+    every: int
+
+    @property
+    def share(self) -> float:
+        """The share of the unknown; 0 without events."""
+        return self.unknown / self.every if self.every else 0.0
+
+
+def unseen_products(champion: Champion, clean: Artifact, begin: datetime, end: datetime) -> Unseen:
+    """Count the events between two instants (naive UTC) that are about products which a champion has never seen.
 
     What it has seen is what was popular in the month before it was tested.
     """
     known = champion.model.parent / "events" / MARKET_FILES[0]
-    begin, end = (local_midnight(day + timedelta(days=more), ZoneInfo(timezone)) for more in (0, 1))
     with connect() as connection:
         row = connection.execute(f"""
             SELECT count(*) FILTER (product_id NOT IN (SELECT product_id FROM read_parquet({quote(known)}))), count(*)
@@ -84,7 +95,7 @@ def unknown_products(champion: Champion, clean: Artifact, day: date, timezone: s
             WHERE product_id <> '' AND timestamp >= TIMESTAMP '{begin}' AND timestamp < TIMESTAMP '{end}'
         """).fetchone()
     assert row is not None  # an aggregate has one row
-    return int(row[0]), int(row[1])
+    return Unseen(unknown=int(row[0]), every=int(row[1]))
 
 
 def _stored_sql(clean: Artifact) -> str:

@@ -5,6 +5,7 @@ thing to know: without a day, it is the beginning of the day after the log's las
 that the run is for, which is not over yet.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,7 @@ from behavior_tasks.data.parts import read_parts
 from behavior_tasks.serve import readiness
 from behavior_tasks.serve.banners import banner_facts
 from behavior_tasks.serve.champions import UNITS, Champion
-from behavior_tasks.serve.log_days import count_days, unknown_products
+from behavior_tasks.serve.log_days import count_days, unseen_products
 
 
 class Moment(BaseModel):
@@ -81,8 +82,21 @@ def moment_stage(job: Job) -> Output:
     for champion in champions:
         banners += readiness.about_columns(champion, clean.facts["present"], config.serve.missing_columns)
         banners += readiness.about_champion(champion, as_of, moment.cutoff, config)
-        unknown, every = unknown_products(champion, clean, days.last, moment.timezone)
-        banners += readiness.about_products(champion, unknown, every, days.last, config)
+    banners += readiness.about_products(_unseen(champions, clean, days.last, moment), days.last, config)
     rows = Rows(unit_in="moments", unit_out="moments", rows_in=1, rows_out=1)
     facts = {**moment.model_dump(mode="json"), "last_day": days.last.isoformat(), "banners": banner_facts(banners)}
     return Output(rows=rows, facts=facts)
+
+
+def _unseen(champions: Sequence[Champion], clean: Artifact, day: date, moment: Moment) -> list[readiness.NewProducts]:
+    """Count the new products of the newest day, and of the days that each champion was tested on."""
+    begin, end = moment_at(day, moment.timezone).cutoff, moment_at(day + timedelta(days=1), moment.timezone).cutoff
+    return [
+        readiness.NewProducts(
+            champion=champion,
+            newest=unseen_products(champion, clean, begin, end),
+            tested=unseen_products(champion, clean, champion.tested_from, champion.tested_from + champion.horizon),
+        )
+        for champion in champions
+        if champion.tested_from < begin
+    ]

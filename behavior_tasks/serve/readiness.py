@@ -6,6 +6,7 @@ has had a week to see is only noticed from then on, so that a night is red when 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from statistics import median
 
@@ -13,7 +14,7 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.serve.banners import Banner, Level
 from behavior_tasks.serve.champions import Champion
-from behavior_tasks.serve.log_days import LogDays
+from behavior_tasks.serve.log_days import LogDays, Unseen
 
 NEW_DAYS = 7
 """How long a hole in the log is a warning; later it is a notice."""
@@ -70,12 +71,14 @@ def about_champion(champion: Champion, as_of: date, cutoff: datetime, config: Co
     """Return the banners about a champion's age, and about what it was made for."""
     name, found = _name(champion), []
     tested = champion.tested_from.replace(tzinfo=UTC).date()
-    age = (cutoff - champion.tested_from).days
+    # Its test is over only when its horizon is: a younger champion there can't be.
+    age = (cutoff - champion.tested_from - champion.horizon).days
     if cutoff < champion.tested_from:
         words = f"{name} was trained on what followed {as_of}, so its scores of that day are too good to be true."
         found.append(_banner("trained_on_later", "severe", words, f"ask for {tested} or later"))
     elif age > config.serve.max_champion_days:
-        words = f"{name} is stale: it was tested on days {age} days ago; {config.serve.max_champion_days} are allowed."
+        allowed = config.serve.max_champion_days
+        words = f"{name} is stale: the days that it was tested on ended {age} days ago; {allowed} are allowed."
         found.append(_banner("stale_champion", "warning", words, f"behavior run{_training(champion)} trains a new one"))
     for what in ("horizon_days", "lookback_days"):
         own, today = getattr(champion.examples, what), getattr(config.examples, what)
@@ -131,23 +134,41 @@ def about_columns(champion: Champion, present: Sequence[str], policy: str) -> li
     return [_banner("missing_columns", "severe", words, "mend the log or source.columns, then behavior score")]
 
 
-def about_products(champion: Champion, unknown: int, every: int, day: date, config: Config) -> list[Banner]:
-    """Return a banner when most of a day's events are about products that a champion has never seen.
+@dataclass(frozen=True, kw_only=True)
+class NewProducts:
+    """How much of a log is about products that a champion has never seen."""
+
+    champion: Champion
+    newest: Unseen
+    """Of the newest day."""
+    tested: Unseen
+    """Of the days that it was tested on: so much is ordinary in this shop."""
+
+    def too_many(self, allowed: float) -> bool:
+        """Whether, of what it would ordinarily know, more than an allowed share is unknown to it."""
+        usual = self.tested.share
+        return self.newest.every >= FEWEST_EVENTS and self.newest.share > usual + allowed * (1 - usual)
+
+
+def about_products(found: Sequence[NewProducts], day: date, config: Config) -> list[Banner]:
+    """Return a banner when a day is about products that the champions have never seen, far more than their test was.
 
     Args:
-        champion: which.
-        unknown: events about products that it has never seen.
-        every: events about any product.
+        found: of each champion.
         day: the log's newest day.
         config: says how many are too many.
     """
-    if every < FEWEST_EVENTS or unknown <= config.serve.max_unknown_share * every:
+    lost = [one for one in found if one.too_many(config.serve.max_unknown_share)]
+    if not lost:
         return []
+    worst = max(lost, key=lambda one: one.newest.share)
     words = (
-        f"{unknown / every:.0%} of the {every:,} events on products of {day} are about products that {_name(champion)} "
-        f"has never seen; {config.serve.max_unknown_share:.0%} are allowed."
+        f"{worst.newest.share:.0%} of the {worst.newest.every:,} events on products of {day} are about products that "
+        f"{' and '.join(_name(one.champion) for one in lost)} {'has' if len(lost) == 1 else 'have'} never seen; "
+        f"on the days of the test it was {worst.tested.share:.0%}."
     )
-    step = f"were products renamed, or is it another shop's log? If all is right: behavior run{_training(champion)}"
+    trainings = " and ".join(f"behavior run{_training(one.champion)}" for one in lost)
+    step = f"were products renamed, or is it another shop's log? If all is right: {trainings}"
     return [_banner("unknown_products", "severe", words, step)]
 
 

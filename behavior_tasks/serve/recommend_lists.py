@@ -78,8 +78,8 @@ class Serving:
                 score = self.combination.score(facts(log, candidates))
             else:
                 score = candidates.scores[self.method]
-            rules = {"category": log.category, "per_category": self.rules.per_category}
-            yield candidates, score, candidates.lists(score, self.top, **rules)
+            best = candidates.lists(score, self.top, category=log.category, per_category=self.rules.per_category)
+            yield candidates, score, best
 
 
 def write_lists(serving: Serving, folder: Path, *, as_of: str) -> Written:

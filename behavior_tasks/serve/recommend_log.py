@@ -12,7 +12,7 @@ from functools import cached_property
 import duckdb
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array  # type: ignore[import-untyped]
+from scipy.sparse import csr_array
 
 from behavior_tasks.base.tables import connect
 from behavior_tasks.data.events import BucketEvents

@@ -8,7 +8,7 @@ on the events before the instant alone, so the same function serves a backtest a
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy.sparse import csr_array, vstack  # type: ignore[import-untyped]
+from scipy.sparse import csr_array, vstack
 from sklearn.decomposition import TruncatedSVD
 from sklearn.preprocessing import normalize
 

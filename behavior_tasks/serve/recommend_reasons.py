@@ -5,7 +5,7 @@ tells what in the log speaks for the product; it does not explain the arithmetic
 """
 
 import numpy as np
-from scipy.sparse import csr_array  # type: ignore[import-untyped]
+from scipy.sparse import csr_array
 
 from behavior_tasks.serve.recommend_log import NEVER, Log
 

@@ -125,10 +125,11 @@ def hold_study(sources: Sources, moment: Moment, rules: Rules, first: datetime) 
     learned = chosen_on.learn() if chosen_on else None
     method = pick(chosen_on.exam.measured) if chosen_on else FALLBACK
     reported = _sit(asks, newest, rules, first, rate=chosen_on.rate if chosen_on else 0.0, combination=learned)
+    newest_sat = reported or chosen_on
     study = Study(
         method=method,
         combination=((reported.learn() if reported else None) or learned) if method == COMBINATION else None,
-        rate=(reported or chosen_on).rate if (reported or chosen_on) else 0.0,
+        rate=newest_sat.rate if newest_sat else 0.0,
         sources=asks,
         chosen_on=chosen_on.exam if chosen_on else None,
         reported=reported.exam if reported else None,

@@ -135,13 +135,13 @@ def _judge(
         for number, (bucket, table) in enumerate(zip(events, measured, strict=True)):
             scores = reference.score(table)
             above = np.flatnonzero(scores[method].to_numpy() > bar)
-            rules, phrases = pd.Series("", index=table.index), pd.Series("", index=table.index)
+            rules, phrases = np.full(len(table), "", dtype=object), np.full(len(table), "", dtype=object)
             fired = reference.fired(table.iloc[above])
-            rules.iloc[above] = [rule_words(f, table.iloc[at]) for f, at in zip(fired, above.tolist(), strict=True)]
+            rules[above] = [rule_words(f, table.iloc[at]) for f, at in zip(fired, above.tolist(), strict=True)]
             if language is not None and len(above):
                 whom = table["shopper"].iloc[above].tolist()
                 own = bucket.until(moment.cutoff)
-                phrases.iloc[above] = phrase_words(whom, own, language, window, memory_mb=engine.memory_mb)
+                phrases[above] = phrase_words(whom, own, language, window, memory_mb=engine.memory_mb)
             expected = _expected(job.inputs["shopper_scores"], number, table["shopper"])
             yield _told(table, scores, method, expected).assign(rules=rules, phrases=phrases)
 
@@ -155,11 +155,11 @@ def _told(table: pd.DataFrame, scores: pd.DataFrame, method: RiskMethod, expecte
             "score": scores[method],
             "rules": "",
             "phrases": "",
-            **{name: table[name] for name in FACTS},
+            **{str(name): table[name] for name in FACTS},
             "expected_amount": expected,
             "at_stake": (table["spent"].fillna(0) + expected.fillna(0)).where(known),
-            **{f"by_{name}": scores[name] for name in METHODS},
-            **{name: table[name] for name in RULES},
+            **{f"by_{name}": scores[str(name)] for name in METHODS},
+            **{str(name): table[name] for name in RULES},
         }
     )
 
@@ -167,8 +167,8 @@ def _told(table: pd.DataFrame, scores: pd.DataFrame, method: RiskMethod, expecte
 def _nobody() -> pd.DataFrame:
     """Return the table of a window in which nobody did anything."""
     names = ["shopper", *FACTS, "phrases", "surprise_mean", "surprise_peak", *RULES]
-    table = pd.DataFrame({name: pd.Series(dtype=str if name == "shopper" else float) for name in names})
-    scores = pd.DataFrame({name: pd.Series(dtype=float) for name in METHODS})
+    table = pd.DataFrame(columns=names, dtype=float).astype({"shopper": str})
+    scores = pd.DataFrame(columns=list(METHODS), dtype=float)
     return _told(table, scores, "velocity", pd.Series(dtype=float)).astype({"rules": str, "phrases": str})
 
 

@@ -50,7 +50,7 @@ def read_earlier(home: Home, before: date, config: RiskConfig, *, method: RiskMe
                 told = pq.read_table(served.folder / TABLE, columns=["shopper", "score", "outcome"]).to_pandas()
                 own = told.loc[told["outcome"] == LISTED, ["shopper", "score"]]
                 tables.append(own if served.facts["method"] == method else own.assign(score=math.inf))
-    return pd.concat(tables).groupby("shopper", as_index=False)["score"].max()
+    return pd.concat(tables).groupby("shopper", as_index=False)[["score"]].max()
 
 
 def write_ranking(

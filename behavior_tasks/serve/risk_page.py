@@ -68,7 +68,9 @@ def rule_title(name: RuleName) -> str:
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     numbers = ("spent", "expected_amount", "at_stake")
     rows = table[["rank", "shopper", "score", "rules", "phrases", *numbers]].to_dict("records")
-    return [{key: None if key in numbers and np.isnan(value) else value for key, value in row.items()} for row in rows]
+    return [
+        {str(key): None if key in numbers and np.isnan(told) else told for key, told in row.items()} for row in rows
+    ]
 
 
 def _plot(scores: np.ndarray, usual: np.ndarray, bar: float | None) -> str:

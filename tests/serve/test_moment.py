@@ -14,7 +14,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.base.stage import Job
 from behavior_tasks.serve.banners import banners_of
-from behavior_tasks.serve.log_days import count_days, unknown_products
+from behavior_tasks.serve.log_days import count_days, unseen_products
 from behavior_tasks.serve.moment import Moment, backtest_moment, moment_at, moment_stage
 from tests.serve.world import ServedShop, make_moment, need
 from tests.shop import run_until
@@ -127,9 +127,9 @@ def test_a_log_without_prices_is_refused_or_served_with_a_banner(
     assert codes(served)["missing_columns"] == "severe"
 
 
-def test_unknown_products_are_counted_on_one_local_day(shop: ServedShop) -> None:
+def test_unseen_products_are_counted_between_two_instants(shop: ServedShop) -> None:
     champion, day = shop.champion("shopper"), shop.moment.as_of - timedelta(days=1)
-    unknown, every = unknown_products(champion, shop.clean, day, "UTC")
+    unknown, every = unseen_products(champion, shop.clean, shop.moment.earlier(1).cutoff, shop.moment.cutoff)
     events = every_event(shop)
     assert every == ((events["timestamp"].dt.date == day) & (events["product_id"].fillna("") != "")).sum()
     assert unknown < 0.2 * every

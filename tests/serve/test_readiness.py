@@ -9,8 +9,8 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.serve import readiness
 from behavior_tasks.serve.banners import Banner, needs_a_look
-from behavior_tasks.serve.champions import Champion
-from behavior_tasks.serve.log_days import LogDays
+from behavior_tasks.serve.champions import Champion, Unit
+from behavior_tasks.serve.log_days import LogDays, Unseen
 from tests.serve.world import ServedShop
 
 AS_OF = date(2026, 3, 30)  # a Monday
@@ -96,8 +96,8 @@ def codes(champion: Champion, config: Config = CONFIG) -> dict[str, str]:
 def test_a_champion_is_stale_after_its_days_and_dishonest_before_its_test(shop: ServedShop) -> None:
     champion, cutoff = shop.champion("shopper"), datetime(2026, 3, 30)
     assert codes(aged(champion, cutoff)) == {}
-    assert codes(aged(champion, cutoff - timedelta(days=30))) == {}
-    assert codes(aged(champion, cutoff - timedelta(days=31))) == {"stale_champion": "warning"}
+    assert codes(aged(champion, cutoff - champion.horizon - timedelta(days=30))) == {}
+    assert codes(aged(champion, cutoff - champion.horizon - timedelta(days=31))) == {"stale_champion": "warning"}
     assert codes(aged(champion, cutoff + timedelta(days=1))) == {"trained_on_later": "severe"}
 
 
@@ -123,13 +123,26 @@ def test_a_column_that_is_gone_refuses_or_is_severe(shop: ServedShop) -> None:
     assert (banner.code, banner.level) == ("missing_columns", "severe")
 
 
-def test_unknown_products_are_severe_above_half_of_enough_events(shop: ServedShop) -> None:
-    champion = shop.champion("shopper")
-    assert readiness.about_products(champion, 50, 100, AS_OF, CONFIG) == []
-    assert readiness.about_products(champion, 29, 29, AS_OF, CONFIG) == []
-    (banner,) = readiness.about_products(champion, 51, 100, AS_OF, CONFIG)
+def test_unknown_products_are_severe_above_half_of_what_should_be_known(shop: ServedShop) -> None:
+    def about(unknown: int, every: int, tested: float = 0.0) -> list[Banner]:
+        units: tuple[Unit, ...] = ("shopper", "shopper_product")
+        found = [
+            readiness.NewProducts(
+                champion=shop.champion(unit), newest=Unseen(unknown, every), tested=Unseen(round(1000 * tested), 1000)
+            )
+            for unit in units
+        ]
+        return readiness.about_products(found, AS_OF, CONFIG)
+
+    assert about(50, 100) == []
+    assert about(29, 29) == []
+    (banner,) = about(51, 100)
     assert (banner.code, banner.level) == ("unknown_products", "severe")
     assert "51% of the 100 events" in banner.words
+    assert "have never seen" in banner.words
+    # Where two thirds are new on any day, two thirds are no news.
+    assert about(83, 100, tested=0.66) == []
+    assert len(about(84, 100, tested=0.66)) == 1
 
 
 def test_a_unit_without_champion_is_noticed(shop: ServedShop) -> None:
