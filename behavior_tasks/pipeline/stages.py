@@ -193,7 +193,7 @@ SERVING: dict[str, Stage] = {
         work="serve.recommend:recommendations_stage",
         sections=(
             *("recommend", "demand.stock_file", "train.device", "train.threads", "source.timezone"),
-            *("examples.horizon_days", "examples.lookback_days"),
+            *("examples.horizon_days", "examples.lookback_days", "serve.product_model"),
         ),
         inputs=("clean", "champions", "moment", "product_scores"),
         outside="serve.demand:stock_identity",

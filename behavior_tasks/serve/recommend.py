@@ -137,7 +137,7 @@ def _facts(job: Job, sources: Sources, study: Study, written: Written, in_stock:
 
 def _banners(job: Job, sources: Sources, study: Study) -> list[Banner]:
     found = []
-    name = job.inputs["champions"].manifest.settings.get("serve.product_model", "behavior-products")
+    name = job.config.serve.product_model
     if sources.products is None:
         words = "There is no champion that scores products, so only the language model and simple methods are compared."
         if sources.reading is None:

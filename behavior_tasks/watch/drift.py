@@ -18,6 +18,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.tables import bucket_files
 from behavior_tasks.base.workfolder import work_folder
+from behavior_tasks.examples.features import FEATURES
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.score import Place
@@ -31,9 +32,14 @@ COLUMNS: tuple[str, ...] = (
     "psi", "noise", "excess", "ks", "p", "state",
 )  # fmt: skip
 """Columns of `drift.parquet`. `kind` is feature, text or score; `p` is the smaller of both tests', adjusted for all
-columns; `state` is steady, shifted (surely, but little), drifted, too few, or grows (with a young log, by itself)."""
-GROWING = ("tenure_days", "purchase_tenure_days", "this_tenure_days")
+columns; `state` is steady, shifted (surely, but little), drifted, too few, grows (with a young log, by itself), or
+shared (the shop's own, the same for everybody at an instant: one observation, however many rows)."""
+GROWING = ("tenure_days", "purchase_tenure_days", "this_tenure_days", "trend_30d")
 """Features that grow with the log itself as long as it is younger than the lookback."""
+SHARED = frozenset(
+    feature.name for feature in FEATURES if any(word in feature.sql for word in ("market_", "popularity"))
+)
+"""Features made of what the whole shop did; the watch of the traffic tells when that changes."""
 
 Columns = Mapping[str, np.ndarray]
 """Name of a column → its values: float64 or objects, (n,)."""
@@ -67,6 +73,7 @@ def watch_columns(
     table = compare_columns(
         {name: _values(then[name]) for name in shared}, {name: _values(today[name]) for name in shared}, about, settings
     )
+    table.loc[table["column"].isin(SHARED), "state"] = "shared"
     begins = moment_at(reference_day, log.moment.timezone).cutoff - timedelta(days=champion.examples.lookback_days)
     if log.first > begins:
         table.loc[table["column"].isin(GROWING), "state"] = "grows"

@@ -163,6 +163,10 @@ def test_every_column_and_score_is_held_against_the_same_weekday(shop: ServedSho
         assert row["reference_day"] < row["day"]
     grown = table[table["column"].isin(drift.GROWING)]
     assert set(grown["state"]) == {"grows"}
+    # What the whole shop did is one observation, the same for everybody.
+    assert set(table[table["column"].isin(["popularity", "shop_conversion", "price_in_category"])]["state"]) == {
+        "shared"
+    }
 
 
 def test_watching_a_day_again_gives_the_same(shop: ServedShop, served: Home, watched: Watched) -> None:
