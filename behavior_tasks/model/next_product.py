@@ -73,10 +73,7 @@ class NextReader:
         suffix = frame_of(self.tokenizer)[1]
         limit = self.scorer.max_tokens - len(tail)
         tokens, offsets = encode_texts(self.scorer.folder / "tokenizer", texts, limit)
-        rows = [
-            np.concatenate([tokens[begin : end - len(suffix)], tail, suffix])
-            for begin, end in pairwise(offsets)
-        ]
+        rows = [np.concatenate([tokens[begin : end - len(suffix)], tail, suffix]) for begin, end in pairwise(offsets)]
         ends = np.cumsum([0, *map(len, rows)])
         every = np.concatenate(rows).astype(np.int64)
         numbers = np.zeros((len(rows), 0), dtype=np.float32)
