@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,10 +56,11 @@ def _job(shop: ServedShop, out: Path, settings: dict[str, object], *scores: Arti
 
 def _recommend(
     shop: ServedShop, scores: Artifact, out: Path, settings: dict[str, object] | None = None
-) -> tuple[Output, pd.DataFrame]:
+) -> tuple[Output, Mapping[str, Any], pd.DataFrame]:
     out.mkdir()
     output = recommendations_stage(_job(shop, out, settings or {}, scores))
-    return output, pd.read_parquet(out / "served" / "recommendations.parquet")
+    assert output.facts is not None
+    return output, output.facts, pd.read_parquet(out / "served" / "recommendations.parquet")
 
 
 def _log(shop: ServedShop) -> Log:
@@ -74,17 +77,17 @@ def _log(shop: ServedShop) -> Log:
 def test_everybody_active_gets_a_full_list_of_different_products_with_a_reason(
     shop: ServedShop, product_scores: Artifact, tmp_path: Path
 ) -> None:
-    output, lists = _recommend(shop, product_scores, tmp_path / "out")
+    output, facts, lists = _recommend(shop, product_scores, tmp_path / "out")
     log = _log(shop)
     assert output.rows.balanced
-    assert output.facts["rows"] == len(lists)
+    assert facts["rows"] == len(lists)
     assert set(lists["shopper"]) == set(log.shoppers[log.active])
     assert (lists.groupby("shopper").size() == 10).all()
     assert not lists.duplicated(["shopper", "product_id"]).any()
     assert lists.groupby("shopper")["rank"].apply(list).map(lambda ranks: ranks == list(range(1, 11))).all()
     assert (lists["reason"].str.len() > 5).all()
     assert set(lists["product_id"]) <= set(log.products)
-    study = output.facts["study"]
+    study = facts["study"]
     assert {row["method"] for row in study["reported"]["methods"]} >= {
         "item-kNN",
         "language model",
@@ -92,12 +95,12 @@ def test_everybody_active_gets_a_full_list_of_different_products_with_a_reason(
         "product scores",
     }
     assert study["chosen_on"]["as_of"] < study["reported"]["as_of"], "nothing is chosen on the days that are told"
-    assert [row["method"] for row in study["reported"]["methods"] if row["served"]] == [output.facts["method"]]
-    json.dumps(output.facts)
+    assert [row["method"] for row in study["reported"]["methods"] if row["served"]] == [facts["method"]]
+    json.dumps(facts)
     told = pd.read_csv(tmp_path / "out" / "served" / "recommendations.csv")
     assert len(told) == len(lists)
     page = (tmp_path / "out" / "served" / "page.html").read_text(encoding="utf-8")
-    assert output.facts["method"] in page
+    assert facts["method"] in page
     assert "http" not in page.replace("http-equiv", "")
 
 
@@ -107,17 +110,17 @@ def test_the_rules_hold_for_every_list(shop: ServedShop, product_scores: Artifac
     stock = tmp_path / "stock.csv"
     stock.write_text("product_id,stock\n" + "".join(f"{product},0\n" for product in gone) + "nobody-knows-it,4\n")
     rules = {"recommend.bought": "drop", "recommend.per_category": 2, "demand.stock_file": str(stock)}
-    output, lists = _recommend(shop, product_scores, tmp_path / "out", rules)
+    output, facts, lists = _recommend(shop, product_scores, tmp_path / "out", rules)
     category = dict(zip(log.products, log.category, strict=True))
     counts = lists.assign(category=lists["product_id"].map(category)).groupby(["shopper", "category"]).size()
     assert counts.max() == 2
     assert not set(lists["product_id"]) & set(gone)
-    assert output.facts["out_of_stock"] == 3
+    assert facts["out_of_stock"] == 3
     bought = log.times > 0
     pairs = set(zip(log.shoppers[log.who[bought]], log.products[log.product[bought]], strict=True))
     assert pairs
     assert not pairs & set(zip(lists["shopper"], lists["product_id"], strict=True))
-    assert output.facts["study"]["reported"]["view"] == "unbought"
+    assert facts["study"]["reported"]["view"] == "unbought"
     new = pd.read_csv(tmp_path / "out" / "served" / "new_shoppers.csv")
     assert not set(new["product_id"]) & set(gone)
     stock.write_text("product_id,stock\nx,-1\n")
@@ -129,13 +132,13 @@ def test_without_a_champion_a_simple_method_serves_and_the_page_says_so(
     shop: ServedShop, product_scores: Artifact, tmp_path: Path
 ) -> None:
     alone = _alone(shop)
-    output, lists = _recommend(alone, product_scores, tmp_path / "out")
-    methods = {row["method"] for row in output.facts["study"]["reported"]["methods"]}
+    output, facts, lists = _recommend(alone, product_scores, tmp_path / "out")
+    methods = {row["method"] for row in facts["study"]["reported"]["methods"]}
     assert not methods & {"language model", "product scores"}
-    assert len(lists) == output.facts["rows"] > 0
-    assert output.facts["banners"][0]["code"] == "no_product_champion"
+    assert len(lists) == facts["rows"] > 0
+    assert facts["banners"][0]["code"] == "no_product_champion"
     assert "behavior run" in (tmp_path / "out" / "served" / "page.html").read_text(encoding="utf-8")
-    again, _ = _recommend(alone, product_scores, tmp_path / "again")
+    again, _, _ = _recommend(alone, product_scores, tmp_path / "again")
     assert again.content_hash == output.content_hash
 
 
@@ -151,8 +154,8 @@ def _alone(shop: ServedShop) -> ServedShop:
 
 def test_no_event_at_or_after_the_instant_enters(shop: ServedShop) -> None:
     whole, cutoff = _log(shop), shop.moment.cutoff - timedelta(days=9)
-    args = {"horizon": timedelta(days=7), "lookback": timedelta(days=60), "memory_mb": 500}
-    early = read_log(shop.events, cutoff, **args)
+    days = timedelta(days=7)
+    early = read_log(shop.events, cutoff, horizon=days, lookback=8 * days, memory_mb=500)
     until = int(np.datetime64(cutoff, "us").astype(np.int64))
     assert early.last.max() < until <= whole.last.max()
     with connect() as connection:
