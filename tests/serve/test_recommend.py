@@ -110,7 +110,7 @@ def test_the_rules_hold_for_every_list(shop: ServedShop, product_scores: Artifac
     stock = tmp_path / "stock.csv"
     stock.write_text("product_id,stock\n" + "".join(f"{product},0\n" for product in gone) + "nobody-knows-it,4\n")
     rules = {"recommend.bought": "drop", "recommend.per_category": 2, "demand.stock_file": str(stock)}
-    output, facts, lists = _recommend(shop, product_scores, tmp_path / "out", rules)
+    _, facts, lists = _recommend(shop, product_scores, tmp_path / "out", rules)
     category = dict(zip(log.products, log.category, strict=True))
     counts = lists.assign(category=lists["product_id"].map(category)).groupby(["shopper", "category"]).size()
     assert counts.max() == 2
