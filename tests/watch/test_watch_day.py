@@ -190,8 +190,8 @@ def test_a_version_of_which_nothing_is_left_is_said_to_be_unknown(shop: ServedSh
     serve(shop, home, "shopper", day, version="77")
     found = watch(shop, home)
     assert day_row(found, "shopper", 9)["state"] == "unknown version"
-    (told,) = [finding for finding in found.findings if finding.code == "unknown_version"]
-    assert "version 77" in told.words
+    (told,) = [finding for finding in found.findings if finding.about == "shopper 77"]
+    assert (told.code, "version 77" in told.words) == ("unknown_version", True)
 
 
 def test_a_missing_day_in_the_middle_and_the_moments_own_banners_are_told(shop: ServedShop, home: Home) -> None:
@@ -219,7 +219,7 @@ def test_a_damaged_day_stops_nothing(shop: ServedShop, home: Home) -> None:
 
 
 def test_scores_that_moved_ask_for_a_training(shop: ServedShop, home: Home) -> None:
-    serve(shop, home, "shopper", shop.moment.as_of, power=0.5)
+    serve(shop, home, "shopper", shop.moment.as_of, power=8)
     found = watch(shop, home)
     (told,) = [finding for finding in found.findings if finding.code == "scores_moved"]
     assert (told.level, told.training) == ("severe", True)
@@ -243,9 +243,9 @@ def test_a_watched_day_is_kept_whole_and_again_without_a_trace(shop: ServedShop,
     assert str(home.root) not in page
     assert not any(shopper in page for shopper in pd.read_parquet(next(home.served.rglob("0000.parquet")))["shopper"])
     figures = metrics_of(first)
-    assert figures["served.shopper.f1"] == pytest.approx(
-        first.table("matured").set_index("what").loc["pooled", "f1"][0]
-    )
+    table = first.table("matured")
+    pooled = table[(table["what"] == "pooled") & (table["unit"] == "shopper")]
+    assert figures["served.shopper.f1"] == pytest.approx(pooled["f1"].iloc[0])
     assert figures["traffic.events"] == watched.traffic.days["events"].iloc[-1]
 
 
