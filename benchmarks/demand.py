@@ -123,7 +123,13 @@ def as_champion(run: Run, folder: Path) -> Champion:
     settings = EventSettings.model_validate_json((folder / "events" / SETTINGS_FILE).read_bytes())
     model = trained.path / "model"
     return Champion(
-        unit="shopper_product", model=model, settings=settings, name="benchmark", version="1", uri=trained.uri
+        unit="shopper_product",
+        model=model,
+        events=folder / "events",
+        settings=settings,
+        name="benchmark",
+        version="1",
+        uri=trained.uri,
     )
 
 

@@ -159,6 +159,7 @@ def open_champion(arguments: argparse.Namespace, run: Run, unit: Unit) -> Champi
     return Champion(
         unit=unit,
         model=_need(run, "train").path / "model",
+        events=folder,
         settings=EventSettings.model_validate_json((folder / SETTINGS_FILE).read_bytes()),
         name=arguments.data,
         version="1",

@@ -114,6 +114,7 @@ def as_champion(package: Path, uri: str) -> Champion:
     return Champion(
         unit="shopper",
         model=package / "artifacts" / "model",
+        events=package / "artifacts" / "events",
         settings=settings,
         name="candidate",
         version="0",

@@ -32,7 +32,8 @@ def score(root: str, clean: str, night: str, buckets: int, threads: int) -> dict
     state, path = Path(root), Path(clean)
     settings = EventSettings.model_validate_json((state / "events" / SETTINGS_FILE).read_bytes())
     unit = settings.examples.unit
-    champion = Champion(unit=unit, model=state / "model", settings=settings, name="random", version="1", uri=None)
+    folders = {"model": state / "model", "events": state / "events"}
+    champion = Champion(unit=unit, **folders, settings=settings, name="random", version="1", uri=None)
     artifact = ArtifactStore(path.parents[1]).find("clean", path.name)
     moment = moment_at(settings.market.date(), settings.features.timezone).earlier(-1 if night == "next" else 0)
     with tempfile.TemporaryDirectory(dir=state) as name:

@@ -13,6 +13,7 @@ from behavior_tasks.base.artifacts import Artifact
 
 EXIT_CODE = 3
 Level = Literal["notice", "warning", "severe"]
+GRAVEST_FIRST: tuple[Level, ...] = ("severe", "warning", "notice")
 
 
 class Banner(BaseModel):
@@ -35,9 +36,9 @@ def banners_of(facts: Mapping[str, Any]) -> list[Banner]:
 
 
 def banner_facts(banners: Iterable[Banner], *inputs: Artifact) -> list[dict[str, str]]:
-    """Return the banners of inputs and some more, as JSON facts, each once."""
-    every = [*(banner for artifact in inputs for banner in banners_of(artifact.facts)), *banners]
-    return [banner.model_dump() for banner in dict.fromkeys(every)]
+    """Return an application's own banners and those of its inputs, as JSON facts, each once, the gravest first."""
+    every = dict.fromkeys([*banners, *(banner for artifact in inputs for banner in banners_of(artifact.facts))])
+    return [banner.model_dump() for banner in sorted(every, key=lambda banner: GRAVEST_FIRST.index(banner.level))]
 
 
 def needs_a_look(banners: Iterable[Banner]) -> bool:

@@ -30,6 +30,8 @@ class Champion:
     unit: Unit
     model: Path
     """Its model folder."""
+    events: Path
+    """The folder of what it knows of the log that it was trained on."""
     settings: EventSettings
     name: str
     """The registered model."""
@@ -46,6 +48,7 @@ class Champion:
         return cls(
             unit=unit,
             model=folder / "model",
+            events=folder / "events",
             settings=EventSettings.model_validate_json((folder / "events" / SETTINGS_FILE).read_bytes()),
             name=facts["name"],
             version=facts["version"],
@@ -77,8 +80,8 @@ class Champion:
 
         So its answer about a past day is the one that it gave on that day, however the log has grown since.
         """
-        index, folder = self.settings.reader.index, self.model.parent / "events"
-        return [replace(bucket, index=index, folder=folder) if bucket.index else bucket for bucket in events]
+        index = self.settings.reader.index
+        return [replace(bucket, index=index, folder=self.events) if bucket.index else bucket for bucket in events]
 
     @property
     def tested_from(self) -> datetime:

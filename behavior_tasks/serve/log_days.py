@@ -87,7 +87,7 @@ def unseen_products(champion: Champion, clean: Artifact, begin: datetime, end: d
 
     What it has seen is what was popular in the month before it was tested.
     """
-    known = champion.model.parent / "events" / MARKET_FILES[0]
+    known = champion.events / MARKET_FILES[0]
     with connect() as connection:
         row = connection.execute(f"""
             SELECT count(*) FILTER (product_id NOT IN (SELECT product_id FROM read_parquet({quote(known)}))), count(*)

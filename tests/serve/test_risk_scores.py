@@ -75,7 +75,7 @@ def test_a_rule_can_have_a_fixed_limit_or_be_off() -> None:
 def test_an_ordinary_day_has_as_many_above_the_bar_as_the_reference(reference: Reference) -> None:
     scores = reference.score(crowd(4000, 5))
     for method in METHODS:
-        assert (scores[method] > reference.bar(method, 0.95)).mean() == pytest.approx(0.05, abs=0.02)
+        assert (scores[method] > reference.bar(method, 0.95)).mean() == pytest.approx(0.05, abs=0.03)
 
 
 def test_the_list_is_limited_and_repeats_nobody_unless_it_got_worse(tmp_path: Path) -> None:
