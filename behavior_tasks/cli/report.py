@@ -179,6 +179,7 @@ def _next_steps(run: Run) -> Text:
         "  make up                                   this run in Airflow and MLflow\n",
         "  make status                               last runs, champion, what is running\n",
         "  make run INPUT=log.csv PRESET=canonical   the same with your own log\n",
+        "  .venv/bin/behavior score                  audiences, recommendations, demand, risk\n",
         "  .venv/bin/behavior report                 where the data report is\n" if data else "",
         "  .venv/bin/behavior report --on model      where the model report is\n" if model else "",
         "  .venv/bin/behavior quarantine             rows set aside, and how to mend them\n",
