@@ -59,6 +59,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     return told.out + told.err
 
 
+@pytest.mark.slow
 def test_a_good_night_a_night_to_look_at_and_one_with_a_failure(
     shop: ServedShop, home: Home, crown: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

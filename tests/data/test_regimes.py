@@ -188,6 +188,7 @@ def test_another_log_is_refused(log: pd.DataFrame, tmp_path: Path) -> None:
         change_log(log.drop(columns="query"), [])
 
 
+@pytest.mark.slow
 def test_ingest_sets_milliseconds_aside_and_clean_takes_a_doubled_day_once(
     log: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

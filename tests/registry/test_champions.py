@@ -54,6 +54,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_both_units_come_whole_from_the_store_and_from_mlflow_alone(
     served: Home, shop: ServedShop, tmp_path: Path
 ) -> None:

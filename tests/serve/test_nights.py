@@ -13,7 +13,7 @@ from behavior_tasks.data.regimes import local_days, read_log, write_log
 from behavior_tasks.serve.champions import Unit
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.score import score_at
-from tests.serve.world import NAMES, SMALL, ServedShop, need
+from tests.serve.world import SMALL, ServedShop, need
 from tests.shop import run_until
 
 DAYS_BACK = 12
@@ -62,7 +62,7 @@ def events_before(clean: Artifact, moment: Moment) -> pd.DataFrame:
         return connection.execute(query).df()
 
 
-@pytest.mark.parametrize("unit", NAMES)
+@pytest.mark.parametrize("unit", ["shopper", pytest.param("shopper_product", marks=pytest.mark.slow)])
 def test_a_night_of_the_past_gives_to_the_bit_what_it_gave_then(
     shop: ServedShop, logs: dict[str, Artifact], past: Moment, unit: Unit, tmp_path: Path
 ) -> None:

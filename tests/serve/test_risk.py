@@ -120,6 +120,7 @@ def _active(bucket: object, since: object, cutoff: object) -> list[str]:
     return [shopper for (shopper,) in found]
 
 
+@pytest.mark.slow
 def test_the_next_days_list_leaves_out_who_was_listed_and_the_same_day_again_is_found_finished(
     shop: ServedShop, home: Home, served: Artifact
 ) -> None:

@@ -75,7 +75,7 @@ def with_rows(table: pd.DataFrame, *, of: pd.DataFrame, **values: object) -> pd.
     return pd.concat([table, of.assign(**values)], ignore_index=True)
 
 
-@pytest.mark.parametrize("unit", ["shopper", "shopper_product"])
+@pytest.mark.parametrize("unit", ["shopper", pytest.param("shopper_product", marks=pytest.mark.slow)])
 def test_the_same_date_again_asks_nothing_and_gives_the_same(shop: ServedShop, score: Score, unit: Unit) -> None:
     champion, moment = shop.champion(unit), shop.moment.earlier(EARLIER)
     first, again = (score(champion, shop.events, moment) for _ in range(2))
@@ -103,7 +103,7 @@ def test_neither_buckets_nor_threads_nor_kept_answers_change_a_score(
     assert set(few["shopper"]) < set(one["shopper"])
 
 
-@pytest.mark.parametrize("unit", ["shopper", "shopper_product"])
+@pytest.mark.parametrize("unit", ["shopper", pytest.param("shopper_product", marks=pytest.mark.slow)])
 def test_no_event_at_or_after_the_cutoff_plays_a_part(
     shop: ServedShop, tables: Tables, score: Score, tmp_path: Path, unit: Unit
 ) -> None:
@@ -134,6 +134,7 @@ def test_no_event_at_or_after_the_cutoff_plays_a_part(
     assert (both["probability_x"] != both["probability_y"]).mean() > 0.9, "a moment earlier it would be seen"
 
 
+@pytest.mark.slow
 def test_a_late_log_of_few_shoppers_asks_about_few(
     shop: ServedShop, tables: Tables, score: Score, tmp_path: Path
 ) -> None:
@@ -211,6 +212,7 @@ def shop_settings(shop: ServedShop) -> dict[str, object]:
     return {"simulate.shoppers": 160, "model.max_tokens": 48}
 
 
+@pytest.mark.slow
 def test_the_stage_tells_what_was_asked_and_kept(shop: ServedShop, tmp_path: Path) -> None:
     inputs = {"clean": shop.clean, "champions": shop.champions, "moment": shop.moment_artifact}
     told = []

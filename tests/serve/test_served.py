@@ -140,6 +140,7 @@ def publish_and_die(root: str, survive: int) -> None:
     publish(home, artifact, DAY)
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_and_both_whole(home: Home) -> None:
     publish(home, made(home, "old"), DAY)
     made(home, "new")

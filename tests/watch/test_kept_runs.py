@@ -55,6 +55,7 @@ def statuses(home: Home) -> list[tuple[str, str]]:
     return [(run.info.run_name, run.info.status) for run in found]
 
 
+@pytest.mark.slow
 def test_a_day_ends_kept_and_asks_for_one_training_a_day(
     home: Home, bare_day: Callable[[Sequence[Finding]], Watched]
 ) -> None:

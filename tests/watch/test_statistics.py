@@ -41,6 +41,7 @@ def test_the_index_of_one_distribution_is_its_noise_and_its_p_values_are_uniform
     assert abs(np.mean([one.excess for one in found])) < 0.005
 
 
+@pytest.mark.slow
 def test_random_halves_of_the_same_days_sound_no_more_alarms_than_promised() -> None:
     generator, days, called = np.random.default_rng(2), 150, 0
     for _ in range(days):

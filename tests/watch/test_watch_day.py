@@ -26,6 +26,7 @@ from behavior_tasks.watch.kept import find_kept, keep, metrics_of
 from behavior_tasks.watch.matured import APPLICATIONS
 from tests.serve.world import ServedShop, need
 
+pytestmark = pytest.mark.slow
 NOW_AND_THEN = (0, 7, 8)
 """Days before the moment for which the shop is served: 7 is the test's own moment."""
 
