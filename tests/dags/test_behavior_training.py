@@ -28,7 +28,7 @@ def dag(loaded: dict[str, Any]) -> dict[str, Any]:
 
 def test_it_loads_without_errors_and_without_a_heavy_library(loaded: dict[str, Any]) -> None:
     assert loaded["errors"] == {}
-    assert sorted(loaded["dags"]) == ["behavior_scoring", "behavior_training", "behavior_tuning"]
+    assert sorted(loaded["dags"]) == ["behavior_monitoring", "behavior_scoring", "behavior_training", "behavior_tuning"]
 
 
 def test_every_stage_has_its_task_in_its_group(dag: dict[str, Any]) -> None:
