@@ -51,36 +51,7 @@ def form_fields(
     >>> field["type"], field["minimum"], field["default"]
     (['integer', 'null'], 1, None)
     """
-    fields: dict[str, dict[str, Any]] = {
-        INPUT: {
-            "default": input_path,
-            "type": ["string", "null"],
-            "title": "Log",
-            "description": "Path of the log on the machine that runs the tasks; empty: a simulated shop.",
-        },
-        PRESET: {
-            "default": preset,
-            "type": "string",
-            "enum": [*presets(), *tuned_presets(current_home())],
-            "title": "Preset",
-            "description": "What kind of log it is: a file in conf/, or tuned/NAME: the best settings of a study.",
-        },
-        CONFIG_FILE: {
-            "default": None,
-            "type": ["string", "null"],
-            "title": "Configuration file",
-            "description": "Path of your own YAML, laid over the preset; same shape as a file in conf/.",
-        },
-    }
-    if placed:
-        fields[AS_OF] = {
-            "default": None,
-            "type": ["string", "null"],
-            "format": "date",
-            "title": "As of",
-            "description": "The day, in the log's time zone, at whose beginning the shop is looked at; empty: the day "
-            "after the log's last event, but no later than the day that the run is for.",
-        }
+    fields = _own_fields(input_path, preset, placed=placed)
     definitions = Config.model_json_schema()["$defs"]
     defaults = Config().model_dump(mode="json")
     for name, section in SECTIONS.items():
@@ -132,6 +103,41 @@ def read_as_of(text: str | None) -> date | None:
             expected="year-month-day, for example 2026-11-23",
             next_step="behavior score --as-of 2026-11-23",
         ) from None
+
+
+def _own_fields(input_path: str | None, preset: str, *, placed: bool) -> dict[str, dict[str, Any]]:
+    """Return the fields that are no settings: what is read, and as of which day."""
+    fields: dict[str, dict[str, Any]] = {
+        INPUT: {
+            "default": input_path,
+            "type": ["string", "null"],
+            "title": "Log",
+            "description": "Path of the log on the machine that runs the tasks; empty: a simulated shop.",
+        },
+        PRESET: {
+            "default": preset,
+            "type": "string",
+            "enum": [*presets(), *tuned_presets(current_home())],
+            "title": "Preset",
+            "description": "What kind of log it is: a file in conf/, or tuned/NAME: the best settings of a study.",
+        },
+        CONFIG_FILE: {
+            "default": None,
+            "type": ["string", "null"],
+            "title": "Configuration file",
+            "description": "Path of your own YAML, laid over the preset; same shape as a file in conf/.",
+        },
+    }
+    if placed:
+        fields[AS_OF] = {
+            "default": None,
+            "type": ["string", "null"],
+            "format": "date",
+            "title": "As of",
+            "description": "The day, in the log's time zone, at whose beginning the shop is looked at; empty: the day "
+            "after the log's last event, but no later than the day that the run is for.",
+        }
+    return fields
 
 
 def _field(schema: Mapping[str, Any]) -> dict[str, Any]:
