@@ -26,6 +26,8 @@ h2 { font-size: 1.15rem; margin: 0 0 4px; }
 p { margin: 0 0 10px; }
 .soft { color: var(--soft); }
 .warn { color: var(--warn); }
+.banner { border-left: 6px solid var(--warn); }
+.banner.notice { border-left-color: var(--blue); }
 section {
   background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 18px 20px;
   margin-top: 18px;
