@@ -36,6 +36,8 @@ columns; `state` is steady, shifted (surely, but little), drifted, too few, grow
 shared (the shop's own, the same for everybody at an instant: one observation, however many rows)."""
 GROWING = ("tenure_days", "purchase_tenure_days", "this_tenure_days", "trend_30d")
 """Features that grow with the log itself as long as it is younger than the lookback."""
+YOUNG = 2
+"""How many times as long as at the reference a log may have become before every column grows by itself."""
 SHARED = frozenset(
     feature.name for feature in FEATURES if any(word in feature.sql for word in ("market_", "popularity"))
 )
@@ -74,8 +76,13 @@ def watch_columns(
         {name: _values(then[name]) for name in shared}, {name: _values(today[name]) for name in shared}, about, settings
     )
     table.loc[table["column"].isin(SHARED), "state"] = "shared"
-    begins = moment_at(reference_day, log.moment.timezone).cutoff - timedelta(days=champion.examples.lookback_days)
-    if log.first > begins:
+    lookback = timedelta(days=champion.examples.lookback_days)
+    ends = (moment_at(end, log.moment.timezone).cutoff for end in (reference_day, day))
+    history_then, history_now = (min(end - log.first, lookback) for end in ends)
+    if history_now > YOUNG * history_then:
+        # Whatever is counted over a shopper's history has grown with it, and so has what follows from it.
+        table.loc[table["state"].isin(["shifted", "drifted"]), "state"] = "grows"
+    elif history_then < lookback:
         table.loc[table["column"].isin(GROWING), "state"] = "grows"
     return table
 
