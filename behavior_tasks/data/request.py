@@ -220,7 +220,9 @@ def _cells(column: pd.Series) -> pa.Array:
         instants = column.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
         return pa.array(instants, pa.timestamp("us", "UTC"), from_pandas=True)
     if column.dtype != object:
-        return pa.Array.from_pandas(column)
+        found = pa.Array.from_pandas(column)
+        # Tables that were put together hold their texts in several chunks.
+        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
     if all(isinstance(value, datetime) or pd.isna(value) for value in column) and not column.isna().all():
         return _cells(pd.to_datetime(column, utc=any(value.tzinfo for value in column.dropna())))
     values = (None if pd.api.types.is_scalar(value) and pd.isna(value) else str(value) for value in column)

@@ -107,14 +107,14 @@ def test_amounts_are_told_on_the_scale_of_trains_buyers() -> None:
     head.standardise(4.0, 0.5)
     last_BD, told_B = torch.randn(2, 3), torch.tensor([0.0, 2.0])
     with torch.no_grad():
-        mean_B, log_std_B = head(last_BD, told_B)
+        mean_B, log_std_B = head.spread(head.text(last_BD).squeeze(1) + told_B)
         assert mean_B.tolist() == [4.0, 5.0]
         assert log_std_B.exp().tolist() == pytest.approx([0.5, 0.5])
         head.text.weight.fill_(1.0)
-        torch.testing.assert_close(head(last_BD, None)[0], 4 + 0.5 * last_BD.sum(1))
+        torch.testing.assert_close(head.spread(head.text(last_BD).squeeze(1))[0], 4 + 0.5 * last_BD.sum(1))
         # An expected amount can't explode, whatever is learned.
         for learned, told in ((50.0, 2.0), (-50.0, 0.05)):
             head.log_std.fill_(learned)
-            assert head(last_BD, told_B)[1].exp().tolist() == pytest.approx([told, told], rel=0.01)
+            assert head.spread(told_B)[1].exp().tolist() == pytest.approx([told, told], rel=0.01)
     head.standardise(4.0, 0.0)
-    assert torch.isfinite(head(last_BD, told_B)[1]).all()
+    assert torch.isfinite(head.spread(told_B)[1]).all()

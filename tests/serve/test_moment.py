@@ -4,7 +4,6 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import duckdb
 import pandas as pd
 import pytest
 
@@ -13,6 +12,7 @@ from behavior_tasks.base.config import changed
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.base.stage import Job
+from behavior_tasks.base.tables import connect
 from behavior_tasks.serve.banners import banners_of
 from behavior_tasks.serve.log_days import count_days, unseen_products
 from behavior_tasks.serve.moment import Moment, backtest_moment, moment_at, moment_stage
@@ -21,7 +21,8 @@ from tests.shop import run_until
 
 
 def every_event(shop: ServedShop) -> pd.DataFrame:
-    return pd.concat([duckdb.sql(bucket.sql()).df() for bucket in shop.events])
+    with connect() as connection:
+        return pd.concat([connection.execute(bucket.sql()).df() for bucket in shop.events])
 
 
 def codes(moment: Artifact) -> dict[str, str]:
