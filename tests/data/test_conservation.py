@@ -179,7 +179,7 @@ def test_any_messy_table(
 
 @pytest.mark.slow
 @given(lines=LINES, open_lines=OPEN_LINES, context=CONTEXT, seed=st.integers(0, 10**6))
-@settings(ANY, max_examples=60)
+@settings(ANY, max_examples=30)
 def test_any_messy_table_at_length(
     lines: list[str],
     open_lines: list[str],
