@@ -48,6 +48,8 @@ TEACHER_FILE = "teacher.parquet"
 TEACHER_FOLDS = 4
 TEACHER_ROUNDS = 90
 """A teacher need not be the best booster: more rounds or a search for their number changed the pupil by nothing."""
+WORTH_PROCESSES = 3000
+"""Train examples from which on further processes are worth the seconds that they take to start."""
 FALLBACK_ROUNDS = 60
 """Boosting rounds where train has too few shoppers of one kind to hold some out."""
 BOOSTING = {"learning_rate": 0.05, "max_leaf_nodes": 15, "min_samples_leaf": 20, "l2_regularization": 1.0}
@@ -254,7 +256,8 @@ def teach(
             for kept, held in splitter.split(table, groups=train.shoppers)
         ]
         # Most of boosting is Python, which keeps one core busy whatever the number of threads.
-        here = (engine or EngineConfig(workers=1)).model_copy(update={"runner": "local"})
+        workers = 1 if engine is None or len(table) < WORTH_PROCESSES else engine.workers
+        here = (engine or EngineConfig()).model_copy(update={"runner": "local", "workers": workers})
         for fold, told in zip(folds, run_buckets(_teach_fold, folds, engine=here, what="teacher"), strict=True):
             answer[fold.held] = told
     return pd.DataFrame({"example": examples.loc[in_train, "example"].to_numpy(), "boosting": answer})

@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 from behavior_tasks.base.artifacts import Output
 from behavior_tasks.base.config import EngineConfig
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.model import baselines
 from behavior_tasks.model.baselines import baselines_stage, teach
 from behavior_tasks.model.skewness import signed_log
 from behavior_tasks.model.teacher import read_teacher
@@ -229,13 +230,17 @@ def test_the_teacher_never_saw_the_shopper_whom_it_judges() -> None:
     assert again.loc[own].tolist() == told.loc[own].tolist()
     assert again.drop(own).tolist() != told.drop(own).tolist()
 
-    # Nor does it matter how many processes work.
-    two = EngineConfig(workers=2)
-    assert teach(examples, FEATURES, ["gender"], seed=1, engine=two)["boosting"].tolist() == told.tolist()
-
     # Whatever happens later than train is not read at all.
     later = examples.assign(label=np.where(train, examples["label"], 0))
     assert teach(later, FEATURES, ["gender"], seed=1)["boosting"].tolist() == told.tolist()
+
+
+def test_how_many_processes_teach_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = make_examples()
+    alone = teach(examples, FEATURES, ["gender"], seed=1)
+    monkeypatch.setattr(baselines, "WORTH_PROCESSES", 0)
+    both = teach(examples, FEATURES, ["gender"], seed=1, engine=EngineConfig(workers=2))
+    assert both["boosting"].tolist() == alone["boosting"].tolist()
 
 
 def test_the_teachers_probabilities_stand_in_the_order_asked_for(tmp_path: Path) -> None:
