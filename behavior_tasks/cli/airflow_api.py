@@ -4,6 +4,7 @@ In come the server's address and the admin's password; out come run ids and stat
 client's memory only.
 """
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,8 @@ from behavior_tasks.base.errors import UserError
 
 UNFINISHED = frozenset({"queued", "running"})
 TIMEOUT_SECONDS = 30.0
+READING_SECONDS = 120.0
+"""Longest that a DAG is waited for which Airflow does not know yet."""
 
 
 def connect(url: str, user: str, password: str) -> httpx.Client:
@@ -25,11 +28,14 @@ def connect(url: str, user: str, password: str) -> httpx.Client:
 
 
 def trigger(client: httpx.Client, dag_id: str, conf: Mapping[str, Any], logical_date: datetime) -> str:
-    """Start a DAG run and return its id.
+    """Start a DAG run and return its id. A server that has just come up is given the time to read its DAGs first.
 
     Raises:
         UserError: when Airflow refuses it, e.g. because of a value in `conf`, or does not answer.
     """
+    until = time.monotonic() + READING_SECONDS
+    while _ask(client, "GET", f"/dags/{dag_id}").status_code == httpx.codes.NOT_FOUND and time.monotonic() < until:
+        time.sleep(1)
     wanted = {"logical_date": logical_date.isoformat(), "conf": dict(conf)}
     return str(_asked(client, "POST", f"/dags/{dag_id}/dagRuns", wanted)["dag_run_id"])
 
@@ -39,15 +45,19 @@ def state(client: httpx.Client, dag_id: str, run_id: str) -> str:
     return str(_asked(client, "GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
 
-def _asked(client: httpx.Client, method: str, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def _ask(client: httpx.Client, method: str, path: str, content: Mapping[str, Any] | None = None) -> httpx.Response:
     try:
-        answer = client.request(method, path, json=content)
+        return client.request(method, path, json=content)
     except httpx.TransportError as error:
         raise UserError(
             "Airflow does not answer any more.",
             found=f"{client.base_url}: {error}",
             next_step="`make up` again; Airflow goes on with the run where it was stopped",
         ) from None
+
+
+def _asked(client: httpx.Client, method: str, path: str, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    answer = _ask(client, method, path, content)
     if not answer.is_success:
         raise UserError(
             "Airflow refused the request.",
