@@ -257,6 +257,8 @@ def served(world: World, tmp_path: Path) -> Iterator[str]:
             stdout=stream,
             stderr=stream,
             cwd=tmp_path,
+            # MLflow starts its server by name, which is found only where this Python's programs lie.
+            env={**os.environ, "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))},
             start_new_session=True,
         )
     try:
