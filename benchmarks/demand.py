@@ -19,7 +19,6 @@ from typing import Any
 
 import pandas as pd
 
-from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE, temporary_folder
 from behavior_tasks.cli.options import parse_settings
@@ -112,13 +111,13 @@ def run_until(arguments: argparse.Namespace, name: str, settings: Mapping[str, A
 
 def as_champion(run: Run, folder: Path) -> Champion:
     """Return the model that a run trained as if it had been promoted."""
-    trained, config = _need(run, "train"), run.record.config
+    trained, config = run.need("train"), run.record.config
     save_event_folder(
         folder / "events",
         source=config.source,
         examples=config.examples,
-        clean=_need(run, "clean"),
-        features=_need(run, "features"),
+        clean=run.need("clean"),
+        features=run.need("features"),
     )
     settings = EventSettings.model_validate_json((folder / "events" / SETTINGS_FILE).read_bytes())
     model = trained.path / "model"
@@ -133,17 +132,11 @@ def as_champion(run: Run, folder: Path) -> Champion:
     )
 
 
-def _need(run: Run, stage: str) -> Artifact:
-    artifact = run.artifact(stage)
-    assert artifact is not None
-    return artifact
-
-
 def measure_log(arguments: argparse.Namespace) -> str:
     """Train, ask and measure; return the tables."""
     trained = run_until(arguments, "trained", {"source.period_end": DATA[arguments.data].trained_until}, until="train")
     whole = run_until(arguments, "whole", {}, until="clean")
-    clean, config = _need(whole, "clean"), whole.record.config
+    clean, config = whole.need("clean"), whole.record.config
     events = open_events(clean)
     place = Place(home=whole.home, engine=config.engine, device="auto", threads=config.train.threads)
     moment = moment_at(datetime.fromisoformat(clean.facts["last"]).date() + timedelta(days=1), config.source.timezone)

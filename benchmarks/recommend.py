@@ -24,14 +24,14 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.cli.options import parse_settings
 from behavior_tasks.data.events import open_events
+from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings, save_event_folder
 from behavior_tasks.pipeline import Run, StageRecord, open_run, run_stages, start_run
-from behavior_tasks.serve.champions import Champion, Unit
+from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.recommend_champion import find_reader
 from behavior_tasks.serve.recommend_facts import reasons_for_method, told_study
@@ -123,7 +123,7 @@ def reshape(arguments: argparse.Namespace) -> Path:
     chosen = {key: value for key, value in settings.items() if key.startswith("simulate.")}
     uri = start_run("recommend-reshape", day=DAY, trigger="inspection", overrides=chosen)
     run_stages(uri, until="simulate")
-    source = _need(open_run(uri), "simulate").path
+    source = open_run(uri).need("simulate").path
     events = pd.read_csv(next(iter(sorted(source.glob("*.csv*")))), dtype=str)
     kinds = {"browse": "view", "click": "view", "add_to_cart": "addtocart", "purchase": "transaction"}
     kept = events[events["action"].isin(list(kinds)) & events["product_id"].notna()].reset_index(drop=True)
@@ -153,12 +153,12 @@ def open_champion(arguments: argparse.Namespace, run: Run, unit: Unit) -> Champi
             folder,
             source=config.source,
             examples=config.examples,
-            clean=_need(run, "clean"),
-            features=_need(run, "features"),
+            clean=run.need("clean"),
+            features=run.need("features"),
         )
     return Champion(
         unit=unit,
-        model=_need(run, "train").path / "model",
+        model=run.need("train").path / "model",
         events=folder,
         settings=EventSettings.model_validate_json((folder / SETTINGS_FILE).read_bytes()),
         name=arguments.data,
@@ -174,7 +174,7 @@ def measure(arguments: argparse.Namespace) -> str:
     runs = {unit: run_until(arguments, log, unit, "train") for unit in units}
     champions = {unit: open_champion(arguments, run, unit) for unit, run in runs.items()}
     run = next(iter(runs.values()), None) or run_until(arguments, log, "shopper", "clean")
-    clean, config = _need(run, "clean"), run.record.config
+    clean, config = run.need("clean"), run.record.config
     place = Place(home=run.home, engine=config.engine, device="cpu", threads=1)
     sources = Sources(
         events=open_events(clean),
@@ -224,12 +224,6 @@ def as_markdown(title: str, exam: Mapping[str, Any] | None) -> list[str]:
 
 def _cell(told: Mapping[str, float], sign: str = "") -> str:
     return f"{told['value']:{sign}.4f} ({told['lower']:{sign}.4f} to {told['upper']:{sign}.4f})"
-
-
-def _need(run: Run, stage: str) -> Artifact:
-    artifact = run.artifact(stage)
-    assert artifact is not None
-    return artifact
 
 
 def main() -> None:

@@ -123,12 +123,12 @@ def as_champion(package: Path, uri: str) -> Champion:
 
 
 def _ask(home: Home, config: Config, model: Champion, events: Sequence[BucketEvents], day: date) -> pd.DataFrame:
-    place = Place(home=home, engine=config.engine, device=config.train.device, threads=config.train.threads)
+    place = Place.of(home, config)
     with temporary_folder(home, "replayed") as folder:
         (folder / "scores").mkdir(parents=True)
         moment = moment_at(day, config.source.timezone)
-        files = score_at(model, events, moment, folder / "scores", place=place, data_hash="")
-        return pd.concat([pd.read_parquet(file, columns=["shopper", "probability"]) for file in files])
+        done = score_at(model, events, moment, folder / "scores", place=place, data_hash="")
+        return pd.concat([pd.read_parquet(bucket.file, columns=["shopper", "probability"]) for bucket in done])
 
 
 def _threshold(model: Champion) -> float:

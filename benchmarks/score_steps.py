@@ -24,7 +24,7 @@ from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
 from behavior_tasks.serve.asked import write_asked
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment, moment_at
-from behavior_tasks.serve.score import Place, score_buckets
+from behavior_tasks.serve.score import Place, score_at
 
 
 def score(root: str, clean: str, night: str, buckets: int, threads: int) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def score(root: str, clean: str, night: str, buckets: int, threads: int) -> dict
             written = write_asked(champion, events, moment, folder / "asked", engine=engine)
             told, rows = clock.told(), sum(pq.read_metadata(bucket.features).num_rows for bucket in written)
             return {**told, "rows": rows, "asked": 0}
-        done = score_buckets(champion, events, moment, folder / "out", place=place, data_hash="")
+        done = score_at(champion, events, moment, folder / "out", place=place, data_hash="")
         told = clock.told()
     return {**told, "rows": sum(bucket.rows for bucket in done), "asked": sum(bucket.asked for bucket in done)}
 

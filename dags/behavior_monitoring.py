@@ -14,13 +14,13 @@ task, `look`, is red while something severe stands.
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, TaskGroup, TriggerRule, XComArg, task
+from airflow.sdk import DAG, TriggerRule, task
 from airflow.sdk.exceptions import AirflowSkipException
 from behavior_dag_faults import RETRIES, explained, look_at
+from behavior_dag_stages import draw_stages
 from behavior_dag_support import DRIFT, RUN, form, nightly, what_is_watched
 
 from behavior_tasks import pipeline
-from behavior_tasks.base.form import read_form
 
 GROUPS = {
     "data": ("simulate", "source", "ingest", "clean"),
@@ -33,20 +33,6 @@ GROUPS = {
 def start(dag_run: Any = None, params: Any = None) -> str:
     """Check all settings and open the run."""
     return explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_watched(dag_run, params)))
-
-
-@task
-def simulate(run: str, params: Any = None) -> str:
-    """Make the log of a simulated shop, unless there is one to read."""
-    if read_form(params).input_path:
-        raise AirflowSkipException("the run reads your log")
-    return explained(pipeline.run_stage, "simulate", run)
-
-
-@task
-def run_stage(name: str, run: str, *inputs: str | None) -> str:
-    """Run one stage on its inputs' URIs and hand on the URI of what it made."""
-    return explained(pipeline.run_stage, name, run, *inputs)
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
@@ -68,18 +54,6 @@ def look(run: str) -> None:
     look_at(explained(pipeline.watched_problems, run))
 
 
-def stage(name: str) -> XComArg:
-    """Return a stage's task. The table of stages says what it reads, which are its edges."""
-    if name == "simulate":
-        return simulate(RUN)
-    row = pipeline.WATCHING[name]
-    # A skipped simulation must not stop what could have read it; a failed one must.
-    rule = TriggerRule.NONE_FAILED if "simulate?" in row.inputs else TriggerRule.ALL_SUCCESS
-    named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=2))
-    return named(name, RUN, *(made[i.removesuffix("?")] for i in row.inputs))
-
-
-made: dict[str, XComArg] = {}
 with DAG(
     dag_id="behavior_monitoring",
     description="What was served and what then happened in, whether the champion is still right out.",
@@ -94,9 +68,6 @@ with DAG(
     params=form(only=pipeline.settings_of(pipeline.WATCHING), placed=True),
 ) as dag:
     started, kept = start(), keep(RUN)
-    for group, names in GROUPS.items():
-        with TaskGroup(group):
-            for name in names:
-                made[name] = stage(name)
+    made = draw_stages(GROUPS, pipeline.WATCHING, pipeline.run_stage)
     started >> [made["simulate"], made["champions"]]
     [started, made["watch"]] >> kept >> [ask_for_training(RUN), look(RUN)]

@@ -15,13 +15,12 @@ failed, or when a **banner** says that somebody should look before they believe 
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, TaskGroup, TriggerRule, XComArg, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk import DAG, TriggerRule, task
 from behavior_dag_faults import RETRIES, explained, look_at
+from behavior_dag_stages import draw_stages
 from behavior_dag_support import CHAMPION, RUN, form, nightly_or, what_is_scored
 
 from behavior_tasks import pipeline
-from behavior_tasks.base.form import read_form
 
 GROUPS = {
     "data": ("simulate", "source", "ingest", "clean"),
@@ -37,38 +36,12 @@ def start(dag_run: Any = None, params: Any = None) -> str:
     return explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_scored(dag_run, params)))
 
 
-@task
-def simulate(run: str, params: Any = None) -> str:
-    """Make the log of a simulated shop, unless there is one to read."""
-    if read_form(params).input_path:
-        raise AirflowSkipException("the run reads your log")
-    return explained(pipeline.serve_stage, "simulate", run)
-
-
-@task
-def serve_stage(name: str, run: str, *inputs: str | None) -> str:
-    """Run one stage on its inputs' URIs, hand out what it made, and hand on its URI."""
-    return explained(pipeline.serve_stage, name, run, *inputs)
-
-
 @task(trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
 def look(run: str) -> None:
     """Say what failed, and what must be known before what was handed out is used; red if there is anything."""
     look_at(explained(pipeline.conclude_scoring, run).problems)
 
 
-def stage(name: str) -> XComArg:
-    """Return a stage's task. The table of stages says what it reads, which are its edges."""
-    if name == "simulate":
-        return simulate(RUN)
-    row = pipeline.SERVING[name]
-    # A skipped simulation must not stop what could have read it; a failed one must.
-    rule = TriggerRule.NONE_FAILED if "simulate?" in row.inputs else TriggerRule.ALL_SUCCESS
-    named = serve_stage.override(task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=2))
-    return named(name, RUN, *(made[i.removesuffix("?")] for i in row.inputs))
-
-
-made: dict[str, XComArg] = {}
 with DAG(
     dag_id="behavior_scoring",
     description="The champion and a behaviour log in, what the shop takes away out.",
@@ -83,9 +56,6 @@ with DAG(
     params=form(only=pipeline.settings_of(pipeline.SERVING), placed=True),
 ) as dag:
     started, looked = start(), look(RUN)
-    for group, names in GROUPS.items():
-        with TaskGroup(group):
-            for name in names:
-                made[name] = stage(name)
+    made = draw_stages(GROUPS, pipeline.SERVING, pipeline.serve_stage)
     started >> [made["simulate"], made["champions"]]
     [made[name] for name in GROUPS["scores"] + GROUPS["applications"]] >> looked

@@ -13,15 +13,15 @@ tried again; trouble with disks, databases or killed processes is, twice.
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, TaskGroup, TriggerRule, XComArg, task
+from airflow.sdk import DAG, TaskGroup, TriggerRule, task
 from airflow.sdk.exceptions import AirflowSkipException
 from behavior_dag_approval import Approval
 from behavior_dag_faults import RETRIES, explained
+from behavior_dag_stages import draw_stages
 from behavior_dag_support import CHAMPION, DRIFT, OPENED, RUN, form, nightly_or, what_is_asked, with_mlflow_link
 
 from behavior_tasks import pipeline
 from behavior_tasks.base.config import SERVING_SECTIONS
-from behavior_tasks.base.form import read_form
 
 GROUPS = {
     "data": ("simulate", "source", "ingest", "clean", "report"),
@@ -45,20 +45,6 @@ def open_tracking(run: str) -> str:
 
 
 @task
-def simulate(run: str, params: Any = None) -> str:
-    """Make the log of a simulated shop, unless there is one to read."""
-    if read_form(params).input_path:
-        raise AirflowSkipException("the run reads your log")
-    return explained(pipeline.run_stage, "simulate", run)
-
-
-@task
-def run_stage(name: str, run: str, *inputs: str | None) -> str:
-    """Run one stage on its inputs' URIs and hand on the URI of what it made."""
-    return explained(pipeline.run_stage, name, run, *inputs)
-
-
-@task
 def register(run: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> str:
     """Keep parameters, metrics, plots and the verdict in MLflow, and register the model."""
     return explained(pipeline.register, run, gate_uri, evaluate_uri, train_uri)
@@ -77,23 +63,6 @@ def close_tracking(run: str) -> str:
     return explained(pipeline.close_tracking, run)
 
 
-def stage(name: str) -> XComArg:
-    """Return a stage's task. The table of stages says what it reads, which are its edges, and what it waits for."""
-    if name == "simulate":
-        return simulate(RUN)
-    row = pipeline.STAGES[name]
-    # A skipped simulation must not stop what could have read it; a failed one must.
-    rule = TriggerRule.NONE_FAILED if "simulate?" in row.inputs else TriggerRule.ALL_SUCCESS
-    named = run_stage.override(
-        task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=12 if name == "train" else 2)
-    )
-    result = named(name, RUN, *(made[i.removesuffix("?")] for i in row.inputs))
-    for earlier in row.after:
-        made[earlier] >> result
-    return result
-
-
-made: dict[str, XComArg] = {}
 with DAG(
     dag_id="behavior_training",
     description="A behaviour log in, a language model that earns its promotion out.",
@@ -108,10 +77,7 @@ with DAG(
     params=form(without=("tuning", *SERVING_SECTIONS)),
 ) as dag:
     started, opened, closed = start(), with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
-    for group, names in GROUPS.items():
-        with TaskGroup(group):
-            for name in names:
-                made[name] = stage(name)
+    made = draw_stages(GROUPS, pipeline.STAGES, pipeline.run_stage)
     with TaskGroup("registry"):
         version = with_mlflow_link(register(RUN, made["gate"], made["evaluate"], made["train"]))
         asked = Approval(task_id="approval", run=RUN, gate_uri=made["gate"], doc_md=Approval.__doc__)

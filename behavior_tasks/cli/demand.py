@@ -13,7 +13,7 @@ from behavior_tasks.base.config import DemandConfig
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import current_home
 from behavior_tasks.base.page import shown_number
-from behavior_tasks.cli.screen import console
+from behavior_tasks.cli.screen import console, tell_banners
 from behavior_tasks.serve.demand import reorder_list
 from behavior_tasks.serve.demand_stock import judge_stock, read_stock
 from behavior_tasks.serve.demand_table import read_table
@@ -45,8 +45,7 @@ def demand(
     table = read_table(served.folder)
     table = table.assign(expected=table["expected"].astype(float))
     chosen = _only(table, category) if category else table
-    for banner in served.banners:
-        console.print(f"{banner.level}: {banner.words}\n  next: {banner.next_step}", markup=False, highlight=False)
+    tell_banners(served.banners)
     if stock is None:
         shown = chosen[chosen["level"] != "total"] if category else chosen
         _show_demand(served, shown, top)

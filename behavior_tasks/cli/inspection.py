@@ -5,13 +5,11 @@ makes a run of its own, named by the command and the time, so that two looks at 
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from behavior_tasks.base.config import DEFAULT_PRESET
-from behavior_tasks.pipeline import start_run
+from behavior_tasks.cli.stages import start_now
 
 
 def start_inspection(
@@ -34,13 +32,5 @@ def start_inspection(
     Raises:
         UserError: naming everything that is wrong with the settings.
     """
-    now = datetime.now(UTC)
-    return start_run(
-        f"{command}-{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
-        day=now.date(),
-        trigger="inspection",
-        input_path=input_path,
-        preset=preset,
-        config_file=str(config) if config else None,
-        overrides=overrides,
-    )
+    asked = {"input": input_path, "preset": preset, "config_file": str(config) if config else None}
+    return start_now("inspection", asked, overrides, command=f"{command}-")

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from behavior_tasks.base.home import Home, current_home
 from behavior_tasks.base.tables import connect, quote
-from behavior_tasks.cli.screen import console, count, figure
+from behavior_tasks.cli.screen import console, count, figure, tell_banners
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import identity_key, key_exists
 from behavior_tasks.data.parse import plain_user_sql
@@ -50,8 +50,7 @@ def recommend(
     if as_json:
         console.print_json(json.dumps(served.facts, ensure_ascii=False))
         return
-    for banner in served.banners:
-        console.print(f"{banner.level}: {banner.words}\n  next: {banner.next_step}", markup=False, highlight=False)
+    tell_banners(served.banners)
     if shopper is None:
         _show_methods(served)
     with connect() as connection:

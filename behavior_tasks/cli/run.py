@@ -4,22 +4,20 @@ import getpass
 import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import uuid4
 
 import typer
 from rich.markdown import Markdown
 
 from behavior_tasks.base.config import DEFAULT_PRESET, load_config
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import current_home
 from behavior_tasks.cli import airflow, processes
 from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
-from behavior_tasks.cli.report import closing_page, stage_line
+from behavior_tasks.cli.report import closing_page
 from behavior_tasks.cli.screen import console
+from behavior_tasks.cli.stages import follow_dag, say_stage, start_now
 from behavior_tasks.pipeline import (
     STAGES,
     Run,
-    StageRecord,
     answer,
     ask,
     at_work,
@@ -29,8 +27,10 @@ from behavior_tasks.pipeline import (
     promote,
     register,
     run_stages,
-    start_run,
 )
+
+WIDTH = 12
+"""Of the names of stages."""
 
 
 def run(
@@ -61,49 +61,24 @@ def run(
     settings = parse_settings(set)
     # Wrong settings are refused here, before Airflow or a database is started.
     load_config(preset, file=config, overrides=settings)
-    now = datetime.now(UTC)
-    run_id = f"{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}"
+    asked = {"input": input, "preset": preset, "config_file": str(config) if config else None}
     if through_airflow:
         if approve_as:
             raise UserError("In Airflow a person approves on Airflow's page.", next_step="leave out --approve-as")
-        asked = {"input": input, "preset": preset, "config_file": str(config) if config else None, **settings}
-        finished = _through_airflow({key: value for key, value in asked.items() if value is not None}, now)
+        filled = {key: value for key, value in {**asked, **settings}.items() if value is not None}
+        finished = _through_airflow(filled)
     else:
-        uri = start_run(
-            run_id,
-            day=now.date(),
-            trigger="command line",
-            input_path=input,
-            preset=preset,
-            config_file=str(config) if config else None,
-            overrides=settings,
-        )
-        finished = _here(uri, approve_as)
+        finished = _here(start_now("command line", asked, settings), approve_as)
     console.print(closing_page(finished))
 
 
-def _through_airflow(asked: dict[str, Any], now: datetime) -> Run:
+def _through_airflow(asked: dict[str, Any]) -> Run:
     """Run the DAG and show each stage when it is done.
 
     Raises:
         UserError: the message of the task that failed, or where its log is.
     """
-    home = current_home()
-    console.print(f"Airflow runs the DAG {airflow.DAG_ID} (the first time, its database is made too).")
-    shown: set[str] = set()
-    with console.status("starting Airflow") as status:
-
-        def on_tick(run_id: str | None) -> None:
-            if run_id is None:
-                return
-            run = open_run(run_id)
-            for record in run.stages():
-                if record.stage not in shown:
-                    shown.add(record.stage)
-                    _say(run, record)
-            status.update(f"after {len(shown)} of {len(STAGES) - bool(asked.get('input'))} stages")
-
-        result = airflow.run_dag(home, airflow.PROJECT, asked, logical_date=now, on_tick=on_tick)
+    result = follow_dag(airflow.DAG_ID, asked, datetime.now(UTC), stages=len(STAGES), width=WIDTH)
     run = open_run(result.run_id) if result.run_id else None
     if run is not None and result.returncode == 0:
         return run
@@ -123,7 +98,11 @@ def _here(uri: str, approve_as: str | None) -> Run:
     with at_work(run):
         try:
             with console.status("starting") as status:
-                run_stages(uri, on_start=lambda name: status.update(name), on_end=lambda record: _say(run, record))
+                run_stages(
+                    uri,
+                    on_start=lambda name: status.update(name),
+                    on_end=lambda record: say_stage(run, record, width=WIDTH),
+                )
                 status.update("registering")
                 uris = {record.stage: record.uri for record in run.stages()}
                 version = register(uri, uris["gate"], uris["evaluate"], uris["train"])
@@ -148,8 +127,3 @@ def _ask(uri: str, gate_uri: str, approve_as: str | None) -> None:
         approved = typer.confirm(question.subject, default=False)
         who = typer.prompt("Your name, for the ledger", default=getpass.getuser())
         answer(uri, gate_uri, approved=approved, who=who, why=typer.prompt("Why", default="", show_default=False))
-
-
-def _say(run: Run, record: StageRecord) -> None:
-    time, flow, _ = stage_line(run, record)
-    console.print(f"  {record.stage:<12} {time:>9}  {flow}", highlight=False)

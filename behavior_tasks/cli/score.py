@@ -2,7 +2,6 @@
 
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
-from uuid import uuid4
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -13,17 +12,18 @@ from rich.text import Text
 from behavior_tasks.base.config import DEFAULT_PRESET, load_config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.form import read_as_of
-from behavior_tasks.base.home import current_home
 from behavior_tasks.cli import airflow, processes
 from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
-from behavior_tasks.cli.report import stage_line
 from behavior_tasks.cli.screen import LEVEL_STYLES, console, count
-from behavior_tasks.pipeline import SERVING, Run, StageRecord, open_run, serve_stages, start_run
+from behavior_tasks.cli.stages import follow_dag, say_stage, start_now
+from behavior_tasks.pipeline import SERVING, Run, open_run, serve_stages
 from behavior_tasks.pipeline.serving import Scoring, chosen_stages, conclude_scoring
 from behavior_tasks.pipeline.stages import Stage
 from behavior_tasks.serve.banners import EXIT_CODE, needs_a_look
 
 FAILED = 2
+WIDTH = 15
+"""Of the names of stages."""
 
 
 def score(
@@ -68,7 +68,7 @@ def score(
         if only:
             raise UserError("The DAG makes every application.", next_step="leave out --only, or --airflow")
         filled = {key: value for key, value in {**asked, "as_of": as_of, **settings}.items() if value is not None}
-        run = _through_airflow(filled, datetime.now(UTC))
+        run = _through_airflow(filled)
         scoring = conclude_scoring(run.uri)
     else:
         run, scoring = _here(asked, settings, day, stages)
@@ -83,24 +83,14 @@ def _here(
     asked: dict[str, Any], settings: dict[str, Any], day: date | None, stages: dict[str, Stage]
 ) -> tuple[Run, Scoring]:
     """Run the stages in this process and show each when it is done."""
-    now = datetime.now(UTC)
-    uri = start_run(
-        f"{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
-        day=now.date(),
-        trigger="scoring",
-        input_path=asked["input"],
-        preset=asked["preset"],
-        config_file=asked["config_file"],
-        overrides=settings,
-        as_of=day,
-    )
+    uri = start_now("scoring", asked, settings, as_of=day)
     run = open_run(uri)
     with console.status("starting") as status:
         scoring = serve_stages(
             uri,
             stages=stages,
             on_start=lambda name: status.update(name),
-            on_end=lambda record: _say(run, record),
+            on_end=lambda record: say_stage(run, record, width=WIDTH),
             on_failure=_say_failed,
         )
     return run, scoring
@@ -136,29 +126,13 @@ READ_WITH = {
 """Application → the command that shows it."""
 
 
-def _through_airflow(asked: dict[str, Any], now: datetime) -> Run:
+def _through_airflow(asked: dict[str, Any]) -> Run:
     """Run the DAG and show each stage when it is done.
 
     Raises:
         UserError: when it did not come as far as the first application.
     """
-    console.print(f"Airflow runs the DAG {airflow.SCORING_DAG} (the first time, its database is made too).")
-    shown: set[str] = set()
-    with console.status("starting Airflow") as status:
-
-        def on_tick(run_id: str | None) -> None:
-            if run_id is None:
-                return
-            run = open_run(run_id)
-            for record in run.stages():
-                if record.stage not in shown:
-                    shown.add(record.stage)
-                    _say(run, record)
-            status.update(f"after {len(shown)} of {len(SERVING) - bool(asked.get('input'))} stages")
-
-        result = airflow.run_dag(
-            current_home(), airflow.PROJECT, asked, logical_date=now, dag_id=airflow.SCORING_DAG, on_tick=on_tick
-        )
+    result = follow_dag(airflow.SCORING_DAG, asked, datetime.now(UTC), stages=len(SERVING), width=WIDTH)
     if result.run_id is None:
         raise UserError(
             "The DAG run failed before its first task was done.",
@@ -168,10 +142,5 @@ def _through_airflow(asked: dict[str, Any], now: datetime) -> Run:
     return open_run(result.run_id)
 
 
-def _say(run: Run, record: StageRecord) -> None:
-    time, flow, _ = stage_line(run, record)
-    console.print(f"  {record.stage:<15} {time:>9}  {flow}", highlight=False)
-
-
 def _say_failed(name: str, why: str) -> None:
-    console.print(f"  {name:<15} {'failed':>9}  {why.partition(chr(10))[0]}", style="red", highlight=False)
+    console.print(f"  {name:<{WIDTH}} {'failed':>9}  {why.partition(chr(10))[0]}", style="red", highlight=False)

@@ -1,11 +1,21 @@
 """The two consoles, and how figures are written on them."""
 
+from collections.abc import Iterable
+
 from rich.console import Console
+
+from behavior_tasks.serve.banners import Banner
 
 console = Console()
 errors = Console(stderr=True)
 LEVEL_STYLES = {"notice": "", "warning": "yellow", "severe": "red"}
 """How a banner of each level is shown."""
+
+
+def tell_banners(banners: Iterable[Banner]) -> None:
+    """Say what must be known before an output is used."""
+    for banner in banners:
+        console.print(f"{banner.level}: {banner.words}\n  next: {banner.next_step}", markup=False, highlight=False)
 
 
 def count(number: int) -> str:

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import uuid4
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -16,14 +15,15 @@ from behavior_tasks.base.form import read_as_of
 from behavior_tasks.base.home import current_home
 from behavior_tasks.cli import airflow, processes
 from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
-from behavior_tasks.cli.report import stage_line
-from behavior_tasks.cli.screen import console, count, figure
-from behavior_tasks.pipeline import Run, StageRecord, open_run, start_run, watch_stages
+from behavior_tasks.cli.screen import LEVEL_STYLES, console, count, figure
+from behavior_tasks.cli.stages import say_stage, start_now
+from behavior_tasks.pipeline import Run, open_run, watch_stages
 from behavior_tasks.pipeline.watching import kept_of
 from behavior_tasks.serve.banners import EXIT_CODE
 from behavior_tasks.watch.kept import Kept, version_rows
 
-STYLES = {"notice": "", "warning": "yellow", "severe": "red"}
+WIDTH = 15
+"""Of the names of stages."""
 
 
 def watch(
@@ -56,22 +56,12 @@ def watch(
     settings, day = parse_settings(set), read_as_of(as_of)
     # Wrong settings are refused here, before Airflow or a database is started.
     load_config(preset, file=config, overrides=settings)
-    now = datetime.now(UTC)
+    asked = {"input": input, "preset": preset, "config_file": str(config) if config else None}
     if through_airflow:
-        asked = {"input": input, "preset": preset, "config_file": str(config) if config else None, "as_of": as_of}
-        kept = _through_airflow({key: value for key, value in {**asked, **settings}.items() if value is not None}, now)
+        filled = {key: value for key, value in {**asked, "as_of": as_of, **settings}.items() if value is not None}
+        kept = _through_airflow(filled, datetime.now(UTC))
     else:
-        uri = start_run(
-            f"{now:%Y-%m-%dT%H%M%S}-{uuid4().hex[:4]}",
-            day=now.date(),
-            trigger="monitoring",
-            input_path=input,
-            preset=preset,
-            config_file=str(config) if config else None,
-            overrides=settings,
-            as_of=day,
-        )
-        kept = _here(open_run(uri))
+        kept = _here(open_run(start_now("monitoring", asked, settings, as_of=day)))
     console.print(closing_page(kept))
     if any(alert.level == "severe" for alert in kept.standing.alerts):
         raise typer.Exit(EXIT_CODE)
@@ -105,7 +95,7 @@ def closing_page(kept: Kept) -> RenderableType:
         Text(
             f"{one.level}, {'new' if one.since == kept.day else f'since {one.since}'}: {one.words}\n"
             f"  next: {one.next_step}",
-            STYLES[one.level],
+            LEVEL_STYLES[one.level],
         )
         for one in kept.standing.alerts
     ]
@@ -117,7 +107,11 @@ def closing_page(kept: Kept) -> RenderableType:
 
 def _here(run: Run) -> Kept:
     with console.status("starting") as status:
-        return watch_stages(run.uri, on_start=lambda name: status.update(name), on_end=lambda record: _say(run, record))
+        return watch_stages(
+            run.uri,
+            on_start=lambda name: status.update(name),
+            on_end=lambda record: say_stage(run, record, width=WIDTH),
+        )
 
 
 def _through_airflow(asked: dict[str, Any], now: datetime) -> Kept:
@@ -147,8 +141,3 @@ def _through_airflow(asked: dict[str, Any], now: datetime) -> Kept:
             next_step="behavior watch, without --airflow, says more",
         )
     return kept
-
-
-def _say(run: Run, record: StageRecord) -> None:
-    time, flow, _ = stage_line(run, record)
-    console.print(f"  {record.stage:<15} {time:>9}  {flow}", highlight=False)

@@ -14,6 +14,7 @@ from behavior_tasks.examples.feature_sql import Feature
 from behavior_tasks.examples.feature_taste import TASTE
 
 Unit = Literal["shopper", "shopper_product"]
+UNITS: tuple[Unit, ...] = ("shopper", "shopper_product")
 FEATURES: tuple[Feature, ...] = (*ACTIVITY, *BUYING, *TASTE, *PRODUCT)
 
 

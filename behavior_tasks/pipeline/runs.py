@@ -116,6 +116,12 @@ class Run:
         uris = {record.stage: record.uri for record in self.stages()}
         return self.store.open(uris[stage]) if stage in uris else None
 
+    def need(self, stage: str) -> Artifact:
+        """The artifact of a stage that this run is known to have done."""
+        found = self.artifact(stage)
+        assert found is not None
+        return found
+
     def keep(self, record: StageRecord) -> None:
         """Keep what a stage gave."""
         write_durably(self.folder / "stages" / f"{record.stage}.json", record.model_dump_json().encode())

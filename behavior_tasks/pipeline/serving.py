@@ -11,7 +11,6 @@ from datetime import date
 from types import TracebackType
 from typing import Any
 
-from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.in_use import using_artifacts
@@ -101,7 +100,7 @@ def serve_stages(
     for name, row in stages.items():
         if name == "simulate" and run.record.input:
             continue
-        if not all(i.endswith("?") or i in uris for i in row.inputs):
+        if not _ready(name, uris):
             on_failure(name, _missing(name, uris))
             continue
         on_start(name)
@@ -137,7 +136,7 @@ def conclude_scoring(run_uri: str, stages: Collection[str] = SERVING) -> Scoring
             next_step="behavior score, when that is mended; what was handed out before is still there",
         )
     scoring = Scoring(as_of=as_of, champions=_versions(champions.facts))
-    banners: list[Banner] = banners_of(_needed(run, "moment").facts)
+    banners: list[Banner] = banners_of(run.need("moment").facts)
     done = {record.stage for record in run.stages()}
     scoring.served = _publish_all(run, as_of)
     banners += [banner for served in scoring.served for banner in served.banners]
@@ -156,14 +155,6 @@ def conclude_scoring(run_uri: str, stages: Collection[str] = SERVING) -> Scoring
         },
     )
     return scoring
-
-
-def hand_out(run_uri: str) -> list[Banner]:
-    """Hand out every application that a scoring has finished, and return the banners above them, each once."""
-    run = open_run(run_uri)
-    as_of = _as_of(run)
-    served = _publish_all(run, as_of) if as_of is not None else []
-    return list(dict.fromkeys(banner for one in served for banner in one.banners))
 
 
 def last_scoring(home: Home) -> Run | None:
@@ -196,12 +187,6 @@ def _as_of(run: Run) -> date | None:
 def _publish_all(run: Run, as_of: date) -> list[Served]:
     made = (run.artifact(record.stage) for record in run.stages())
     return [publish(run.home, one, as_of) for one in made if one is not None and (one.path / FOLDER).is_dir()]
-
-
-def _needed(run: Run, stage: str) -> Artifact:
-    artifact = run.artifact(stage)
-    assert artifact is not None  # the run has its record
-    return artifact
 
 
 def _versions(facts: Mapping[str, Any]) -> dict[str, str | None]:

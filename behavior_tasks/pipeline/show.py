@@ -24,7 +24,6 @@ from behavior_tasks.pipeline.show_find import (
     choose_moment,
     find_shopper,
     moments_of,
-    need,
     need_history,
 )
 from behavior_tasks.pipeline.show_rows import PARTS, find_rows
@@ -167,7 +166,7 @@ def show_example(
         moment=moment,
         cutoffs=tuple(moments_of(run)),
         horizon_days=run.record.config.examples.horizon_days,
-        last=need(run, "clean").facts["last"],
+        last=run.need("clean").facts["last"],
         label=int(row["label"]) if moment.known else None,
         amount=float(row["amount"]) if moment.known and pd.notna(row["amount"]) else None,
         trace=trace,
@@ -201,7 +200,7 @@ def _need_rows(run: Run, who: Shopper, moment: Moment, model: _Model) -> pd.Data
 
 
 def _candidate(run: Run) -> _Model:
-    bundle = need(run, "train").path / "model"
+    bundle = run.need("train").path / "model"
     return _Model(
         scorer=Scorer.load(bundle, threads=run.record.config.train.threads),
         words="the one that this run trained",
@@ -230,8 +229,8 @@ def _champion(run: Run) -> _Model:
             next_step="leave --champion out to see what this run's model says",
         )
     bundle = ArtifactStore(run.home.artifacts).open(found.model).path / "model"
-    settings, _ = require_readable(bundle, need(run, "features"))
-    same = found.model == need(run, "train").uri
+    settings, _ = require_readable(bundle, run.need("features"))
+    same = found.model == run.need("train").uri
     words = f"the champion, version {found.version}" + (", which this run trained" if same else "")
     scorer = Scorer.load(bundle, threads=config.train.threads)
     return _Model(scorer=scorer, words=words, settings=settings, as_trained=same)

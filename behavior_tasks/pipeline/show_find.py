@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import connect
@@ -101,13 +100,6 @@ def is_trained(run: Run) -> bool:
     return set(NEEDED) <= {record.stage for record in run.stages()}
 
 
-def need(run: Run, stage: str) -> Artifact:
-    """Return the artifact of a stage of a run that is trained."""
-    artifact = run.artifact(stage)
-    assert artifact is not None  # `find_run` has looked
-    return artifact
-
-
 def _need_trained(run: Run) -> Run:
     """Return the run.
 
@@ -158,7 +150,7 @@ def _key_of(run: Run) -> bytes | None:
     if not key_exists(run.home):
         return None
     key = identity_key(run.home)
-    made_with = need(run, "ingest").manifest.inputs.get("identity_key")
+    made_with = run.need("ingest").manifest.inputs.get("identity_key")
     if made_with not in (None, fingerprint(key)):
         raise UserError(
             "The identity key that is set is not the one of this run's pseudonyms, so a raw id can't be looked up.",
@@ -180,7 +172,7 @@ def _plain(asked: str) -> str:
 def _look_up(run: Run, name: str) -> Shopper | None:
     """Return the shopper of a pseudonym, or None."""
     alone = Range(low=name, high=name + "0")
-    for number, bucket in enumerate(open_events(need(run, "clean"))):
+    for number, bucket in enumerate(open_events(run.need("clean"))):
         if not alone.meets(bucket.range):
             continue
         events = replace(bucket, range=alone)
@@ -205,7 +197,7 @@ def moments_of(run: Run) -> list[Moment]:
             known=True,
             in_train=window["split"] == "train",
         )
-        for window in need(run, "cutoffs").facts["windows"]
+        for window in run.need("cutoffs").facts["windows"]
     ]
 
 
@@ -234,7 +226,7 @@ def choose_moment(run: Run, asked: str | None) -> Moment:
         if moment.day == day:
             return moment
     config = run.record.config
-    zone, timeline = ZoneInfo(config.source.timezone), plan_windows(need(run, "clean").facts, config)
+    zone, timeline = ZoneInfo(config.source.timezone), plan_windows(run.need("clean").facts, config)
     assert timeline is not None  # a log without a timeline was refused by the stage cutoffs
     end = local_midnight(day + timedelta(days=config.examples.horizon_days), zone)
     cutoff = local_midnight(day, zone)

@@ -20,7 +20,7 @@ from behavior_tasks.examples.feature_table import FeatureSettings
 from behavior_tasks.examples.features import write_features
 from behavior_tasks.examples.market import count_market
 from behavior_tasks.pipeline.runs import Run
-from behavior_tasks.pipeline.show_find import Moment, Shopper, need
+from behavior_tasks.pipeline.show_find import Moment, Shopper
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import write_texts
 
@@ -43,8 +43,8 @@ def find_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings
     sampled = moment.split == "train" and run.record.config.examples.unit == "shopper_product"
     if moment.split is None or sampled:
         return make_rows(run, shopper, moment, settings)
-    features = bucket_file(need(run, "features").path / "examples", shopper.bucket)
-    texts = bucket_file(need(run, "verbalize").path / "texts", shopper.bucket)
+    features = bucket_file(run.need("features").path / "examples", shopper.bucket)
+    texts = bucket_file(run.need("verbalize").path / "texts", shopper.bucket)
     where = f"shopper = '{shopper.pseudonym}' AND cutoff = TIMESTAMP '{moment.cutoff}'"
     with temporary_folder(run.home, "show") as folder, connect() as connection:
         examples = folder / "examples.parquet"
@@ -59,8 +59,8 @@ def find_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings
 def make_rows(run: Run, shopper: Shopper, moment: Moment, settings: TextSettings | None = None) -> pd.DataFrame:
     """Return what `find_rows` does, made anew whatever stands in the artifacts."""
     config = run.record.config
-    clean, engine = need(run, "clean"), config.engine
-    settings = settings or TextSettings.load(need(run, "verbalize").path / "text.json")
+    clean, engine = run.need("clean"), config.engine
+    settings = settings or TextSettings.load(run.need("verbalize").path / "text.json")
     own = shopper.events.until(moment.cutoff)
     query = examples_sql(
         [Window(split=moment.split or "test", cutoff=moment.cutoff, end=moment.end)],

@@ -8,20 +8,19 @@ was served before stays.
 import logging
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from behavior_tasks.base.artifacts import ArtifactStore, Output, Rows
 from behavior_tasks.base.config import Config, changed
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
+from behavior_tasks.examples.feature_table import UNITS, Unit
 from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
 from behavior_tasks.registry import store
 from behavior_tasks.registry.package import find_packaged
 from behavior_tasks.registry.versions import Champion, champion
 
-Unit = Literal["shopper", "shopper_product"]
-UNITS: tuple[Unit, ...] = ("shopper", "shopper_product")
 PACKED = "artifacts"
 FOLDERS = ("model", "events")
 log = logging.getLogger("behavior")

@@ -123,14 +123,12 @@ class _Look:
 def _tested(look: _Look, champion: Champion, earlier: Moment) -> pd.DataFrame:
     """Return the champion's table at a moment whose horizon is over, with what followed."""
     job = look.job
-    place = Place(
-        home=job.home, engine=job.config.engine, device=job.config.train.device, threads=job.config.train.threads
-    )
+    place = Place.of(job.home, job.config)
     with temporary_folder(job.home, "backtest") as folder:
         (folder / "scores").mkdir()
         data_hash = str(job.inputs["clean"].manifest.content_hash)
-        files = score_at(champion, look.events, earlier, folder / "scores", place=place, data_hash=data_hash)
-        scores = _read(files)
+        done = score_at(champion, look.events, earlier, folder / "scores", place=place, data_hash=data_hash)
+        scores = _read([bucket.file for bucket in done])
     known = look.known(earlier, champion.horizon)
     table = with_ranks(scores, known.drop(columns=["bought", "amount"]))
     return table.merge(known[["shopper", "bought", "amount"]], on="shopper")

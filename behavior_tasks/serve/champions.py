@@ -8,19 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import ExamplesConfig
 from behavior_tasks.data.events import BucketEvents
-from behavior_tasks.examples.feature_table import FeatureSettings
+from behavior_tasks.examples.feature_table import FeatureSettings, Unit
 from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
 from behavior_tasks.model.formats import is_boosting
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import SETTINGS_FILE as TEXT_FILE
-
-Unit = Literal["shopper", "shopper_product"]
-UNITS: tuple[Unit, ...] = ("shopper", "shopper_product")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -145,14 +145,14 @@ def _facts(job: Job, champion: Champion | None, found: _Found, stock: Stock | No
 
 def _ask(job: Job, champion: Champion, history: History, scratch: Path) -> dict[int, Sums]:
     """Return what the champion says at the moment, and said at the newest origins that it was not trained on."""
-    train, clean = job.config.train, job.inputs["clean"]
+    clean = job.inputs["clean"]
     earlier = ask_champion(
         champion,
         open_events(clean),
         history,
         honest_origins(champion, history, most=job.config.demand.model_horizons),
         scratch / "asked",
-        place=Place(home=job.home, engine=job.config.engine, device=train.device, threads=train.threads),
+        place=Place.of(job.home, job.config),
         data_hash=str(clean.manifest.content_hash),
     )
     return {**earlier, history.windows: add_up(history, job.inputs["product_scores"].path / SCORES)}

@@ -15,9 +15,10 @@ from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.timeline import local_midnight
 from behavior_tasks.data.parts import read_parts
+from behavior_tasks.examples.feature_table import UNITS
 from behavior_tasks.serve import readiness
 from behavior_tasks.serve.banners import banner_facts
-from behavior_tasks.serve.champions import UNITS, Champion
+from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.log_days import count_days, unseen_products
 
 

@@ -65,8 +65,8 @@ def recommendations_stage(job: Job) -> Output:
 
 def _sources(job: Job) -> Sources:
     champions = [Champion.load(job.inputs["champions"], unit) for unit in ("shopper", "shopper_product")]
-    train, asked = job.config.train, next((one for one in champions[::-1] if one is not None), None)
-    place = Place(home=job.home, engine=job.config.engine, device=train.device, threads=train.threads)
+    asked = next((one for one in champions[::-1] if one is not None), None)
+    place = Place.of(job.home, job.config)
     examples = asked.examples if asked else job.config.examples
     return Sources(
         events=open_events(job.inputs["clean"]),

@@ -178,7 +178,7 @@ def score_touched(
             files.append(bucket_file(folder, number))
             pq.write_table(pa.table(pairs, schema=PAIRS), files[-1])
         told = score_at(champion, events, moment, folder / "scores", place=place, data_hash="", pairs=files)
-        return read_scores(told, log)
+        return read_scores([bucket.file for bucket in told], log)
 
 
 def _matrix(table: pd.DataFrame, log: Log) -> csr_array:

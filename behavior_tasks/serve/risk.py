@@ -19,9 +19,10 @@ from behavior_tasks.base.home import temporary_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_file, connect, hash_rows
 from behavior_tasks.data.events import BucketEvents, open_events
+from behavior_tasks.examples.feature_table import UNITS
 from behavior_tasks.model.surprise import SurpriseReader, reads_causally
 from behavior_tasks.serve.banners import Banner, banner_facts
-from behavior_tasks.serve.champions import Champion, Unit
+from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.risk_list import LIST, LISTED, TABLE, listed, read_earlier, write_ranking
 from behavior_tasks.serve.risk_measure import Language, measure_buckets
@@ -36,7 +37,6 @@ REFERENCE_SHOPPERS = 20_000
 """Most shoppers of the reference, drawn evenly from the buckets."""
 FEWEST_REFERENCE = 100
 """A reference of fewer tells nothing of what is rare."""
-UNITS: tuple[Unit, ...] = ("shopper", "shopper_product")
 WITHOUT_LANGUAGE: dict[RiskMethod, RiskMethod] = {"surprise": "velocity", "combined": "velocity"}
 """What is served instead where there is no model to be surprised."""
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from behavior_tasks.base.artifacts import Output, Rows
-from behavior_tasks.base.config import EngineConfig
+from behavior_tasks.base.config import Config, EngineConfig
 from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.home import Home, temporary_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_file, combine_hashes, connect, hash_rows
 from behavior_tasks.data.events import BucketEvents, open_events
+from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.boosting_bundle import BoostingScorer
 from behavior_tasks.model.device import DeviceName, pick_device
 from behavior_tasks.model.formats import CONFIG_FILE, is_boosting
@@ -32,7 +33,7 @@ from behavior_tasks.model.predictions import Predictions
 from behavior_tasks.serve.answers import Shelf
 from behavior_tasks.serve.asked import AskedBucket, write_asked
 from behavior_tasks.serve.banners import banner_facts
-from behavior_tasks.serve.champions import Champion, Unit
+from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.served import FOLDER
 
@@ -64,6 +65,11 @@ class Place:
     engine: EngineConfig
     device: DeviceName
     threads: int
+
+    @classmethod
+    def of(cls, home: Home, config: Config) -> Self:
+        """Return the place that the settings name."""
+        return cls(home=home, engine=config.engine, device=config.train.device, threads=config.train.threads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +112,13 @@ def _stage(job: Job, unit: Unit) -> Output:
     facts: dict[str, Any] = {"unit": unit, "banners": banner_facts([], job.inputs["moment"])}
     if champion is None:
         return Output(rows=_rows(0), facts={**facts, "version": None, "asked": 0, "kept": 0, "seconds": 0.0})
-    engine, train, began = job.config.engine, job.config.train, time.monotonic()
-    done = score_buckets(
+    engine, began = job.config.engine, time.monotonic()
+    done = score_at(
         champion,
         open_events(job.inputs["clean"]),
         moment,
         job.out / SCORES,
-        place=Place(home=job.home, engine=engine, device=train.device, threads=train.threads),
+        place=Place.of(job.home, job.config),
         data_hash=str(job.inputs["clean"].manifest.content_hash),
     )
     facts |= {"version": champion.version, "seconds": round(time.monotonic() - began, 1)}
@@ -127,21 +133,6 @@ def _rows(rows: int) -> Rows:
 
 
 def score_at(
-    champion: Champion,
-    events: Sequence[BucketEvents],
-    moment: Moment,
-    folder: Path,
-    *,
-    place: Place,
-    data_hash: str,
-    pairs: Sequence[Path] | None = None,
-) -> list[Path]:
-    """Write what a champion says at an instant; return the files of what `score_buckets` returns."""
-    done = score_buckets(champion, events, moment, folder, place=place, data_hash=data_hash, pairs=pairs)
-    return [bucket.file for bucket in done]
-
-
-def score_buckets(
     champion: Champion,
     events: Sequence[BucketEvents],
     moment: Moment,

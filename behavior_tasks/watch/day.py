@@ -15,8 +15,9 @@ from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home
 from behavior_tasks.data.events import open_events
+from behavior_tasks.examples.feature_table import UNITS, Unit
 from behavior_tasks.serve.banners import Banner
-from behavior_tasks.serve.champions import Champion, Unit
+from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.score import Place
 from behavior_tasks.watch import drift, matured
@@ -31,8 +32,6 @@ from behavior_tasks.watch.findings import (
 from behavior_tasks.watch.matured import Log, local_day, mature
 from behavior_tasks.watch.signals import read_signals
 from behavior_tasks.watch.traffic import Traffic, count_traffic
-
-UNITS: tuple[Unit, ...] = ("shopper", "shopper_product")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ def watch_day(
         banners: of the moment; those that are no notice become findings.
     """
     log = read_log(clean, moment)
-    place = Place(home=home, engine=config.engine, device=config.train.device, threads=config.train.threads)
+    place = Place.of(home, config)
     settings = config.watch
     traffic = count_traffic(
         log, ingest.path / "quarantine.parquet", days=settings.days, memory_mb=config.engine.memory_mb

@@ -19,8 +19,9 @@ from behavior_tasks.base.config import ExamplesConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder, temporary_folder
 from behavior_tasks.data.events import BucketEvents
+from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
-from behavior_tasks.serve.champions import Champion, Unit
+from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment, moment_at
 from behavior_tasks.serve.score import Place, score_at
 from behavior_tasks.serve.served import Served, find_served, served_dates

@@ -7,9 +7,9 @@ from pathlib import Path
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
 from behavior_tasks.base.config import Config, changed
 from behavior_tasks.base.home import Home
+from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.registry import tracking, versions
 from behavior_tasks.registry.package import package_model
-from behavior_tasks.serve.champions import Unit
 from tests.registry.titles import WHEN
 from tests.serve.world import NAMES, ServedShop
 

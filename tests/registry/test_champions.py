@@ -19,7 +19,7 @@ from behavior_tasks.registry.champions import champions_identity, champions_stag
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.score import score_at
 from tests.registry.crowned import CONFIG, crown, keep, keep_both, models
-from tests.serve.world import NAMES, ServedShop, need
+from tests.serve.world import NAMES, ServedShop
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ def test_a_boosting_that_was_promoted_serves_from_the_store_and_from_mlflow(
     served: Home, shop: ServedShop, tmp_path: Path
 ) -> None:
     def boosted(out: Path) -> Output:
-        inputs = {"features": need(shop.run, "features")}
+        inputs = {"features": shop.run.need("features")}
         today = date(2026, 11, 23)
         return baselines_stage(Job(config=shop.config, inputs=inputs, out=out, key="k", home=served, today=today))
 
@@ -132,7 +132,7 @@ def test_a_boosting_that_was_promoted_serves_from_the_store_and_from_mlflow(
         written = score_at(
             champion, shop.events, shop.moment, tmp_path / f"{out}-scores", place=shop.place, data_hash="d"
         )
-        scored.append(pd.concat(map(pd.read_parquet, written)))
+        scored.append(pd.concat(pd.read_parquet(bucket.file) for bucket in written))
         shutil.rmtree(served.artifacts, ignore_errors=True)
     assert len(scored[0]) > 50
     pd.testing.assert_frame_equal(scored[0], scored[1])

@@ -23,7 +23,7 @@ from behavior_tasks.data.keys import KEY_VARIABLE, identity_key
 from behavior_tasks.pipeline.later import same_key
 from behavior_tasks.pipeline.lift import campaign_lift
 from behavior_tasks.pipeline.runs import Run, RunRecord, StageRecord, keep_run
-from behavior_tasks.pipeline.serving import hand_out
+from behavior_tasks.pipeline.serving import conclude_scoring
 from behavior_tasks.serve.audiences import audiences_stage
 from behavior_tasks.serve.audiences_budget import pick_budget
 from behavior_tasks.serve.audiences_facts import facts_at, outcomes_at
@@ -32,7 +32,7 @@ from behavior_tasks.serve.moment import moment_at, moment_stage
 from behavior_tasks.serve.score import shopper_scores_stage
 from behavior_tasks.serve.served import Served, need_served
 from tests.cli.typing_in import exit_code
-from tests.serve.world import ServedShop, need
+from tests.serve.world import ServedShop
 
 RULES = """
 audiences:
@@ -78,14 +78,14 @@ class Office:
             config = changed(self.shop.config, {"audiences.file": str(self.rules), "audiences.reasons": 3, **settings})
             store, old = ArtifactStore(self.home.artifacts), self.shop.run
             names = ("simulate", "source", "ingest", "clean")
-            made = {name: store.open(need(old, name).uri) for name in names}
+            made = {name: store.open(old.need(name).uri) for name in names}
             made["champions"] = champions or store.open(self.shop.champions.uri)
             run = keep_run(self.home, self._record(config, as_of))
             for name, work in STAGES.items():
                 made[name] = self._build(run, name, work, {of: made[of] for of in INPUTS[name]})
-            for name in (*names, *STAGES):
+            for name in (*names, "champions", *STAGES):
                 run.keep(StageRecord(stage=name, uri=made[name].uri, seconds=0, reused=False))
-            hand_out(run.uri)
+            conclude_scoring(run.uri, STAGES)
             return need_served(self.home, "audiences", date.fromisoformat(made["moment"].facts["as_of"]))
 
     def _record(self, config: Any, as_of: date | None) -> RunRecord:
@@ -136,7 +136,7 @@ def members_of(served: Served) -> pd.DataFrame:
 
 
 def test_facts_are_those_that_the_features_tell(shop: ServedShop) -> None:
-    features = pd.concat(map(pd.read_parquet, sorted((need(shop.run, "features").path / "examples").glob("*"))))
+    features = pd.concat(map(pd.read_parquet, sorted((shop.run.need("features").path / "examples").glob("*"))))
     features = features[features["split"] == "test"].set_index("shopper")
     day = pd.Timestamp(features["cutoff"].iloc[0]).date()
     lookback = shop.champion("shopper").examples.lookback_days

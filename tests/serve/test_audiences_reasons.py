@@ -11,7 +11,7 @@ from behavior_tasks.examples.feature_table import FEATURES
 from behavior_tasks.model.predict import open_scorer
 from behavior_tasks.model.reasons import THEMES, _Reading, reasons_of, theme_of
 from behavior_tasks.text.settings import TextSettings
-from tests.serve.world import ServedShop, need
+from tests.serve.world import ServedShop
 
 
 def test_every_feature_has_a_theme_that_its_name_speaks_of() -> None:
@@ -36,7 +36,7 @@ def test_every_feature_has_a_theme_that_its_name_speaks_of() -> None:
 
 
 def test_phrases_go_to_the_theme_of_their_action(shop: ServedShop) -> None:
-    settings = TextSettings.load(need(shop.run, "verbalize").path / "text.json")
+    settings = TextSettings.load(shop.run.need("verbalize").path / "text.json")
     reading = _Reading.of(settings)
     parts = [
         *("[older][2-months]", "[buy][x2]", " toys", "[wed]", "[15h]", "[browse]", " B", " toys", "[price-q4]"),
@@ -56,8 +56,8 @@ def test_phrases_go_to_the_theme_of_their_action(shop: ServedShop) -> None:
 @pytest.mark.parametrize("top", [1, 8])
 def test_an_effect_is_what_the_prediction_loses(shop: ServedShop, top: int) -> None:
     champion = shop.champion("shopper")
-    features = pd.read_parquet(next((need(shop.run, "features").path / "examples").glob("*"))).head(6)
-    texts: Path = next((need(shop.run, "verbalize").path / "texts").glob("*"))
+    features = pd.read_parquet(next((shop.run.need("features").path / "examples").glob("*"))).head(6)
+    texts: Path = next((shop.run.need("verbalize").path / "texts").glob("*"))
     parts = pq.read_table(texts, columns=["parts"])["parts"].to_pylist()[:6]
     found = reasons_of(champion.model, parts, features, settings=champion.text, top=top, device="cpu", threads=1)
     assert all(len(reasons) <= top for reasons in found)

@@ -16,7 +16,7 @@ from behavior_tasks.base.tables import connect
 from behavior_tasks.serve.banners import banners_of
 from behavior_tasks.serve.log_days import count_days, unseen_products
 from behavior_tasks.serve.moment import Moment, backtest_moment, moment_at, moment_stage
-from tests.serve.world import ServedShop, make_moment, need
+from tests.serve.world import ServedShop, make_moment
 from tests.shop import run_until
 
 
@@ -67,7 +67,7 @@ def test_a_backtest_needs_days_that_the_champion_was_not_trained_on(shop: Served
 def stage(shop: ServedShop, log: Path, today: date, tmp_path: Path, **settings: object) -> Artifact:
     """The moment of another log under the shop's champions, as of `today`."""
     run = run_until("clean", log.stem, log=log)
-    inputs = {"clean": need(run, "clean"), "ingest": need(run, "ingest"), "champions": shop.champions}
+    inputs = {"clean": run.need("clean"), "ingest": run.need("ingest"), "champions": shop.champions}
 
     def work(out: Path, key: str) -> object:
         config = changed(run.record.config, settings)
@@ -86,7 +86,7 @@ def stage(shop: ServedShop, log: Path, today: date, tmp_path: Path, **settings: 
 def log(shop: ServedShop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     """The shop's raw log as a table, and a state folder of the test's own."""
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
-    return pd.read_csv(need(shop.run, "simulate").path / "events.csv", dtype=str)
+    return pd.read_csv(shop.run.need("simulate").path / "events.csv", dtype=str)
 
 
 def day_of(log: pd.DataFrame) -> pd.Series:

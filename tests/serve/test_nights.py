@@ -10,10 +10,10 @@ from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.data.events import open_events
 from behavior_tasks.data.regimes import local_days, read_log, write_log
-from behavior_tasks.serve.champions import Unit
+from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.score import score_at
-from tests.serve.world import SMALL, ServedShop, need
+from tests.serve.world import SMALL, ServedShop
 from tests.shop import run_until
 
 DAYS_BACK = 12
@@ -30,7 +30,7 @@ def logs(shop: ServedShop, past: Moment, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("nights")
     (folder / "home").mkdir()
     (folder / "home" / "secrets").symlink_to(shop.home.secrets)
-    log = read_log(need(shop.run, "simulate").path / "events.csv")
+    log = read_log(shop.run.need("simulate").path / "events.csv")
     paid = log.index[pd.to_numeric(log["amount"]) > 0][::20]
     log.loc[paid, "amount"] = (pd.to_numeric(log.loc[paid, "amount"]) * 100).map("{:.2f}".format)
     days = local_days(log)
@@ -41,16 +41,16 @@ def logs(shop: ServedShop, past: Moment, tmp_path_factory: pytest.TempPathFactor
         for name, rows in cut.items():
             write_log(rows, folder / f"{name}.csv")
             run = run_until("clean", name, log=folder / f"{name}.csv", overrides=SMALL)
-            found[name] = need(run, "clean")
+            found[name] = run.need("clean")
         yield found
 
 
 def scores(shop: ServedShop, clean: Artifact, moment: Moment, unit: Unit, folder: Path) -> pd.DataFrame:
     folder.mkdir(parents=True)
-    files = score_at(
+    done = score_at(
         shop.champion(unit), open_events(clean), moment, folder, place=shop.place, data_hash="of the same log"
     )
-    return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
+    return pd.concat([pd.read_parquet(bucket.file) for bucket in done], ignore_index=True)
 
 
 def events_before(clean: Artifact, moment: Moment) -> pd.DataFrame:

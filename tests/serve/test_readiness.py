@@ -7,9 +7,10 @@ import pytest
 
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.serve import readiness
 from behavior_tasks.serve.banners import Banner, needs_a_look
-from behavior_tasks.serve.champions import Champion, Unit
+from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.log_days import LogDays, Unseen
 from tests.serve.world import ServedShop
 

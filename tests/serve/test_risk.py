@@ -19,7 +19,7 @@ from behavior_tasks.serve.risk_list import LISTED, REPEATED, earlier_lists
 from behavior_tasks.serve.score import shopper_scores_stage
 from behavior_tasks.serve.served import FOLDER, publish
 from tests.cli.typing_in import exit_code
-from tests.serve.world import ServedShop, make_moment, need
+from tests.serve.world import ServedShop, make_moment
 
 SETTINGS = {"risk.unusual": 0.8, "risk.alerts": 10}
 
@@ -161,4 +161,4 @@ def test_a_week_in_which_nobody_was_there_gives_an_empty_list(shop: ServedShop, 
     assert "no_earlier_reference" in {banner.code for banner in banners_of(made.facts)}
     assert "Nobody today" in (made.path / FOLDER / "page.html").read_text(encoding="utf-8")
     assert json.dumps(made.facts)
-    assert need(shop.run, "clean").facts["last"] is not None
+    assert shop.run.need("clean").facts["last"] is not None

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.predict import predict
-from behavior_tasks.serve.champions import Unit
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.score import score_at
 from behavior_tasks.text.tokens import TokenSet
-from tests.serve.world import SKIPPED, SMALL, ServedShop, need
+from tests.serve.world import SKIPPED, SMALL, ServedShop
 from tests.shop import run_until
 
 
@@ -21,7 +21,7 @@ def test_scores_are_those_of_the_evaluation_at_the_same_instant(
 ) -> None:
     monkeypatch.setenv("BEHAVIOR_HOME", str(shop.home.root))
     run = run_until("encode", f"again-{unit}", overrides={**SMALL, "examples.unit": unit}, without=SKIPPED)
-    tokens = TokenSet.load(need(run, "encode").path)
+    tokens = TokenSet.load(run.need("encode").path)
     rows = tokens.rows("test")
     expected = tokens.index.iloc[rows].reset_index(drop=True)
     champion = shop.champion(unit)
@@ -29,8 +29,8 @@ def test_scores_are_those_of_the_evaluation_at_the_same_instant(
     day = pd.Timestamp(expected["cutoff"].iloc[0]).date()
 
     (tmp_path / "scores").mkdir()
-    files = score_at(champion, shop.events, moment_at(day, "UTC"), tmp_path / "scores", place=shop.place, data_hash="d")
-    scores = pd.concat(map(pd.read_parquet, files))
+    done = score_at(champion, shop.events, moment_at(day, "UTC"), tmp_path / "scores", place=shop.place, data_hash="d")
+    scores = pd.concat(pd.read_parquet(bucket.file) for bucket in done)
     key = scores["shopper"] + "@" + scores["as_of"].astype(str)
     if unit == "shopper_product":
         key += "#" + scores["product_id"]

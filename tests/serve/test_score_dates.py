@@ -17,12 +17,13 @@ from behavior_tasks.base.spark import stop_spark
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect, hash_rows
 from behavior_tasks.data.events import BucketEvents
+from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.formats import is_boosting
-from behavior_tasks.serve.champions import Champion, Unit
+from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.score import SCHEMA, SCORES, ScoredBucket, score_buckets, shopper_scores_stage
-from tests.serve.world import ServedShop, need
+from tests.serve.world import ServedShop
 from tests.shop import run_until
 from tests.verdict.world import write_bundle
 
@@ -184,7 +185,7 @@ def test_empty_buckets_and_a_lookback_without_anybody(
 
 
 def test_a_champion_without_amounts_tells_none(shop: ServedShop, score: Score, tmp_path: Path) -> None:
-    encode, verbalize = need(shop.run, "encode"), need(shop.run, "verbalize")
+    encode, verbalize = shop.run.need("encode"), shop.run.need("verbalize")
     for numbers in (True, False):
         model = tmp_path / f"model-{numbers}"
         write_bundle(model, encode, verbalize, 9, amounts=False, numbers=numbers, architecture="gpt2")
@@ -197,7 +198,7 @@ def test_a_champion_without_amounts_tells_none(shop: ServedShop, score: Score, t
 def test_a_boosting_champion_scores_by_itself(shop: ServedShop, score: Score, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEHAVIOR_HOME", str(shop.home.root))
     run = run_until("baselines", "boosted", overrides=shop_settings(shop), without=("report", "doctor"))
-    model = need(run, "baselines").path / "model"
+    model = run.need("baselines").path / "model"
     assert is_boosting(model)
     champion = replace(shop.champion("shopper"), model=model)
     first, again = (score(champion, shop.events, shop.moment) for _ in range(2))

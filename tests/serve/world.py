@@ -16,10 +16,11 @@ from behavior_tasks.base.config import Config, changed
 from behavior_tasks.base.home import HOME_VARIABLE, Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.data.events import BucketEvents, open_events
+from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.event_folder import save_event_folder
 from behavior_tasks.pipeline import Run
-from behavior_tasks.serve.champions import Champion, Unit
+from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment, moment_stage
 from behavior_tasks.serve.score import Place
 from tests.shop import run_until
@@ -49,7 +50,7 @@ class ServedShop:
 
     @property
     def clean(self) -> Artifact:
-        return need(self.run, "clean")
+        return self.run.need("clean")
 
     @property
     def events(self) -> tuple[BucketEvents, ...]:
@@ -67,12 +68,6 @@ class ServedShop:
         found = Champion.load(self.champions, unit)
         assert found is not None
         return found
-
-
-def need(run: Run, stage: str) -> Artifact:
-    artifact = run.artifact(stage)
-    assert artifact is not None
-    return artifact
 
 
 def make_shop(
@@ -112,7 +107,7 @@ def make_shop(
         stage="champions",
         code="",
         settings={"units": list(units)},
-        inputs={u: need(r, "encode").uri for u, r in runs.items()},
+        inputs={u: r.need("encode").uri for u, r in runs.items()},
         work=champions,
     )
     return ServedShop(run=run, champions=made.artifact, moment_artifact=make_moment(run, made.artifact))
@@ -120,7 +115,7 @@ def make_shop(
 
 def make_moment(run: Run, champions: Artifact, as_of: date | None = None) -> Artifact:
     """Return what the stage `moment` gives for a day; None: the day after the last event."""
-    inputs = {"clean": need(run, "clean"), "ingest": need(run, "ingest"), "champions": champions}
+    inputs = {"clean": run.need("clean"), "ingest": run.need("ingest"), "champions": champions}
 
     def work(out: Path, key: str) -> Output:
         config = changed(run.record.config, {})
@@ -136,7 +131,7 @@ def make_moment(run: Run, champions: Artifact, as_of: date | None = None) -> Art
 def write_champion(folder: Path, run: Run, *, seed: int) -> None:
     """Write a champion's two folders: random weights, and the run's own reading of its log."""
     model = folder / "model"
-    encode, verbalize = need(run, "encode"), need(run, "verbalize")
+    encode, verbalize = run.need("encode"), run.need("verbalize")
     write_bundle(model, encode, verbalize, seed, amounts=True, numbers=True, architecture="gpt2")
     Decision(threshold=0.5, calibration="platt", slope=0.9, intercept=0.1).save(model)
     config = run.record.config
@@ -144,6 +139,6 @@ def write_champion(folder: Path, run: Run, *, seed: int) -> None:
         folder / "events",
         source=config.source,
         examples=config.examples,
-        clean=need(run, "clean"),
-        features=need(run, "features"),
+        clean=run.need("clean"),
+        features=run.need("features"),
     )

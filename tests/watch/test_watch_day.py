@@ -13,8 +13,8 @@ import pytest
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import bucket_files
+from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.serve.banners import Banner
-from behavior_tasks.serve.champions import Unit
 from behavior_tasks.serve.moment import Moment, moment_at
 from behavior_tasks.serve.score import score_at
 from behavior_tasks.serve.served import FOLDER, publish
@@ -24,7 +24,7 @@ from behavior_tasks.watch.day import Watched, watch_day
 from behavior_tasks.watch.judged import Answers, judge
 from behavior_tasks.watch.kept import find_kept, keep, metrics_of
 from behavior_tasks.watch.matured import APPLICATIONS
-from tests.serve.world import ServedShop, need
+from tests.serve.world import ServedShop
 
 pytestmark = pytest.mark.slow
 NOW_AND_THEN = (0, 7, 8)
@@ -87,7 +87,7 @@ def watch(
         home,
         shop.config,
         clean=shop.clean,
-        ingest=need(shop.run, "ingest"),
+        ingest=shop.run.need("ingest"),
         champions=replace(shop.champions, manifest=manifest),
         moment=moment or shop.moment,
         banners=banners,
@@ -106,7 +106,7 @@ def test_the_labels_are_those_of_the_training(shop: ServedShop, served: Home) ->
     folder = served.served / "shopper_scores" / f"date={day}" / "scores"
     examples = shop.champion("shopper").examples
     (found,) = judge([Answers.in_folder(day, folder)], shop.events, examples, timezone="UTC")
-    cutoffs = pd.concat(map(pd.read_parquet, bucket_files(need(shop.run, "cutoffs").path / "examples")))
+    cutoffs = pd.concat(map(pd.read_parquet, bucket_files(shop.run.need("cutoffs").path / "examples")))
     test = cutoffs[cutoffs["split"] == "test"].set_index("shopper")["label"]
     assert dict(zip(found.shoppers, found.labels, strict=True)) == test.to_dict()
     assert 0 < found.labels.sum() < len(found.labels)
