@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from real_logs import real_log
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE, temporary_folder
@@ -87,17 +88,11 @@ def run_until(arguments: argparse.Namespace, name: str, settings: Mapping[str, A
         UserError: as the stages, and when the log needs a folder and none is given.
     """
     data = DATA[arguments.data]
-    if data.file is not None and arguments.input_folder is None:
-        raise UserError(
-            f'The data "{arguments.data}" needs its log.',
-            expected=f"a folder with {data.file}",
-            next_step="add --input-folder FOLDER",
-        )
     uri = start_run(
         f"demand-{arguments.data}-{name}",
         day=DAY,
         trigger="inspection",
-        input_path=str(arguments.input_folder / data.file) if data.file is not None else None,
+        input_path=real_log(arguments.data, data.file, arguments.input_folder),
         preset=data.preset,
         overrides={**SMALL, **data.settings, **parse_settings(arguments.set), **settings},
     )

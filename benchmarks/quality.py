@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from real_logs import real_log
 from rivals import boost, feature_table, recency_only, tuned_settings
 from sklearn.metrics import log_loss
 
@@ -168,13 +169,7 @@ def run_seed(arguments: argparse.Namespace, seed: int) -> Run:
         UserError: as the stages, and when the log needs a folder and none is given.
     """
     data = DATA[arguments.data]
-    if data.file is not None and arguments.input_folder is None:
-        raise UserError(
-            f'The data "{arguments.data}" needs its log.',
-            expected=f"a folder with {data.file}",
-            next_step="add --input-folder FOLDER",
-        )
-    log = str(arguments.input_folder / data.file) if data.file is not None else None
+    log = real_log(arguments.data, data.file, arguments.input_folder)
     uri = start_run(
         f"quality-{arguments.data}-{seed}",
         day=DAY,

@@ -23,6 +23,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+from real_logs import real_log
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE
@@ -106,15 +107,9 @@ def find_log(arguments: argparse.Namespace) -> str | None:
         UserError: when it needs a folder and none is given.
     """
     data = DATA[arguments.data]
-    if data.file is not None and arguments.input_folder is None:
-        raise UserError(
-            f'The data "{arguments.data}" needs its log.',
-            expected=f"a folder with {data.file}",
-            next_step="add --input-folder FOLDER",
-        )
     if data.reshaped:
         return str(reshape(arguments))
-    return str(arguments.input_folder / data.file) if data.file is not None else None
+    return real_log(arguments.data, data.file, arguments.input_folder)
 
 
 def reshape(arguments: argparse.Namespace) -> Path:

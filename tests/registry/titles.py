@@ -1,8 +1,6 @@
 """Registered versions without models, changes of the title in processes of their own, and a kill at any step of one."""
 
-import os
 import signal
-from collections.abc import Callable
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,6 +12,7 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.registry import ledger, store, title, versions
+from tests.dying import die_before_step
 
 CONFIG = Config()
 WHEN = datetime(2026, 11, 23, 2, 15, tzinfo=UTC)
@@ -72,20 +71,7 @@ STEPS: tuple[tuple[object, str], ...] = (
 
 def promote_and_die(root: str, version: str, was: str | None, survive: int) -> None:
     """Promote in this process, which is killed before the step that follows `survive` others."""
-    done = 0
-
-    def dying(step: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal done
-            if done == survive:
-                os.kill(os.getpid(), signal.SIGKILL)
-            done += 1
-            return step(*arguments, **options)
-
-        return call
-
-    for owner, name in STEPS:
-        setattr(owner, name, dying(getattr(owner, name)))
+    die_before_step(STEPS, survive)
     promote(Home(Path(root)), version, was)
 
 

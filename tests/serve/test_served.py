@@ -16,6 +16,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.serve import served
 from behavior_tasks.serve.served import find_served, need_served, old_dates, publish, served_artifacts, served_dates
+from tests.dying import die_before_step
 
 DAY = date(2026, 11, 23)
 PROCESSES = get_context("forkserver")
@@ -121,22 +122,9 @@ STEPS: tuple[tuple[object, str], ...] = (
 
 def publish_and_die(root: str, survive: int) -> None:
     """Hand out in this process, which is killed before the step that follows `survive` others."""
-    done = 0
-
-    def dying(step: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal done
-            if done == survive:
-                os.kill(os.getpid(), signal.SIGKILL)
-            done += 1
-            return step(*arguments, **options)
-
-        return call
-
     home = Home(Path(root))
     artifact = made(home, "new")
-    for owner, name in STEPS:
-        setattr(owner, name, dying(getattr(owner, name)))
+    die_before_step(STEPS, survive)
     publish(home, artifact, DAY)
 
 
