@@ -22,7 +22,7 @@ from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.formats import is_boosting
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment
-from behavior_tasks.serve.score import SCHEMA, SCORES, ScoredBucket, score_buckets, shopper_scores_stage
+from behavior_tasks.serve.score import SCHEMA, SCORES, ScoredBucket, score_at, shopper_scores_stage
 from tests.serve.world import ServedShop
 from tests.shop import run_until
 from tests.verdict.world import write_bundle
@@ -47,7 +47,7 @@ def score(shop: ServedShop, tmp_path: Path) -> Score:
         folder = tmp_path / f"scores-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         where = replace(shop.place, **{"home": Home(tmp_path / "home"), **place})
-        return score_buckets(champion, events, moment, folder, place=where, data_hash="d")
+        return score_at(champion, events, moment, folder, place=where, data_hash="d")
 
     return run
 
