@@ -110,7 +110,7 @@ def measure_seed(arguments: argparse.Namespace, seed: int) -> Measured:
         amounts["boosting in two parts"] = answers[LIGHTGBM] * mean
     held = examples[asked].reset_index(drop=True)
     answers = _baseline_answers(run, held) | answers
-    text = _ask_bundle(run, held["example"])
+    text = ask_bundle(run, held["example"])
     answers[TEXT] = text["probability"]
     if "expected" in text and amounts:
         amounts[TEXT] = text["expected"]
@@ -200,7 +200,8 @@ def _baseline_answers(run: Run, held: pd.DataFrame) -> Answers:
     return {name: table.loc[held["example"], name].to_numpy(dtype=float) for name in BASELINES}
 
 
-def _ask_bundle(run: Run, examples: pd.Series) -> Answers:
+def ask_bundle(run: Run, examples: pd.Series) -> Answers:
+    """Return what a run's bundle says about examples: `probability` and, where it has the head, `expected` amounts."""
     tokens = TokenSet.load(_artifact(run, "encode"))
     rows = pd.Series(np.arange(len(tokens.index)), index=tokens.index["example"]).loc[examples].to_numpy()
     found = predict(_artifact(run, "train") / "model", tokens.sequences, rows, threads=run.record.config.train.threads)
