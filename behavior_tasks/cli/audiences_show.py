@@ -1,6 +1,7 @@
 """What `behavior audiences` shows: all audiences of a date, one list, and what was written of it."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -85,8 +86,8 @@ def taken_away(written: "TakenAway") -> None:
     record = written.kept.record
     said = "Kept as it is" if written.is_new else f"The same list that {written.kept.words}"
     number = f", the list number {record.number} of this date" if record.number > 1 else ""
-    end = str(record.facts["end"])[:10]
-    line(f"{said}{number}. From {end}: behavior lift {record.audience} --as-of {record.as_of}")
+    over = record.as_of + timedelta(days=record.facts["horizon_days"])
+    line(f"{said}{number}. From {over}: behavior lift {record.audience} --as-of {record.as_of}")
 
 
 def _table(title: str, told: Sequence[Mapping[str, Any]]) -> Table:

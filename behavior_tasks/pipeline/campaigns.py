@@ -114,7 +114,7 @@ def every_campaign(home: Home, known_until: datetime | None) -> list[Campaign]:
     for name in sorted(names):
         chosen = newest_over((one for one in dates_of(home, name) if one.count("contacts")), known_until)
         found += [chosen] if chosen is not None else []
-    return sorted(found, key=lambda one: (one.as_of, one.name), reverse=True)
+    return sorted(found, key=lambda one: (-one.as_of.toordinal(), one.name))
 
 
 def _taken(campaign: str, taken: Sequence[Taken]) -> list[Campaign]:

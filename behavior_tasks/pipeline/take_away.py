@@ -1,4 +1,4 @@
-"""Taking a list away: a list and a place in; the list there as CSV, the control beside it, and a kept copy of both, out.
+"""Taking a list away: a list and a place in; its CSV, that of the control, and a copy that is kept, out.
 
 The one thing to know: the list is kept before a file is written, so no list can be sent that `behavior lift` does not
 know; asked again for the same list, the files are written again and nothing else changes.

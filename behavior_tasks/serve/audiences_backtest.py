@@ -34,7 +34,8 @@ def compare_methods(table: pd.DataFrame, *, has_amounts: bool) -> dict[str, Any]
 
     Returns:
         `shoppers`, `buyers`, `amount`, and `lists`: for each share its `size` and `methods`, name → `buyers`, `amount`
-        and, of all but the champion, `more_buyers` and `more_amount` of the champion; each `found`, `lower`, `upper`.
+        and, of all but the champion, `more_buyers` and `more_amount` of the champion, each `found`, `lower`, `upper`;
+        and `rfm_over_recency`, the more buyers of RFM.
     """
     bought, amount = table["bought"].to_numpy(dtype=np.float64), table["amount"].to_numpy(dtype=np.float64)
     orders = {MODEL: np.argsort(-table["probability"].to_numpy(), kind="stable")}
@@ -73,7 +74,11 @@ def compare_methods(table: pd.DataFrame, *, has_amounts: bool) -> dict[str, Any]
                         whole[row, 0, 1] - whole[row, place, 1], drawn[:, row, 0, 1] - drawn[:, row, place, 1]
                     )
             methods[name] = told
-        lists.append({"share": share, "size": size, "methods": methods})
+        rfm, recency = names.index("rfm"), names.index("recency")
+        simple = _interval(
+            whole[row, rfm, 0] - whole[row, recency, 0], drawn[:, row, rfm, 0] - drawn[:, row, recency, 0]
+        )
+        lists.append({"share": share, "size": size, "methods": methods, "rfm_over_recency": simple})
     return {"shoppers": len(table), "buyers": int(bought.sum()), "amount": float(amount.sum()), "lists": lists}
 
 
@@ -97,6 +102,20 @@ def champion_wins(compared: Mapping[str, Any]) -> bool:
     """Whether the champion found more buyers on the main list than every simple method."""
     methods = main_list(compared)["methods"]
     return all(methods[MODEL]["buyers"]["found"] > methods[name]["buyers"]["found"] for name in SIMPLE)
+
+
+def surely_more(compared: Mapping[str, Any], one: str, other: str) -> bool:
+    """Whether a method found more buyers on the main list than another, beyond chance: the interval excludes 0."""
+    entry = main_list(compared)
+    for first, second, sign in ((one, other, 1), (other, one, -1)):
+        if first == MODEL and second != MODEL:
+            more = entry["methods"][second]["more_buyers"]
+        elif (first, second) == ("rfm", "recency"):
+            more = entry["rfm_over_recency"]
+        else:
+            continue
+        return bool(more["lower"] > 0 if sign > 0 else more["upper"] < 0)
+    return False  # the same method
 
 
 def in_words(compared: Mapping[str, Any]) -> str:

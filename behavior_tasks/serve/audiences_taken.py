@@ -94,7 +94,7 @@ class Taker:
 
 
 def is_campaign(chosen: ChosenList) -> bool:
-    """Whether somebody is contacted by a list, so that it can have a lift: it is neither empty nor one to leave alone."""
+    """Whether somebody is contacted by a list, so that it can have a lift; not if it is empty or to be left alone."""
     return bool(chosen.told["contact"]) and len(chosen.members) > 0
 
 

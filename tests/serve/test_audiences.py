@@ -335,7 +335,7 @@ def test_the_commands_show_what_there_is(earlier: Served, newest: Served, capfd:
     assert "name: five" in capfd.readouterr().out
     assert exit_code("lift", "likely") == 0
     shown = capfd.readouterr().out
-    assert "only if everybody in contact.csv was really contacted" in " ".join(shown.split())
+    assert "only if everybody on the list was really contacted" in " ".join(shown.split())
     assert exit_code("lift", "likely", "--as-of", newest.as_of.isoformat()) == 0
     assert "Not enough data yet" in capfd.readouterr().out
     for words, told in (
