@@ -86,6 +86,9 @@ def taken_away(written: "TakenAway") -> None:
     record = written.kept.record
     said = "Kept as it is" if written.is_new else f"The same list that {written.kept.words}"
     number = f", the list number {record.number} of this date" if record.number > 1 else ""
+    if not record.told["control"]:
+        line(f"{said}{number}; nobody was drawn as control, so its lift can't be measured (audiences.holdout).")
+        return
     over = record.as_of + timedelta(days=record.facts["horizon_days"])
     line(f"{said}{number}. From {over}: behavior lift {record.audience} --as-of {record.as_of}")
 

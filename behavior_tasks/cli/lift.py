@@ -93,7 +93,7 @@ def _list(as_json: bool) -> None:
     for column in ("campaign", "list of", "contact", "control", "taken by", "lift"):
         table.add_column(column, justify="right" if column in {"contact", "control"} else "left", overflow="fold")
     for one in states:
-        by = f"{one['taken_by']}, {one['taken_at'][:10]}" if one["taken_by"] else "nobody (nightly list)"
+        by = f"{one['taken_by']}, {one['taken_at'][:10]}" if one["taken_by"] else "nobody: nightly"
         table.add_row(one["campaign"], one["as_of"], count(one["contacts"]), count(one["control"]), by, one["state"])
     console.print(table)
     ready = next((one for one in states if one["ready"]), states[0])

@@ -96,7 +96,7 @@ def score_everybody(job: Job) -> Scored:
         way=way,
         champion=champion,
         horizon=guide.horizon,
-        banners=[_simple(method, champion, wanted)],
+        banners=[_simple(method, champion, wanted, compared)],
     )
 
 
@@ -181,7 +181,7 @@ def _of_champion(compared: dict[str, Any] | None, way: Way | None) -> list[Banne
     ]
 
 
-def _simple(name: str, champion: Champion | None, wanted: str) -> Banner:
+def _simple(name: str, champion: Champion | None, wanted: str, compared: dict[str, Any] | None) -> Banner:
     told = "RFM (how lately, how often and for how much they bought)" if name == "rfm" else "how lately they came"
     if champion is None:
         return Banner(
@@ -197,10 +197,12 @@ def _simple(name: str, champion: Champion | None, wanted: str) -> Banner:
             words=f"audiences.method = simple, so the audiences rest on {told}.",
             next_step="--set audiences.method=auto lets the better one decide",
         )
+    wins = compared is not None and champion_wins(compared)
+    chance, stays = (", beyond chance,", ", as on the night before") if wins else ("", "")
     return Banner(
         code="audiences_simple_better",
         level="notice",
-        words="The champion found no more buyers than a simple way one horizon ago, or not beyond chance and the night "
-        f"before rested on that way, so the audiences rest on {told}.",
+        words=f"The champion found no more buyers{chance} than a simple way one horizon ago, so the audiences rest on "
+        f"{told}{stays}.",
         next_step="the comparison stands on the page; --set audiences.method=champion uses the champion all the same",
     )

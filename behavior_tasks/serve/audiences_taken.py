@@ -22,7 +22,7 @@ from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.workfolder import sweep, work_folder
 from behavior_tasks.serve.audiences_files import MEMBERS
-from behavior_tasks.serve.audiences_lists import ChosenList
+from behavior_tasks.serve.audiences_lists import ChosenList, named_list
 from behavior_tasks.serve.banners import Banner
 from behavior_tasks.serve.served import Served
 
@@ -187,8 +187,17 @@ def need_taken(home: Home, name: str, as_of: date | None = None) -> Taken:
 
 
 def scored_again(home: Home, served: Served) -> list[Banner]:
-    """Return the banner of a date that was scored again after lists of it had been taken away."""
-    old = [taken for taken in taken_lists(home, as_of=served.as_of) if taken.record.artifact != served.artifact]
+    """Return the banner of a date that was scored again after lists of it had been taken away.
+
+    An audience whose list is still the same is left out; of a budget's list nobody knows.
+    """
+    nightly = {one["name"] for one in served.facts["audiences"]}
+    old = [
+        taken
+        for taken in taken_lists(home, as_of=served.as_of)
+        if taken.record.artifact != served.artifact
+        and not (taken.record.audience in nightly and _same(taken.load(), named_list(served, taken.record.audience)))
+    ]
     if not old:
         return []
     named = ", ".join(f"{taken.record.audience} ({taken.words})" for taken in old)
