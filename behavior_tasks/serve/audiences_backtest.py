@@ -14,6 +14,7 @@ import pandas as pd
 from behavior_tasks.serve.audiences_pick import Picked
 from behavior_tasks.serve.audiences_profit import amount_moments, buyers_estimate
 from behavior_tasks.serve.audiences_simple import SIMPLE, simple_order
+from behavior_tasks.serve.audiences_way import Way
 from behavior_tasks.verdict.bootstrap import Resampling, draws, percentile_interval
 
 SHARES = (0.05, 0.1, 0.2)
@@ -116,6 +117,27 @@ def surely_more(compared: Mapping[str, Any], one: str, other: str) -> bool:
             continue
         return bool(more["lower"] > 0 if sign > 0 else more["upper"] < 0)
     return False  # the same method
+
+
+def choose_way(compared: Mapping[str, Any], champion: str, before: Way | None) -> Way:
+    """Return the way that a comparison speaks for.
+
+    The first choice goes to whoever found most buyers, a tie between the champion and a simple way to the simple one.
+    From then on a way stays, as long as the champion is the same, until another one is better beyond chance, so that
+    lists don't change their kind from night to night by luck.
+
+    Args:
+        compared: what `compare_methods` gives.
+        champion: name and version of the champion that was compared.
+        before: the way of the night before; None, or that of another champion: it plays no part.
+    """
+    if before is None or before.champion != champion:
+        method: Any = MODEL if champion_wins(compared) else best_simple(compared)
+        return Way(method=method, champion=champion)
+    found = main_list(compared)["methods"]
+    better = [name for name in (*SIMPLE, MODEL) if surely_more(compared, name, before.method)]
+    method = max(better, key=lambda name: found[name]["buyers"]["found"], default=before.method)
+    return Way(method=method, champion=champion)
 
 
 def in_words(compared: Mapping[str, Any]) -> str:

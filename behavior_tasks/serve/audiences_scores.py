@@ -17,11 +17,11 @@ from behavior_tasks.base.home import temporary_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files
 from behavior_tasks.data.events import BucketEvents, open_events
-from behavior_tasks.serve.audiences_backtest import best_simple, champion_wins, compare_methods
+from behavior_tasks.serve.audiences_backtest import best_simple, champion_wins, choose_way, compare_methods
 from behavior_tasks.serve.audiences_facts import facts_at, outcomes_at, with_outcomes
 from behavior_tasks.serve.audiences_pick import TABLE_COLUMNS, with_ranks
 from behavior_tasks.serve.audiences_simple import SIMPLE, simple_scores
-from behavior_tasks.serve.audiences_way import Method, Way, choose_way, way_before
+from behavior_tasks.serve.audiences_way import Method, Way, way_before
 from behavior_tasks.serve.banners import Banner
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment, backtest_moment

@@ -255,5 +255,5 @@ def _damaged(folder: Path, what: str) -> UserError:
         f"The list {number} of {audience} that was taken away for the campaign {campaign} of {day} is damaged.",
         found=what,
         expected="the folder as it was written, in the state folder's campaigns/",
-        next_step="bring it back from a backup; it can't be made again",
+        next_step="bring it back from a backup, or move its folder away: then its lift can't be measured any more",
     )

@@ -1,22 +1,17 @@
-"""Whose chances the lists rest on: the comparison and the way of the night before in; champion, RFM or recency out.
+"""The way of the night before: a date in; whose chances the lists before it rest on, where a comparison chose so, out.
 
-The first choice goes to whoever found most buyers, a tie between champion and a simple way to the simple one. The one
-thing to know: after that a way stays, as long as the champion is the same version, until another one is better beyond
-chance, so that lists don't change their kind from night to night by luck.
+The one thing to know: it is part of a date's key, so the same date, scored again after the same night, is the same.
 """
 
 import logging
-from collections.abc import Mapping
 from datetime import date
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
-from behavior_tasks.serve.audiences_backtest import MODEL, best_simple, champion_wins, main_list, surely_more
-from behavior_tasks.serve.audiences_simple import SIMPLE
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.served import find_served, served_dates
 
@@ -33,23 +28,6 @@ class Way(BaseModel):
     method: Method
     champion: str
     """The champion that was compared: name and version."""
-
-
-def choose_way(compared: Mapping[str, Any], champion: str, before: Way | None) -> Way:
-    """Return the way that a comparison speaks for.
-
-    Args:
-        compared: what `compare_methods` gives.
-        champion: name and version of the champion that was compared.
-        before: the way of the night before; None, or that of another champion: it plays no part.
-    """
-    if before is None or before.champion != champion:
-        method: Any = MODEL if champion_wins(compared) else best_simple(compared)
-        return Way(method=method, champion=champion)
-    found = main_list(compared)["methods"]
-    better = [name for name in (*SIMPLE, MODEL) if surely_more(compared, name, before.method)]
-    method = max(better, key=lambda name: found[name]["buyers"]["found"], default=before.method)
-    return Way(method=method, champion=champion)
 
 
 def way_before(home: Home, as_of: date) -> Way | None:

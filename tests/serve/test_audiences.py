@@ -19,10 +19,11 @@ from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import KEY_VARIABLE, identity_key
 from behavior_tasks.pipeline.later import same_key
 from behavior_tasks.pipeline.lift import campaign_lift, campaign_states
+from behavior_tasks.serve.audiences_backtest import choose_way
 from behavior_tasks.serve.audiences_budget import pick_budget
 from behavior_tasks.serve.audiences_facts import facts_at, outcomes_at
 from behavior_tasks.serve.audiences_rules import Costs
-from behavior_tasks.serve.audiences_way import Way, choose_way
+from behavior_tasks.serve.audiences_way import Way
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.served import Served, publish
 from tests.cli.typing_in import exit_code
@@ -319,8 +320,11 @@ def test_a_list_that_was_taken_is_measured_whatever_becomes_of_its_date(
 def test_every_campaign_is_listed_with_how_it_stands(
     office: Office, earlier: Served, newest: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    new = ("audiences", "--budget", "30", "--campaign", "autumn", "--out", str(tmp_path / "autumn.csv"))
-    assert exit_code(*new) == 0
+    budget = ("--budget", "30", "--campaign", "autumn", "--out", str(tmp_path / "autumn.csv"))
+    for served in (earlier, newest):
+        assert exit_code("audiences", "--as-of", served.as_of.isoformat(), *budget) == 0
+    # The newest that is over is measured, and no nightly list where one was taken.
+    assert campaign_lift(office.home, "autumn", **READ)["as_of"] == earlier.as_of.isoformat()
     states = {(one["campaign"], one["as_of"]): one for one in campaign_states(office.home)}
     autumn = states["autumn", newest.as_of.isoformat()]
     assert (autumn["contacts"], autumn["ready"]) == (30, False)

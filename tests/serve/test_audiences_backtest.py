@@ -9,6 +9,7 @@ import pytest
 from behavior_tasks.serve.audiences_backtest import (
     best_simple,
     champion_wins,
+    choose_way,
     compare_methods,
     in_words,
     main_list,
@@ -16,7 +17,7 @@ from behavior_tasks.serve.audiences_backtest import (
     surely_more,
 )
 from behavior_tasks.serve.audiences_simple import simple_order, simple_scores
-from behavior_tasks.serve.audiences_way import Method, Way, choose_way
+from behavior_tasks.serve.audiences_way import Method, Way
 
 
 def shoppers(count: int = 1500, seed: int = 4) -> pd.DataFrame:
