@@ -56,7 +56,8 @@ class AudiencesConfig(Section):
     method: Literal["auto", "champion", "simple"] = Field(
         "auto",
         description="Who says how likely a purchase is. auto: the champion where it found more buyers than the best "
-        "simple method (recency, RFM) when both were last put to the test, else that one.",
+        "simple method (recency, RFM) when both were last put to the test, else that one; what the night before rested "
+        "on stays until another is better beyond chance.",
     )
 
 

@@ -78,6 +78,11 @@ class Home:
         return self.root / "served"
 
     @property
+    def campaigns(self) -> Path:
+        """Lists of shoppers that somebody has taken away, as they were; nothing here is ever made again or deleted."""
+        return self.root / "campaigns"
+
+    @property
     def watch(self) -> Path:
         """What the watch found, day by day."""
         return self.root / "watch"

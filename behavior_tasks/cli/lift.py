@@ -1,4 +1,4 @@
-"""`behavior lift`: what a campaign brought, once its horizon is over."""
+"""`behavior lift`: which campaigns there are, and what one brought once its horizon is over."""
 
 import json
 from collections.abc import Mapping
@@ -10,18 +10,22 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import current_home
 from behavior_tasks.cli.audiences import as_date, costs_of
 from behavior_tasks.cli.screen import console, count
 
 CAUSAL = (
-    "This is what the contact caused only if everybody in contact.csv was really contacted, and nobody in control.csv. "
+    "This is what the contact caused only if everybody on the list was really contacted, and nobody in the control. "
     "95 % intervals."
 )
+NOBODY_TOOK = "The nightly list of {as_of}, which nobody took away with --out: right only if it was sent as it stands."
 
 
 def lift(
-    campaign: Annotated[str, typer.Argument(help="An audience's name, or its campaign.")],
+    campaign: Annotated[
+        str | None, typer.Argument(help="An audience's name, or its campaign; without it: which there are.")
+    ] = None,
     as_of: Annotated[
         datetime | None,
         typer.Option("--as-of", formats=["%Y-%m-%d"], help="Date of the list; without it: the newest that is over."),
@@ -37,18 +41,25 @@ def lift(
     value_of_sale: Annotated[float | None, typer.Option("--value-of-sale", help="What one purchase brings.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
-    """Compare what contacted shoppers bought with what the control bought, by today's log.
+    """Compare what contacted shoppers bought with what the control bought, by today's log; or list the campaigns.
 
     Examples:
+
+        behavior lift
 
         behavior lift likely-buyers
 
         behavior lift likely-buyers --as-of 2026-11-16 --contact-cost 0.05 --margin 0.3
     """
+    costs = costs_of(contact_cost, margin, value_of_sale)
+    if campaign is None:
+        if as_of is not None or log is not None or costs is not None:
+            raise UserError("Those options belong to one campaign.", next_step="behavior lift lists their names")
+        _list(as_json)
+        return
     from behavior_tasks.pipeline.lift import campaign_lift
 
     now = datetime.now(UTC)
-    given = contact_cost > 0 or margin is not None or value_of_sale is not None
     told = campaign_lift(
         current_home(),
         campaign,
@@ -56,14 +67,55 @@ def lift(
         day=now.date(),
         as_of=as_date(as_of),
         input_path=log,
-        costs=costs_of(contact_cost, margin, value_of_sale) if given else None,
+        costs=costs,
     )
     if as_json:
         typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
-    elif not told["over"]:
+        return
+    _say_whose(told)
+    if not told["over"]:
         _say_not_over(told)
     else:
         _show(told)
+
+
+def _list(as_json: bool) -> None:
+    from behavior_tasks.pipeline.lift import campaign_states
+
+    states = campaign_states(current_home())
+    if as_json:
+        typer.echo(json.dumps(states, ensure_ascii=False, indent=2))
+        return
+    if not states:
+        console.print("There are no campaigns yet. Next: behavior score", markup=False, highlight=False)
+        return
+    table = Table(title="Campaigns", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("campaign", "list of", "contact", "control", "taken by", "lift"):
+        table.add_column(column, justify="right" if column in {"contact", "control"} else "left", overflow="fold")
+    for one in states:
+        by = f"{one['taken_by']}, {one['taken_at'][:10]}" if one["taken_by"] else "nobody: nightly"
+        table.add_row(one["campaign"], one["as_of"], count(one["contacts"]), count(one["control"]), by, one["state"])
+    console.print(table)
+    ready = next((one for one in states if one["ready"]), states[0])
+    console.print(
+        f"By the log as it was scored last. Next: behavior lift {ready['campaign']} --as-of {ready['as_of']}",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _say_whose(told: Mapping[str, Any]) -> None:
+    """Say which list is meant: the one that somebody took, or a nightly one."""
+    for one in told["taken"]:
+        number = f", the list number {one['number']} of that date" if one["number"] > 1 else ""
+        console.print(
+            f"The list of {told['as_of']} that {one['taken_by']} took on {one['taken_at'][:10]}{number} "
+            f"({one['audience']}).",
+            markup=False,
+            highlight=False,
+        )
+    if not told["taken"]:
+        console.print(NOBODY_TOOK.format(as_of=told["as_of"]), markup=False, highlight=False)
 
 
 def _say_not_over(told: Mapping[str, Any]) -> None:
@@ -93,6 +145,13 @@ def _show(told: Mapping[str, Any]) -> None:
             f"{group['amount'] / max(group['shoppers'], 1):,.2f}",
         )
     console.print(table)
+    if told["gone"]:
+        console.print(
+            f"{count(told['gone'])} of the list are in the log no more (erased since) and are left out.",
+            style="yellow",
+            markup=False,
+            highlight=False,
+        )
     if not told["enough"]:
         console.print(f"Not enough data yet: {told['why']}.", style="yellow", markup=False, highlight=False)
     more = told["more"]

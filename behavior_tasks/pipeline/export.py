@@ -17,20 +17,19 @@ from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.data.inputs import RawFile, resolve_inputs
 from behavior_tasks.data.keys import key_exists
 from behavior_tasks.data.resolve import raw_ids
-from behavior_tasks.pipeline.later import same_key, scoring_of
+from behavior_tasks.pipeline.later import HandedOut, same_key, scoring_of
 from behavior_tasks.pipeline.runs import Run
 from behavior_tasks.serve.audiences_files import OWNER_ONLY
-from behavior_tasks.serve.served import Served
 
 LOG = "exports.jsonl"
 
 
-def with_real_ids(home: Home, served: Served, members: pd.DataFrame, input_path: str | None) -> pd.DataFrame:
+def with_real_ids(home: Home, served: HandedOut, members: pd.DataFrame, input_path: str | None) -> pd.DataFrame:
     """Return a list with `user_id` in the place of `shopper`.
 
     Args:
         home: the state folder, with the key.
-        served: what the list was handed out with.
+        served: what the list comes from, or the list itself.
         members: a row a shopper.
         input_path: the log, where it lies elsewhere than when it was scored; None: where it was.
 

@@ -4,7 +4,9 @@ The log is read as the newest scoring read it, from the same place with the same
 the store has already is not read again, so where the log has not grown this costs no more than hashing it.
 """
 
+from collections.abc import Mapping
 from datetime import date
+from typing import Any, Protocol
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError
@@ -13,11 +15,30 @@ from behavior_tasks.data.keys import fingerprint, identity_key
 from behavior_tasks.pipeline.execute import run_stages
 from behavior_tasks.pipeline.runs import Run, RunRecord, keep_run, last_runs, open_run
 from behavior_tasks.pipeline.stages import SERVING
-from behavior_tasks.serve.served import Served
 
 SCORINGS = frozenset({"scoring", "scoring in airflow"})
 MOST_RUNS = 1000
 UNTIL_CLEAN = ("simulate", "source", "ingest", "clean")
+
+
+class HandedOut(Protocol):
+    """What was made from a log and handed out: an application's output of a date, or a list of it."""
+
+    @property
+    def application(self) -> str:
+        """The application."""
+
+    @property
+    def as_of(self) -> date:
+        """Its date."""
+
+    @property
+    def artifact(self) -> str:
+        """URI of the artifact that it comes from."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What is known of it; `identity_key` is the fingerprint of the key of its pseudonyms."""
 
 
 def newest_scoring(home: Home) -> Run:
@@ -32,7 +53,7 @@ def newest_scoring(home: Home) -> Run:
     raise UserError("Nothing has been scored yet.", next_step="behavior score --input log.csv")
 
 
-def scoring_of(home: Home, served: Served) -> Run:
+def scoring_of(home: Home, served: HandedOut) -> Run:
     """Return the scoring that made an output, or the newest one where that is forgotten."""
     for run in last_runs(home, most=MOST_RUNS, inspections=True):
         if run.record.trigger in SCORINGS and any(record.uri == served.artifact for record in run.stages()):
@@ -65,7 +86,7 @@ def read_again(home: Home, run_id: str, *, day: date, as_read_by: Run, input_pat
     return open_run(run.uri)
 
 
-def same_key(home: Home, served: Served) -> bytes:
+def same_key(home: Home, served: HandedOut) -> bytes:
     """Return the identity key.
 
     Raises:

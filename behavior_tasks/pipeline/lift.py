@@ -1,7 +1,8 @@
-"""The lift of a campaign: the audiences of a date and today's log in; what the contact brought, or why not yet, out.
+"""The lift of a campaign: the list of a date and today's log in; what the contact brought, or why not yet, out.
 
-The one thing to know: a purchase counts from the cutoff of the audiences to one horizon later, as it counts for the
-model, whether or not the message had been read by then.
+The list that somebody took away is measured as it was taken, even if its date was scored again; a nightly list that
+nobody took, as it is handed out. The one thing to know: a purchase counts from the list's cutoff to one horizon later,
+as it counts for the model, whether or not the message had been read by then.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -10,18 +11,21 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from behavior_tasks.base.artifacts import Artifact
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.timeline import local_midnight
 from behavior_tasks.data.events import open_events
+from behavior_tasks.pipeline.campaigns import APPLICATION, Campaign, dates_of, every_campaign, newest_over
 from behavior_tasks.pipeline.later import need_clean, newest_scoring, read_again, same_key
-from behavior_tasks.serve.audiences_facts import outcomes_at, with_outcomes
-from behavior_tasks.serve.audiences_files import MEMBERS
+from behavior_tasks.pipeline.runs import Run
+from behavior_tasks.serve.audiences_facts import outcomes_at, seen_before, with_outcomes
 from behavior_tasks.serve.audiences_lift import find_campaign, measure_lift
+from behavior_tasks.serve.audiences_lists import ChosenList
 from behavior_tasks.serve.audiences_rules import Costs
-from behavior_tasks.serve.served import Served, need_served, served_dates
+from behavior_tasks.serve.audiences_taken import taken_lists
+from behavior_tasks.serve.served import served_dates
 
-APPLICATION = "audiences"
+TOLD_OF_TAKEN = {"audience", "number", "taken_by", "taken_at"}
 
 
 def campaign_lift(
@@ -41,66 +45,102 @@ def campaign_lift(
         campaign: an audience's name, or the campaign that its rule names.
         run_id: of the run that reads the log again.
         day: of that run.
-        as_of: the date of the list; None: the newest whose horizon is over in the log, else the newest.
+        as_of: the date of the list; None: the newest that was taken away and whose horizon is over in the log, of
+            none that is over the newest; where none was taken, the same of the nightly lists.
         input_path: the log, where it lies elsewhere than when it was last scored.
         costs: in place of those of the audience.
 
     Returns:
-        `campaign`, `as_of`, `until`, `log_until`, `over`, and of a horizon that is over what `measure_lift` gives.
+        `campaign`, `as_of`, `until`, `log_until`, `over`, `taken` (who took each list and when; empty: nobody did),
+        and of a horizon that is over `gone`, the shoppers that the log no longer holds, and what `measure_lift` gives.
 
     Raises:
         UserError: when there is no such campaign or date, no control, or the log or the key is not the same.
     """
-    need_served(home, APPLICATION, as_of)
+    dates = dates_of(home, campaign, as_of)
     run = read_again(home, run_id, day=day, as_read_by=newest_scoring(home), input_path=input_path)
-    clean, zone = need_clean(run), ZoneInfo(run.record.config.source.timezone)
-    served = _choose(home, as_of, _known_until(clean, zone))
-    same_key(home, served)
-    found = find_campaign(served, campaign)
-    known_until = _known_until(clean, zone)
-    end = datetime.fromisoformat(served.facts["end"])
+    known = log_until(run)
+    sent = newest_over(dates, known)
+    assert sent is not None  # `dates_of` gives one or more
+    find_campaign(sent.told, campaign, sent.as_of)
+    lists = sent.lists()
+    for one in lists:
+        same_key(home, one)
+    zone = ZoneInfo(run.record.config.source.timezone)
     told: dict[str, Any] = {
         "campaign": campaign,
-        "as_of": served.as_of.isoformat(),
-        "until": _local_day(end, zone).isoformat(),
-        "log_until": None if known_until is None else _local_day(known_until, zone).isoformat(),
-        "over": known_until is not None and end <= known_until,
+        "as_of": sent.as_of.isoformat(),
+        "until": _local_day(sent.end, zone).isoformat(),
+        "log_until": None if known is None else _local_day(known, zone).isoformat(),
+        "over": known is not None and sent.end <= known,
+        "taken": [one.record.model_dump(mode="json", include=TOLD_OF_TAKEN) for one in sent.taken],
     }
-    if not told["over"]:
-        return told
-    names = [one["name"] for one in found]
-    members = pd.read_parquet(served.folder / MEMBERS, filters=[("audience", "in", names)])
+    return told | _measured(run, sent, lists, costs) if told["over"] else told
+
+
+def _measured(run: Run, sent: Campaign, lists: list[ChosenList], costs: Costs | None) -> dict[str, Any]:
+    """Return what `campaign_lift` tells of a horizon that is over."""
+    clean, memory_mb = need_clean(run), run.record.config.engine.memory_mb
+    events, tables = open_events(clean), []
+    for one in lists:
+        cutoff = datetime.fromisoformat(one.facts["cutoff"])
+        there = one.members["shopper"].isin(seen_before(events, cutoff, memory_mb=memory_mb))
+        bought = outcomes_at(events, cutoff, one.end, memory_mb=memory_mb)
+        tables.append(with_outcomes(one.members.assign(there=there), bought))
     # With `overlap: allow` one shopper may stand on two lists of one campaign; the lot is the same for both.
-    members = members.drop_duplicates("shopper").reset_index(drop=True)
-    bought = outcomes_at(
-        open_events(clean),
-        datetime.fromisoformat(served.facts["cutoff"]),
-        end,
-        memory_mb=run.record.config.engine.memory_mb,
-    )
-    own = costs if costs is not None else Costs.model_validate(found[0]["costs"])
-    has_amounts = "amount" in clean.facts["present"]
-    return (
-        told | measure_lift(with_outcomes(members, bought), own, has_amounts=has_amounts) | {"costs": own.model_dump()}
-    )
+    every = pd.concat(tables).drop_duplicates("shopper").reset_index(drop=True)
+    members = every[every["there"]]
+    missing = [name for name in ("contact", "control") if not (members["group"] == name).any()]
+    if missing:
+        raise UserError(
+            f"Of the list of {sent.name} of {sent.as_of} the log holds no {' and no '.join(missing)} any more.",
+            found=f"{len(every) - len(members):,} of {len(every):,} shoppers did nothing in it before the list",
+            expected="the log that was scored, grown since; whoever was erased from it is left out",
+            next_step="--input with that log",
+        )
+    own = costs if costs is not None else Costs.model_validate(sent.told[0]["costs"])
+    lift = measure_lift(members, own, has_amounts="amount" in clean.facts["present"])
+    return {**lift, "gone": len(every) - len(members), "costs": own.model_dump()}
 
 
-def _choose(home: Home, as_of: date | None, known_until: datetime | None) -> Served:
-    """Return the audiences of a date; without one the newest whose horizon is over, else the newest."""
-    newest = need_served(home, APPLICATION, as_of)
-    if as_of is not None or known_until is None:
-        return newest
-    for day in reversed(served_dates(home, APPLICATION)):
-        served = need_served(home, APPLICATION, day)
-        if datetime.fromisoformat(served.facts["end"]) <= known_until:
-            return served
-    return newest
+def campaign_states(home: Home) -> list[dict[str, Any]]:
+    """Return every campaign, the newest first, by the log as it was scored last: nothing is read again.
+
+    Returns:
+        For each `campaign`, `as_of`, `until`, `contacts`, `control`, `taken_by` and `taken_at` (None: nobody took it)
+        `ready`, and `state`: `ready`, `not over until …`, or `no control`.
+    """
+    if not (taken_lists(home) or served_dates(home, APPLICATION)):
+        return []
+    run = newest_scoring(home)
+    known, zone = log_until(run), ZoneInfo(run.record.config.source.timezone)
+    states = []
+    for one in every_campaign(home, known):
+        last = max((taken.record for taken in one.taken), key=lambda record: record.taken_at, default=None)
+        until = _local_day(one.end, zone).isoformat()
+        over = known is not None and one.end <= known
+        states.append(
+            {
+                "campaign": one.name,
+                "as_of": one.as_of.isoformat(),
+                "until": until,
+                "contacts": one.count("contacts"),
+                "control": one.count("control"),
+                "taken_by": None if last is None else last.taken_by,
+                "taken_at": None if last is None else last.taken_at.isoformat(),
+                "ready": bool(over and one.count("control")),
+                "state": "no control" if not one.count("control") else "ready" if over else f"not over until {until}",
+            }
+        )
+    return states
 
 
-def _known_until(clean: Artifact, zone: ZoneInfo) -> datetime | None:
-    """Return the instant, naive UTC, up to which the log tells everything: the end of its last local day."""
-    if clean.facts["last"] is None:
+def log_until(run: Run) -> datetime | None:
+    """Return the instant, naive UTC, up to which a run's log tells everything: the end of its last local day."""
+    clean = run.artifact("clean")
+    if clean is None or clean.facts["last"] is None:
         return None
+    zone = ZoneInfo(run.record.config.source.timezone)
     last = _local_day(datetime.fromisoformat(clean.facts["last"]), zone)
     return local_midnight(last + timedelta(days=1), zone)
 

@@ -188,6 +188,7 @@ SERVING: dict[str, Stage] = {
         sections=("audiences", "train.device", "train.threads", "source.timezone"),
         inputs=("clean", "champions", "moment", "shopper_scores"),
         outside="serve.audiences_rules:audiences_identity",
+        earlier="serve.audiences_way:earlier_way",
     ),
     "recommendations": Stage(
         work="serve.recommend:recommendations_stage",

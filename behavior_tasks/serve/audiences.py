@@ -53,6 +53,7 @@ def audiences_stage(job: Job) -> Output:
         "horizon_days": scored.horizon.days,
         "end": (moment.cutoff + scored.horizon).isoformat(),
         "method": scored.method,
+        "way": scored.way.model_dump() if scored.way else None,
         "version": scored.champion.version if scored.champion and scored.method == "champion" else None,
         "identity_key": fingerprint(key),
         "holdout": job.config.audiences.holdout,

@@ -14,6 +14,7 @@ import pandas as pd
 from behavior_tasks.serve.audiences_pick import Picked
 from behavior_tasks.serve.audiences_profit import amount_moments, buyers_estimate
 from behavior_tasks.serve.audiences_simple import SIMPLE, simple_order
+from behavior_tasks.serve.audiences_way import Way
 from behavior_tasks.verdict.bootstrap import Resampling, draws, percentile_interval
 
 SHARES = (0.05, 0.1, 0.2)
@@ -34,7 +35,8 @@ def compare_methods(table: pd.DataFrame, *, has_amounts: bool) -> dict[str, Any]
 
     Returns:
         `shoppers`, `buyers`, `amount`, and `lists`: for each share its `size` and `methods`, name → `buyers`, `amount`
-        and, of all but the champion, `more_buyers` and `more_amount` of the champion; each `found`, `lower`, `upper`.
+        and, of all but the champion, `more_buyers` and `more_amount` of the champion, each `found`, `lower`, `upper`;
+        and `rfm_over_recency`, the more buyers of RFM.
     """
     bought, amount = table["bought"].to_numpy(dtype=np.float64), table["amount"].to_numpy(dtype=np.float64)
     orders = {MODEL: np.argsort(-table["probability"].to_numpy(), kind="stable")}
@@ -73,7 +75,11 @@ def compare_methods(table: pd.DataFrame, *, has_amounts: bool) -> dict[str, Any]
                         whole[row, 0, 1] - whole[row, place, 1], drawn[:, row, 0, 1] - drawn[:, row, place, 1]
                     )
             methods[name] = told
-        lists.append({"share": share, "size": size, "methods": methods})
+        rfm, recency = names.index("rfm"), names.index("recency")
+        simple = _interval(
+            whole[row, rfm, 0] - whole[row, recency, 0], drawn[:, row, rfm, 0] - drawn[:, row, recency, 0]
+        )
+        lists.append({"share": share, "size": size, "methods": methods, "rfm_over_recency": simple})
     return {"shoppers": len(table), "buyers": int(bought.sum()), "amount": float(amount.sum()), "lists": lists}
 
 
@@ -97,6 +103,41 @@ def champion_wins(compared: Mapping[str, Any]) -> bool:
     """Whether the champion found more buyers on the main list than every simple method."""
     methods = main_list(compared)["methods"]
     return all(methods[MODEL]["buyers"]["found"] > methods[name]["buyers"]["found"] for name in SIMPLE)
+
+
+def surely_more(compared: Mapping[str, Any], one: str, other: str) -> bool:
+    """Whether a method found more buyers on the main list than another, beyond chance: the interval excludes 0."""
+    entry = main_list(compared)
+    for first, second, sign in ((one, other, 1), (other, one, -1)):
+        if first == MODEL and second != MODEL:
+            more = entry["methods"][second]["more_buyers"]
+        elif (first, second) == ("rfm", "recency"):
+            more = entry["rfm_over_recency"]
+        else:
+            continue
+        return bool(more["lower"] > 0 if sign > 0 else more["upper"] < 0)
+    return False  # the same method
+
+
+def choose_way(compared: Mapping[str, Any], champion: str, before: Way | None) -> Way:
+    """Return the way that a comparison speaks for.
+
+    The first choice goes to whoever found most buyers, a tie between the champion and a simple way to the simple one.
+    From then on a way stays, as long as the champion is the same, until another one is better beyond chance, so that
+    lists don't change their kind from night to night by luck.
+
+    Args:
+        compared: what `compare_methods` gives.
+        champion: name and version of the champion that was compared.
+        before: the way of the night before; None, or that of another champion: it plays no part.
+    """
+    if before is None or before.champion != champion:
+        method: Any = MODEL if champion_wins(compared) else best_simple(compared)
+        return Way(method=method, champion=champion)
+    found = main_list(compared)["methods"]
+    better = [name for name in (*SIMPLE, MODEL) if surely_more(compared, name, before.method)]
+    method = max(better, key=lambda name: found[name]["buyers"]["found"], default=before.method)
+    return Way(method=method, champion=champion)
 
 
 def in_words(compared: Mapping[str, Any]) -> str:

@@ -85,6 +85,12 @@ def outcomes_at(
     return _of_buckets(events, query, memory_mb)
 
 
+def seen_before(events: Sequence[BucketEvents], cutoff: datetime, *, memory_mb: int = 2048) -> pd.Series:
+    """Return who did anything before a cutoff, naive UTC: a list's shoppers, but for those erased since."""
+    query = f"SELECT DISTINCT shopper FROM events WHERE timestamp < {_literal(cutoff)} ORDER BY shopper"
+    return _of_buckets(events, query, memory_mb)["shopper"]
+
+
 def with_outcomes(table: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
     """Return the table with `bought` (0 or 1) and `amount` (0 for who bought nothing), in its own order."""
     amounts = outcomes.set_index("shopper")["amount"]

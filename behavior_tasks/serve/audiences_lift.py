@@ -5,7 +5,8 @@ list was really contacted, and the control was not. Too few buyers are said to b
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from scipy import stats
 
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.serve.audiences_rules import Costs
-from behavior_tasks.serve.served import Served
 
 CONFIDENCE = 0.95
 POWER = 0.8
@@ -25,39 +25,47 @@ FEWEST_BUYERS = 5
 FEWEST_FOR_SPREAD = 2
 
 
-def find_campaign(served: Served, campaign: str) -> list[Mapping[str, Any]]:
-    """Return the facts of the audiences of a campaign, which is called as its audience unless the file says otherwise.
+def find_campaign(
+    told: Sequence[Mapping[str, Any]], campaign: str, as_of: date, also_known: Collection[str] = ()
+) -> list[Mapping[str, Any]]:
+    """Return those of a date's lists that belong to a campaign, which is called as its audience unless the file says
+    otherwise.
+
+    Args:
+        told: what `tell` says of each list.
+        campaign: its name, or an audience's.
+        as_of: the date.
+        also_known: campaigns of other dates.
 
     Raises:
         UserError: when there is none, it was not to be contacted, it has no members, or no control.
     """
-    told = served.facts["audiences"]
     found = [one for one in told if campaign in {one["campaign"], one["name"]}]
     if not found:
-        names = sorted({one["campaign"] for one in told if one["contact"]})
+        names = sorted({one["campaign"] for one in told if one["contact"]} | set(also_known))
         close = nearest(campaign, names)
         raise UserError(
-            f"There is no campaign {campaign} among the audiences of {served.as_of}.",
+            f"There is no campaign {campaign} among the audiences of {as_of}, and no list of it was taken away.",
             found=campaign,
             expected=", ".join(names),
-            next_step=f"behavior lift {close}" if close else "behavior audiences lists them",
+            next_step=f"behavior lift {close}" if close else "behavior lift lists them",
         )
     contacted = [one for one in found if one["contact"]]
     if not contacted:
         raise UserError(
             f"{campaign} is a list of whom to leave alone: nobody was contacted, so there is no lift to measure.",
-            next_step="behavior audiences lists the campaigns",
+            next_step="behavior lift lists the campaigns",
         )
     if not any(one["members"] for one in contacted):
         raise UserError(
-            f"The campaign {campaign} had nobody in it on {served.as_of}.",
+            f"The campaign {campaign} had nobody in it on {as_of}.",
             found=contacted[0]["note"],
             next_step="choose another date with --as-of; behavior audiences lists what there is",
         )
     if not any(one["control"] for one in contacted):
         share = max(one["holdout"] for one in contacted)
         raise UserError(
-            f"The campaign {campaign} of {served.as_of} has no control, so its lift can't be measured.",
+            f"The campaign {campaign} of {as_of} has no control, so its lift can't be measured.",
             found=f"a holdout of {share:.0%}" if not share else f"a holdout of {share:.0%} that drew nobody",
             expected="some shoppers of the list who are not contacted",
             next_step="next time a larger audiences.holdout (or `holdout:` in the file), or a larger audience",

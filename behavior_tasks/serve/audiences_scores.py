@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -17,10 +17,11 @@ from behavior_tasks.base.home import temporary_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_files
 from behavior_tasks.data.events import BucketEvents, open_events
-from behavior_tasks.serve.audiences_backtest import best_simple, champion_wins, compare_methods
+from behavior_tasks.serve.audiences_backtest import best_simple, champion_wins, choose_way, compare_methods
 from behavior_tasks.serve.audiences_facts import facts_at, outcomes_at, with_outcomes
 from behavior_tasks.serve.audiences_pick import TABLE_COLUMNS, with_ranks
-from behavior_tasks.serve.audiences_simple import simple_scores
+from behavior_tasks.serve.audiences_simple import SIMPLE, simple_scores
+from behavior_tasks.serve.audiences_way import Method, Way, way_before
 from behavior_tasks.serve.banners import Banner
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment, backtest_moment
@@ -28,7 +29,6 @@ from behavior_tasks.serve.score import SCORES, Place, score_at
 
 FEWEST_SHOPPERS, FEWEST_BUYERS = 50, 10
 """Below these a comparison says nothing."""
-Method = Literal["champion", "recency", "rfm"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ class Scored:
     compared: dict[str, Any] | None
     """What `compare_methods` gives; None: there was nothing to compare."""
     method: Method
+    way: Way | None
+    """The method, where the comparison chose it."""
     champion: Champion | None
     horizon: timedelta
     banners: list[Banner]
@@ -64,36 +66,46 @@ def score_everybody(job: Job) -> Scored:
         champions_own = _tested(look, champion, tested_at)
     compared = None if champions_own is None else _compare(champions_own, has_amounts)
     wanted = job.config.audiences.method
-    simple = champion is None or wanted == "simple"
-    if wanted == "auto" and compared is not None:
-        simple = simple or not champion_wins(compared)
-    if not simple:
+    way = None
+    if champion is not None and compared is not None and wanted == "auto":
+        before = way_before(job.home, moment.as_of)
+        way = choose_way(compared, f"{champion.name} {champion.version}", before)
+    method = _method(champion, compared, way, wanted)
+    if method == "champion":
         scores = _read(bucket_files(job.inputs["shopper_scores"].path / SCORES))
-        banners = [] if compared is not None else [_untested()]
         return Scored(
             table=with_ranks(scores, now),
             then=champions_own,
             tested_at=tested_at,
             compared=compared,
-            method="champion",
+            method=method,
+            way=way,
             champion=champion,
             horizon=guide.horizon,
-            banners=banners,
+            banners=_of_champion(compared, way),
         )
-    name: Method = "rfm" if compared is None or best_simple(compared) == "rfm" else "recency"
     earlier = moment.earlier(guide.examples.horizon_days)
     known = look.known(earlier, guide.horizon)
     return Scored(
-        table=with_ranks(simple_scores(name, known, now, has_amounts=has_amounts), now),
+        table=with_ranks(simple_scores(method, known, now, has_amounts=has_amounts), now),
         # The simple chances were fitted on that very horizon, so it is no test of them.
         then=None,
         tested_at=tested_at,
         compared=compared,
-        method=name,
+        method=method,
+        way=way,
         champion=champion,
         horizon=guide.horizon,
-        banners=[_simple(name, champion, wanted)],
+        banners=[_simple(method, champion, wanted, compared)],
     )
+
+
+def _method(champion: Champion | None, compared: dict[str, Any] | None, way: Way | None, wanted: str) -> Method:
+    if way is not None:
+        return way.method
+    if champion is not None and wanted != "simple":
+        return "champion"
+    return "rfm" if compared is None or best_simple(compared) == "rfm" else "recency"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,17 +156,32 @@ def _read(files: Sequence[Path]) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(file, columns=list(TABLE_COLUMNS)) for file in files], ignore_index=True)
 
 
-def _untested() -> Banner:
-    return Banner(
-        code="audiences_untested",
-        level="notice",
-        words="The champion's scores could not be put to the test beside RFM and recency: it has learned from the last "
-        "horizon that is over, or too few bought in it.",
-        next_step="nothing: once a horizon has passed since its test, the comparison appears by itself",
-    )
+def _of_champion(compared: dict[str, Any] | None, way: Way | None) -> list[Banner]:
+    """Return what must be known of lists that rest on the champion."""
+    if compared is None:
+        return [
+            Banner(
+                code="audiences_untested",
+                level="notice",
+                words="The champion's scores could not be put to the test beside RFM and recency: it has learned from "
+                "the last horizon that is over, or too few bought in it.",
+                next_step="nothing: once a horizon has passed since its test, the comparison appears by itself",
+            )
+        ]
+    if way is None or champion_wins(compared):
+        return []
+    return [
+        Banner(
+            code="audiences_champion_kept",
+            level="notice",
+            words=f"{SIMPLE[best_simple(compared)]} found as many buyers as the champion one horizon ago, within "
+            "chance; the lists rest on the champion as on the night before.",
+            next_step="the comparison stands on the page; --set audiences.method=simple uses the simple way",
+        )
+    ]
 
 
-def _simple(name: str, champion: Champion | None, wanted: str) -> Banner:
+def _simple(name: str, champion: Champion | None, wanted: str, compared: dict[str, Any] | None) -> Banner:
     told = "RFM (how lately, how often and for how much they bought)" if name == "rfm" else "how lately they came"
     if champion is None:
         return Banner(
@@ -170,9 +197,12 @@ def _simple(name: str, champion: Champion | None, wanted: str) -> Banner:
             words=f"audiences.method = simple, so the audiences rest on {told}.",
             next_step="--set audiences.method=auto lets the better one decide",
         )
+    wins = compared is not None and champion_wins(compared)
+    chance, stays = (", beyond chance,", ", as on the night before") if wins else ("", "")
     return Banner(
         code="audiences_simple_better",
         level="notice",
-        words=f"The champion found no more buyers than a simple way one horizon ago, so the audiences rest on {told}.",
+        words=f"The champion found no more buyers{chance} than a simple way one horizon ago, so the audiences rest on "
+        f"{told}{stays}.",
         next_step="the comparison stands on the page; --set audiences.method=champion uses the champion all the same",
     )

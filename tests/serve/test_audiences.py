@@ -3,8 +3,7 @@
 import json
 import shutil
 import stat
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,96 +11,26 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output
-from behavior_tasks.base.config import changed
+from behavior_tasks.base.artifacts import ArtifactStore, Output
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE, Home
-from behavior_tasks.base.stage import Job
 from behavior_tasks.data.events import open_events
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import KEY_VARIABLE, identity_key
 from behavior_tasks.pipeline.later import same_key
-from behavior_tasks.pipeline.lift import campaign_lift
-from behavior_tasks.pipeline.runs import Run, RunRecord, StageRecord, keep_run
-from behavior_tasks.pipeline.serving import conclude_scoring
-from behavior_tasks.serve.audiences import audiences_stage
+from behavior_tasks.pipeline.lift import campaign_lift, campaign_states
+from behavior_tasks.serve.audiences_backtest import choose_way
 from behavior_tasks.serve.audiences_budget import pick_budget
 from behavior_tasks.serve.audiences_facts import facts_at, outcomes_at
 from behavior_tasks.serve.audiences_rules import Costs
-from behavior_tasks.serve.moment import moment_at, moment_stage
-from behavior_tasks.serve.score import shopper_scores_stage
-from behavior_tasks.serve.served import Served, need_served
+from behavior_tasks.serve.audiences_way import Way
+from behavior_tasks.serve.moment import moment_at
+from behavior_tasks.serve.served import Served, publish
 from tests.cli.typing_in import exit_code
+from tests.serve.office import RULES, Office
 from tests.serve.world import ServedShop
 
-RULES = """
-audiences:
-  - name: carts
-    where: {open_carts: {min: 1}, days_since_cart: {max: 20}}
-    holdout: 0.3
-  - name: likely
-    where: {probability_quantile: {min: 0.4}}
-    costs: {contact_cost: 0.2, margin: 0.3}
-    holdout: 0.4
-  - name: alone
-    where: {probability_quantile: {max: 0.3}}
-    contact: false
-  - name: whales
-    where: {past_purchases: {min: 100000}}
-  - name: nobody-drawn
-    holdout: 0
-"""
-STAGES: dict[str, Callable[[Job], Output]] = {
-    "moment": moment_stage,
-    "shopper_scores": shopper_scores_stage,
-    "audiences": audiences_stage,
-}
-INPUTS = {
-    "moment": ("clean", "ingest", "champions"),
-    "shopper_scores": ("clean", "champions", "moment"),
-    "audiences": ("clean", "champions", "moment", "shopper_scores"),
-}
-
-
-@dataclass(frozen=True)
-class Office:
-    """A copy of the served shop, with a file of rules, that may be written to."""
-
-    shop: ServedShop
-    home: Home
-    rules: Path
-
-    def serve(self, as_of: date | None, *, champions: Artifact | None = None, **settings: Any) -> Served:
-        """Score a date and hand its audiences out."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv(HOME_VARIABLE, str(self.home.root))
-            config = changed(self.shop.config, {"audiences.file": str(self.rules), "audiences.reasons": 3, **settings})
-            store, old = ArtifactStore(self.home.artifacts), self.shop.run
-            names = ("simulate", "source", "ingest", "clean")
-            made = {name: store.open(old.need(name).uri) for name in names}
-            made["champions"] = champions or store.open(self.shop.champions.uri)
-            run = keep_run(self.home, self._record(config, as_of))
-            for name, work in STAGES.items():
-                made[name] = self._build(run, name, work, {of: made[of] for of in INPUTS[name]})
-            for name in (*names, "champions", *STAGES):
-                run.keep(StageRecord(stage=name, uri=made[name].uri, seconds=0, reused=False))
-            conclude_scoring(run.uri, STAGES)
-            return need_served(self.home, "audiences", date.fromisoformat(made["moment"].facts["as_of"]))
-
-    def _record(self, config: Any, as_of: date | None) -> RunRecord:
-        fixed: dict[str, Any] = {"name": "", "day": date(2026, 11, 23), "input": None, "preset": "canonical"}
-        return RunRecord(run_id=f"score-{as_of}", trigger="scoring", as_of=as_of, config=config, **fixed)
-
-    def _build(self, run: Run, name: str, work: Callable[[Job], Output], inputs: dict[str, Artifact]) -> Artifact:
-        record = run.record
-
-        def do(out: Path, key: str) -> Output:
-            days = {"today": record.day, "as_of": record.as_of}
-            return work(Job(config=record.config, inputs=inputs, out=out, key=key, home=self.home, **days))
-
-        uris = {of: artifact.uri for of, artifact in inputs.items()}
-        settings = {"config": record.config.model_dump(mode="json"), "as_of": str(record.as_of)}
-        return run.store.build(stage=name, code="", settings=settings, inputs=uris, work=do).artifact
+READ: dict[str, Any] = {"run_id": "lift-test", "day": date(2026, 11, 23)}
 
 
 @pytest.fixture(scope="module")
@@ -267,8 +196,7 @@ def test_a_budget_buys_the_best_and_leaves_the_control_out(office: Office, earli
 
 
 def test_the_lift_is_counted_from_the_log_of_today(office: Office, earlier: Served, newest: Served) -> None:
-    asked: dict[str, Any] = {"run_id": "lift-test", "day": date(2026, 11, 23)}
-    found = campaign_lift(office.home, "likely", **asked)
+    found = campaign_lift(office.home, "likely", **READ)
     # The newest list's horizon is not over, so the one before is taken.
     assert found["as_of"] == earlier.as_of.isoformat()
     members = members_of(earlier)
@@ -280,7 +208,7 @@ def test_the_lift_is_counted_from_the_log_of_today(office: Office, earlier: Serv
         assert found[group]["buyers"] == buyers.get(group, 0)
         assert found[group]["shoppers"] == (members["group"] == group).sum()
     assert found["more"]["profit"] is not None
-    not_yet = campaign_lift(office.home, "likely", as_of=newest.as_of, **asked)
+    not_yet = campaign_lift(office.home, "likely", as_of=newest.as_of, **READ)
     assert not not_yet["over"]
     assert "contact" not in not_yet
     for campaign, words in (
@@ -290,7 +218,7 @@ def test_the_lift_is_counted_from_the_log_of_today(office: Office, earlier: Serv
         ("nobody-drawn", "has no control"),
     ):
         with pytest.raises(UserError, match=words):
-            campaign_lift(office.home, campaign, as_of=earlier.as_of, **asked)
+            campaign_lift(office.home, campaign, as_of=earlier.as_of, **READ)
 
 
 def test_real_ids_are_for_who_holds_the_key_and_leave_a_line(
@@ -335,7 +263,7 @@ def test_the_commands_show_what_there_is(earlier: Served, newest: Served, capfd:
     assert "name: five" in capfd.readouterr().out
     assert exit_code("lift", "likely") == 0
     shown = capfd.readouterr().out
-    assert "only if everybody in contact.csv was really contacted" in " ".join(shown.split())
+    assert "only if everybody on the list was really contacted" in " ".join(shown.split())
     assert exit_code("lift", "likely", "--as-of", newest.as_of.isoformat()) == 0
     assert "Not enough data yet" in capfd.readouterr().out
     for words, told in (
@@ -343,7 +271,113 @@ def test_the_commands_show_what_there_is(earlier: Served, newest: Served, capfd:
         (("audiences", "--contact-cost", "1"), "--margin"),
         (("audiences", "--out", "x.csv"), "needs the name"),
         (("audiences", "likely", "--real-ids"), "never shown on the screen"),
-        (("lift", "likely", "--as-of", "2001-01-01"), "no audiences of 2001-01-01"),
+        (("lift", "carts", "--as-of", "2001-01-01"), "no audiences of 2001-01-01"),
+        (("lift", "--as-of", "2001-01-01"), "belong to one campaign"),
+        (("audiences", "--budget", "5", "--campaign", "Spring Sale"), "no name for a campaign"),
+        (("audiences", "carts", "--taken"), "No list of carts was taken away"),
     ):
         assert exit_code(*words) == 2
         assert told in capfd.readouterr().err
+
+
+def test_a_list_that_was_taken_is_measured_whatever_becomes_of_its_date(
+    office: Office, earlier: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    day, out = earlier.as_of.isoformat(), tmp_path / "spring.csv"
+    asked = ("audiences", "--as-of", day, "--budget", "40", "--campaign", "spring", "--out", str(out))
+    assert exit_code(*asked) == 0
+    sent = {"contact": pd.read_csv(out), "control": pd.read_csv(tmp_path / "spring.control.csv")}
+    found = campaign_lift(office.home, "spring", **READ)
+    assert found["taken"][0]["audience"] == "spring"
+    ends = (pd.Timestamp(earlier.facts[name]) for name in ("cutoff", "end"))
+    bought = outcomes_at(open_events(office.shop.clean), *ends)["shopper"]
+    for group, listed in sent.items():
+        assert found[group]["shoppers"] == len(listed) > 0
+        assert found[group]["buyers"] == listed["shopper"].isin(bought).sum()
+    assert exit_code(*asked) == 0
+    assert "The same list that" in capfd.readouterr().out
+    # Another way scores the date again: nothing that was sent changes.
+    again = office.serve(earlier.as_of, **{"audiences.method": "simple"})
+    assert again.artifact != earlier.artifact
+    assert campaign_lift(office.home, "spring", **READ) == found
+    assert exit_code("audiences", "--as-of", day) == 0
+    assert "was scored again after lists" in " ".join(capfd.readouterr().out.split())
+    written = out.read_bytes()
+    assert exit_code(*asked) == 2
+    assert "may have been sent" in capfd.readouterr().err
+    out.unlink()
+    assert exit_code("audiences", "spring", "--taken", "--out", str(out)) == 0
+    assert out.read_bytes() == written
+    assert exit_code(*asked, "--instead") == 0
+    assert "the list number 2 of this date" in capfd.readouterr().out
+    assert set(pd.read_csv(out)["shopper"]) != set(sent["contact"]["shopper"])
+    second = campaign_lift(office.home, "spring", **READ)
+    assert second["taken"][0]["number"] == 2
+    assert second["contact"]["buyers"] == pd.read_csv(out)["shopper"].isin(bought).sum()
+    assert office.serve(earlier.as_of).artifact == earlier.artifact
+
+
+def test_every_campaign_is_listed_with_how_it_stands(
+    office: Office, earlier: Served, newest: Served, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    budget = ("--budget", "30", "--campaign", "autumn", "--out", str(tmp_path / "autumn.csv"))
+    for served in (earlier, newest):
+        assert exit_code("audiences", "--as-of", served.as_of.isoformat(), *budget) == 0
+    # The newest that is over is measured, and no nightly list where one was taken.
+    assert campaign_lift(office.home, "autumn", **READ)["as_of"] == earlier.as_of.isoformat()
+    states = {(one["campaign"], one["as_of"]): one for one in campaign_states(office.home)}
+    autumn = states["autumn", newest.as_of.isoformat()]
+    assert (autumn["contacts"], autumn["ready"]) == (30, False)
+    assert autumn["state"].startswith("not over until")
+    carts = states["carts", earlier.as_of.isoformat()]
+    assert (carts["taken_by"], carts["ready"]) == (None, True)
+    assert states["nobody-drawn", earlier.as_of.isoformat()]["state"] == "no control"
+    assert not {name for name, _ in states} & {"alone", "whales"}
+    assert exit_code("lift") == 0
+    assert "nobody: nightly" in capfd.readouterr().out
+    assert exit_code("lift", "autmn") == 2
+    assert "behavior lift autumn" in capfd.readouterr().err
+    assert exit_code("lift", "carts") == 0
+    assert "which nobody took away" in " ".join(capfd.readouterr().out.split())
+
+
+def test_who_was_erased_from_the_log_is_left_out(office: Office, earlier: Served, tmp_path: Path) -> None:
+    members = members_of(earlier).set_index("audience")
+    likely, carts = members.loc["likely"], members.loc["carts"]
+    gone = {*likely.loc[likely["group"] == "contact", "shopper"].head(3)}
+    gone |= {*carts.loc[carts["group"] == "control", "shopper"]}
+    log = pd.read_csv(office.shop.run.need("simulate").path / "events.csv", dtype=str, keep_default_na=False)
+    key = identity_key(office.home)
+    erased = {user for user in log["user_id"].unique() if pseudonym(user, key) in gone}
+    assert len(erased) == len(gone)
+    log[~log["user_id"].isin(erased)].to_csv(tmp_path / "log.csv", index=False)
+    asked: dict[str, Any] = {**READ, "as_of": earlier.as_of, "input_path": str(tmp_path / "log.csv")}
+    found = campaign_lift(office.home, "likely", **asked)
+    assert found["gone"] == 3
+    assert found["contact"]["shoppers"] == (likely["group"] == "contact").sum() - 3
+    with pytest.raises(UserError, match="the log holds no control any more"):
+        campaign_lift(office.home, "carts", **asked)
+
+
+def test_the_way_of_the_night_before_stays_until_another_is_better_beyond_chance(
+    office: Office, newest: Served
+) -> None:
+    compared, chosen = newest.facts["compared"], Way.model_validate(newest.facts["way"])
+    assert chosen == choose_way(compared, "behavior 1", None)
+    before = [Way(method=name, champion="behavior 1") for name in ("rfm", "recency", "champion")]
+    (stays, *_) = (one for one in before if choose_way(compared, "behavior 1", one) == one != chosen)
+
+    def night(out: Path, key: str) -> Output:
+        (out / "served").mkdir()
+        return Output(rows=office.shop.champions.manifest.rows, facts={"way": stays.model_dump(), "banners": []})
+
+    night_before = ArtifactStore(office.home.artifacts).build(
+        stage="audiences", code="", settings={}, inputs={}, work=night
+    )
+    yesterday = publish(office.home, night_before.artifact, newest.as_of - timedelta(days=1))
+    again = office.serve(None)
+    assert again.facts["method"] == again.facts["way"]["method"] == stays.method != newest.facts["method"]
+    # The same date gives the same, also where it was itself handed out before with another way.
+    assert office.serve(None).artifact == again.artifact != newest.artifact
+    shutil.rmtree(yesterday.folder)
+    assert office.serve(None).artifact == newest.artifact

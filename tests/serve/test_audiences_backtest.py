@@ -1,5 +1,7 @@
 """The champion beside recency and RFM on made-up shoppers whose truth is known."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,12 +9,15 @@ import pytest
 from behavior_tasks.serve.audiences_backtest import (
     best_simple,
     champion_wins,
+    choose_way,
     compare_methods,
     in_words,
     main_list,
     set_right,
+    surely_more,
 )
 from behavior_tasks.serve.audiences_simple import simple_order, simple_scores
+from behavior_tasks.serve.audiences_way import Method, Way
 
 
 def shoppers(count: int = 1500, seed: int = 4) -> pd.DataFrame:
@@ -104,3 +109,33 @@ def test_what_came_sets_right_what_is_expected() -> None:
     assert upper - expected == pytest.approx(1.959964 * np.sqrt(1.5 * 30 + 4 * 30))
     assert lower == pytest.approx(2 * expected - upper)
     assert set_right(40.0, 30.0, {"buyers": 4, "expected_buyers": 20.0}) is None
+
+
+def test_a_way_is_left_only_for_one_that_is_better_beyond_chance() -> None:
+    def chosen(compared: dict[str, Any], before: Method | None, champion: str = "shop 1") -> Method:
+        return choose_way(compared, "shop 1", before and Way(method=before, champion=champion)).method
+
+    table = shoppers()
+    truth = compare_methods(table, has_amounts=False)
+    # Frequency is the truth: champion and RFM know it, recency does not.
+    assert surely_more(truth, "champion", "recency")
+    assert surely_more(truth, "rfm", "recency")
+    assert not surely_more(truth, "recency", "rfm")
+    assert chosen(truth, "recency") != "recency"
+    blind = table.assign(probability=np.random.default_rng(1).random(len(table)))
+    lost = compare_methods(blind, has_amounts=False)
+    assert chosen(lost, "champion") == "rfm"
+    # A tie: the first choice is the simple way, and whichever came before stays.
+    tie = compare_methods(table.assign(probability=simple_order("rfm", table)), has_amounts=False)
+    assert [chosen(tie, before) for before in (None, "champion", "rfm")] == ["rfm", "champion", "rfm"]
+    # A little better is not enough, unless nothing came before or it was beside another champion.
+    order = simple_order("rfm", table)
+    first = np.argsort(-order)[:170]
+    swapped = order.copy()
+    bought = table["bought"].to_numpy()
+    out, in_ = first[:150][bought[first[:150]] == 0][-1], first[150:][bought[first[150:]] == 1][0]
+    swapped[[out, in_]] = swapped[[in_, out]]
+    nearly = compare_methods(table.assign(probability=swapped), has_amounts=False)
+    assert main_list(nearly)["methods"]["rfm"]["more_buyers"]["found"] == 1
+    assert chosen(nearly, "rfm") == "rfm"
+    assert chosen(nearly, None) == chosen(nearly, "rfm", champion="shop 2") == "champion"
