@@ -139,7 +139,7 @@ def _facts(job: Job, champion: Champion | None, found: _Found, stock: Stock | No
         "windows": history.windows,
         "figures": _json(found.figures),
         "unknown_stock": stock.unknown if stock else 0,
-        "banners": banner_facts(banners, job.inputs["moment"]),
+        "banners": banner_facts(banners, job.inputs["readiness"]),
     }
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,20 +16,19 @@ from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output
 from behavior_tasks.base.config import changed
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE, Home
-from behavior_tasks.base.stage import Job
 from behavior_tasks.data.events import open_events
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import KEY_VARIABLE, identity_key
+from behavior_tasks.pipeline.execute import build_stage
 from behavior_tasks.pipeline.later import same_key
 from behavior_tasks.pipeline.lift import campaign_lift
-from behavior_tasks.pipeline.runs import Run, RunRecord, StageRecord, keep_run
+from behavior_tasks.pipeline.runs import RunRecord, StageRecord, keep_run
 from behavior_tasks.pipeline.serving import conclude_scoring
-from behavior_tasks.serve.audiences import audiences_stage
+from behavior_tasks.pipeline.stages import SERVING
 from behavior_tasks.serve.audiences_budget import pick_budget
 from behavior_tasks.serve.audiences_facts import facts_at, outcomes_at
 from behavior_tasks.serve.audiences_rules import Costs
-from behavior_tasks.serve.moment import moment_at, moment_stage
-from behavior_tasks.serve.score import shopper_scores_stage
+from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.served import Served, need_served
 from tests.cli.typing_in import exit_code
 from tests.serve.world import ServedShop
@@ -51,16 +50,7 @@ audiences:
   - name: nobody-drawn
     holdout: 0
 """
-STAGES: dict[str, Callable[[Job], Output]] = {
-    "moment": moment_stage,
-    "shopper_scores": shopper_scores_stage,
-    "audiences": audiences_stage,
-}
-INPUTS = {
-    "moment": ("clean", "ingest", "champions"),
-    "shopper_scores": ("clean", "champions", "moment"),
-    "audiences": ("clean", "champions", "moment", "shopper_scores"),
-}
+STAGES = ("moment", "readiness", "shopper_scores", "audiences")
 
 
 @dataclass(frozen=True)
@@ -81,8 +71,8 @@ class Office:
             made = {name: store.open(old.need(name).uri) for name in names}
             made["champions"] = champions or store.open(self.shop.champions.uri)
             run = keep_run(self.home, self._record(config, as_of))
-            for name, work in STAGES.items():
-                made[name] = self._build(run, name, work, {of: made[of] for of in INPUTS[name]})
+            for name in STAGES:
+                made[name] = build_stage(name, run, [made[of].uri for of in SERVING[name].inputs]).artifact
             for name in (*names, "champions", *STAGES):
                 run.keep(StageRecord(stage=name, uri=made[name].uri, seconds=0, reused=False))
             conclude_scoring(run.uri, STAGES)
@@ -91,17 +81,6 @@ class Office:
     def _record(self, config: Any, as_of: date | None) -> RunRecord:
         fixed: dict[str, Any] = {"name": "", "day": date(2026, 11, 23), "input": None, "preset": "canonical"}
         return RunRecord(run_id=f"score-{as_of}", trigger="scoring", as_of=as_of, config=config, **fixed)
-
-    def _build(self, run: Run, name: str, work: Callable[[Job], Output], inputs: dict[str, Artifact]) -> Artifact:
-        record = run.record
-
-        def do(out: Path, key: str) -> Output:
-            days = {"today": record.day, "as_of": record.as_of}
-            return work(Job(config=record.config, inputs=inputs, out=out, key=key, home=self.home, **days))
-
-        uris = {of: artifact.uri for of, artifact in inputs.items()}
-        settings = {"config": record.config.model_dump(mode="json"), "as_of": str(record.as_of)}
-        return run.store.build(stage=name, code="", settings=settings, inputs=uris, work=do).artifact
 
 
 @pytest.fixture(scope="module")
