@@ -64,12 +64,12 @@ def readiness_stage(job: Job) -> Output:
 def _unseen(champions: Sequence[Champion], clean: Artifact, day: date, moment: Moment) -> list[readiness.NewProducts]:
     """Count the new products of the newest day, and of the days that each champion was tested on."""
     begin, end = moment_at(day, moment.timezone).cutoff, moment_at(day + timedelta(days=1), moment.timezone).cutoff
-    return [
-        readiness.NewProducts(
-            champion=champion,
-            newest=unseen_products(champion, clean, begin, end),
-            tested=unseen_products(champion, clean, champion.tested_from, champion.tested_from + champion.horizon),
-        )
+    spans = [
+        (champion, [(begin, end), (champion.tested_from, champion.tested_from + champion.horizon)])
         for champion in champions
         if champion.tested_from < begin
+    ]
+    return [
+        readiness.NewProducts(champion=champion, newest=newest, tested=tested)
+        for (champion, _), (newest, tested) in zip(spans, unseen_products(clean, spans), strict=True)
     ]

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.base.tables import connect
+from behavior_tasks.model.event_folder import MARKET_FILES
 from behavior_tasks.serve.banners import banners_of
 from behavior_tasks.serve.log_days import count_days, unseen_products
 from behavior_tasks.serve.moment import Moment, backtest_moment, moment_at
@@ -120,9 +122,18 @@ def test_a_log_without_prices_is_refused_or_served_with_a_banner(
     assert codes(served)["missing_columns"] == "severe"
 
 
-def test_unseen_products_are_counted_between_two_instants(shop: ServedShop) -> None:
-    champion, day = shop.champion("shopper"), shop.moment.as_of - timedelta(days=1)
-    unknown, every = unseen_products(champion, shop.clean, shop.moment.earlier(1).cutoff, shop.moment.cutoff)
-    events = every_event(shop)
-    assert every == ((events["timestamp"].dt.date == day) & (events["product_id"].fillna("") != "")).sum()
-    assert unknown < 0.2 * every
+def test_unseen_products_are_counted_between_two_instants(shop: ServedShop, tmp_path: Path) -> None:
+    events, moment = every_event(shop).dropna(subset="product_id"), shop.moment
+    events = events[events["product_id"] != ""]
+    fair, forgetful = shop.champion("shopper"), replace(shop.champion("shopper"), events=tmp_path)
+    known = pd.DataFrame({"product_id": events["product_id"].drop_duplicates().sort_values().iloc[::2]})
+    known.to_parquet(tmp_path / MARKET_FILES[0])
+    newest = (moment.earlier(1).cutoff, moment.cutoff)
+    nights = (moment.earlier(9).cutoff + timedelta(minutes=7), moment.earlier(5).cutoff)
+    (one,), two = unseen_products(shop.clean, [(fair, [newest]), (forgetful, [newest, nights])])
+    for (begin, end), found in zip((newest, nights), two, strict=True):
+        own = events[(events["timestamp"] >= begin) & (events["timestamp"] < end)]
+        assert found == (len(own) - own["product_id"].isin(known["product_id"]).sum(), len(own))
+    assert one.every == two[0].every
+    assert one.unknown < 0.2 * one.every < two[0].unknown
+    assert unseen_products(shop.clean, []) == []
