@@ -24,7 +24,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE, temporary_folder
 from behavior_tasks.cli.options import parse_settings
 from behavior_tasks.data.events import open_events
-from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings, save_event_folder
+from behavior_tasks.model.event_folder import EventSettings, save_event_folder
 from behavior_tasks.pipeline import Run, StageRecord, open_run, run_stages, start_run
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.demand_backtest import BLEND, MODEL, Tried, choose, compare, measure, try_methods
@@ -114,7 +114,7 @@ def as_champion(run: Run, folder: Path) -> Champion:
         clean=run.need("clean"),
         features=run.need("features"),
     )
-    settings = EventSettings.model_validate_json((folder / "events" / SETTINGS_FILE).read_bytes())
+    settings = EventSettings.load(folder / "events")
     model = trained.path / "model"
     return Champion(
         unit="shopper_product",
