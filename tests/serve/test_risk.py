@@ -101,7 +101,10 @@ def test_everybody_is_ranked_and_a_list_is_handed_out_with_reasons(
 
     top = chosen["shopper"].iloc[0]
     assert exit_code("risk", "--out", str(served.path.parents[2] / "list.csv")) == 0
-    assert top in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert top in told
+    assert "notice: The log begins" in told
+    assert "next: read an older log too" in told
     assert (served.path.parents[2] / "list.csv").read_bytes() == (folder / "risk.csv").read_bytes()
     assert exit_code("risk", "--shopper", top) == 0
     assert "rank 1 of" in " ".join(capsys.readouterr().out.split())
