@@ -31,6 +31,7 @@ from behavior_tasks.serve.demand_backtest import BLEND, MODEL, Tried, choose, co
 from behavior_tasks.serve.demand_intervals import Asked
 from behavior_tasks.serve.demand_log import History, read_history
 from behavior_tasks.serve.demand_model import ask_champion, honest_origins
+from behavior_tasks.serve.demand_windows import Past
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.score import Place
 
@@ -140,17 +141,15 @@ def measure_log(arguments: argparse.Namespace) -> str:
     with temporary_folder(whole.home, "demand") as scratch:
         champion, sums = as_champion(trained, scratch / "champion"), None
         for returns in ("gross", "net"):
-            history = read_history(
-                events,
-                moment,
-                scratch / returns,
-                horizon_days=champion.examples.horizon_days,
+            past = Past(
+                moment=moment,
                 first=datetime.fromisoformat(clean.facts["first"]),
-                past_horizons=config.demand.past_horizons,
+                horizon_days=champion.examples.horizon_days,
+                most=config.demand.past_horizons,
                 examples=champion.examples,
                 net=returns == "net",
-                engine=config.engine,
             )
+            history = read_history(events, past, scratch / returns, engine=config.engine)
             if sums is None:
                 origins = [*honest_origins(champion, history, most=history.windows), history.windows]
                 folder = scratch / "asked"
