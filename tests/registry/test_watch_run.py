@@ -2,6 +2,7 @@
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from behavior_tasks.registry.watch_run import SUFFIX, keep_watch_run, monitoring
 DAY = date(2026, 5, 5)
 
 
-def runs(home: Home) -> list[object]:
+def runs(home: Home) -> list[Any]:
     with store.connect(home) as client:
         experiment = client.get_experiment_by_name(Config().registry.experiment + SUFFIX)
         assert experiment is not None

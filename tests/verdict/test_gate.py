@@ -376,9 +376,8 @@ def made(folder: Path, stage: str, files: dict[str, object], **facts: object) ->
     for name, content in files.items():
         (folder / stage / name).write_text(json.dumps(content))
     rows = Rows(unit_in="examples", unit_out="examples", rows_in=SIZE, rows_out=SIZE)
-    return Artifact(
-        path=folder / stage, manifest=Manifest.model_construct(stage=stage, key="new", rows=rows, facts=facts)
-    )
+    said = {"stage": stage, "key": "new", "rows": rows, "facts": facts}
+    return Artifact(path=folder / stage, manifest=Manifest.model_construct(**said))
 
 
 def artifacts(folder: Path, found: Evidence) -> dict[str, Artifact]:

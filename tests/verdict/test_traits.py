@@ -67,7 +67,7 @@ def artifact(path: Path, facts: Mapping[str, Any], settings: Mapping[str, Any]) 
     return Artifact(path=path, manifest=Manifest.model_construct(**fields, rows=rows, files={}))
 
 
-TEXT = TextSettings.model_construct(language="zh", categories=[f"kind{place}" for place in range(1, 13)])
+TEXT = TextSettings.model_construct(**{"language": "zh", "categories": [f"kind{place}" for place in range(1, 13)]})
 
 
 def words(told: Traits, name: str) -> list[str]:
