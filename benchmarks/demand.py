@@ -24,13 +24,14 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE, temporary_folder
 from behavior_tasks.cli.options import parse_settings
 from behavior_tasks.data.events import open_events
-from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings, save_event_folder
+from behavior_tasks.model.event_folder import EventSettings, save_event_folder
 from behavior_tasks.pipeline import Run, StageRecord, open_run, run_stages, start_run
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.demand_backtest import BLEND, MODEL, Tried, choose, compare, measure, try_methods
 from behavior_tasks.serve.demand_intervals import Asked
 from behavior_tasks.serve.demand_log import History, read_history
 from behavior_tasks.serve.demand_model import ask_champion, honest_origins
+from behavior_tasks.serve.demand_windows import Past
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.score import Place
 
@@ -114,7 +115,7 @@ def as_champion(run: Run, folder: Path) -> Champion:
         clean=run.need("clean"),
         features=run.need("features"),
     )
-    settings = EventSettings.model_validate_json((folder / "events" / SETTINGS_FILE).read_bytes())
+    settings = EventSettings.load(folder / "events")
     model = trained.path / "model"
     return Champion(
         unit="shopper_product",
@@ -140,17 +141,15 @@ def measure_log(arguments: argparse.Namespace) -> str:
     with temporary_folder(whole.home, "demand") as scratch:
         champion, sums = as_champion(trained, scratch / "champion"), None
         for returns in ("gross", "net"):
-            history = read_history(
-                events,
-                moment,
-                scratch / returns,
-                horizon_days=champion.examples.horizon_days,
+            past = Past(
+                moment=moment,
                 first=datetime.fromisoformat(clean.facts["first"]),
-                past_horizons=config.demand.past_horizons,
+                horizon_days=champion.examples.horizon_days,
+                most=config.demand.past_horizons,
                 examples=champion.examples,
                 net=returns == "net",
-                engine=config.engine,
             )
+            history = read_history(events, past, scratch / returns, engine=config.engine)
             if sums is None:
                 origins = [*honest_origins(champion, history, most=history.windows), history.windows]
                 folder = scratch / "asked"

@@ -155,7 +155,7 @@ def open_champion(arguments: argparse.Namespace, run: Run, unit: Unit) -> Champi
         unit=unit,
         model=run.need("train").path / "model",
         events=folder,
-        settings=EventSettings.model_validate_json((folder / SETTINGS_FILE).read_bytes()),
+        settings=EventSettings.load(folder),
         name=arguments.data,
         version="1",
         uri=None,

@@ -246,20 +246,14 @@ def _train(replay: Replay, as_of: date) -> dict[str, Any]:
 
 def _watch(run: Run, as_of: date) -> list[dict[str, Any]]:
     """Watch the night and keep what stands; return its alerts, those included that stood before."""
-    found = {name: run.artifact(name) for name in ("clean", "ingest", "champions", "moment")}
-    clean, ingest, champions, moment = (found[name] for name in ("clean", "ingest", "champions", "moment"))
-    assert clean is not None
-    assert ingest is not None
-    assert champions is not None
-    assert moment is not None
     watched = watch_day(
         run.home,
         run.record.config,
-        clean=clean,
-        ingest=ingest,
-        champions=champions,
-        moment=Moment.load(moment),
-        banners=banners_of(moment.facts),
+        clean=run.need("clean"),
+        ingest=run.need("ingest"),
+        champions=run.need("champions"),
+        moment=Moment.load(run.need("moment")),
+        banners=banners_of(run.need("readiness").facts),
     )
     return [alert.model_dump(mode="json") for alert in keep_day(run.home, watched.findings, as_of).alerts]
 

@@ -19,7 +19,7 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home, temporary_folder
 from behavior_tasks.base.tables import connect
 from behavior_tasks.data.events import BucketEvents
-from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
+from behavior_tasks.model.event_folder import EventSettings
 from behavior_tasks.model.predict import open_scorer
 from behavior_tasks.registry.package import need_packaged
 from behavior_tasks.serve.champions import Champion
@@ -110,7 +110,7 @@ def judge(home: Home, config: Config, logs: Logs, *, as_of: date, candidate: str
 
 def as_champion(package: Path, uri: str) -> Champion:
     """Return a packaged model of the unit shopper as what serves."""
-    settings = EventSettings.model_validate_json((package / "artifacts" / "events" / SETTINGS_FILE).read_bytes())
+    settings = EventSettings.load(package / "artifacts" / "events")
     return Champion(
         unit="shopper",
         model=package / "artifacts" / "model",

@@ -20,7 +20,7 @@ from behavior_tasks.base.config import EngineConfig
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import bucket_file, connect, write_parquet
 from behavior_tasks.data.events import BucketEvents, open_events
-from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
+from behavior_tasks.model.event_folder import EventSettings
 from behavior_tasks.serve.asked import write_asked
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment, moment_at
@@ -30,7 +30,7 @@ from behavior_tasks.serve.score import Place, score_at
 def score(root: str, clean: str, night: str, buckets: int, threads: int) -> dict[str, Any]:
     """Score everybody on the day that the log ends (`first`, `late`) or a day later (`next`), or write the `texts`."""
     state, path = Path(root), Path(clean)
-    settings = EventSettings.model_validate_json((state / "events" / SETTINGS_FILE).read_bytes())
+    settings = EventSettings.load(state / "events")
     unit = settings.examples.unit
     folders = {"model": state / "model", "events": state / "events"}
     champion = Champion(unit=unit, **folders, settings=settings, name="random", version="1", uri=None)

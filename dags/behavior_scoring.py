@@ -24,7 +24,7 @@ from behavior_tasks import pipeline
 
 GROUPS = {
     "data": ("simulate", "source", "ingest", "clean"),
-    "moment": ("champions", "moment"),
+    "moment": ("champions", "moment", "readiness"),
     "scores": ("shopper_scores", "product_scores"),
     "applications": ("audiences", "recommendations", "demand", "risk"),
 }

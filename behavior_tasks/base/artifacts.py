@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
+from behavior_tasks.base.records import read_record
 from behavior_tasks.base.workfolder import sweep, work_folder
 
 SCHEME = "artifact://"
@@ -150,11 +151,11 @@ class ArtifactStore:
         """Return the finished artifact of this key, or None."""
         path = self.root / stage / key
         try:
-            manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+            content = (path / MANIFEST).read_bytes()
         except FileNotFoundError:
             return None
-        except ValidationError as error:
-            raise _damaged(stage, key, str(error.errors()[0]["msg"])) from None
+        place = f"artifacts/{stage}/{key}"
+        manifest = read_record(Manifest, content, f"{place}/{MANIFEST}", mend=_made_anew(place))
         for name, entry in manifest.files.items():
             file = path / name
             if not file.is_file() or file.stat().st_size != entry.bytes:
@@ -326,5 +327,9 @@ def _damaged(stage: str, key: str, what: str) -> UserError:
     return UserError(
         f"The artifact {SCHEME}{stage}/{key} is damaged.",
         found=what,
-        next_step=f"delete artifacts/{stage}/{key} in the state folder and run again",
+        next_step=_made_anew(f"artifacts/{stage}/{key}"),
     )
+
+
+def _made_anew(place: str) -> str:
+    return f"delete {place} in the state folder and run again"

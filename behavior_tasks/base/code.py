@@ -15,7 +15,19 @@ PACKAGE = "behavior_tasks"
 PACKAGE_FOLDER = Path(__file__).resolve().parents[1]
 LEFT_OUT = frozenset(
     f"{PACKAGE}.base.{name}"
-    for name in ("artifacts", "code", "config", "engine", "errors", "home", "in_use", "progress", "spark", "stage")
+    for name in (
+        "artifacts",
+        "code",
+        "config",
+        "engine",
+        "errors",
+        "home",
+        "in_use",
+        "progress",
+        "records",
+        "spark",
+        "stage",
+    )
 )
 
 

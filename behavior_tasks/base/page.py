@@ -4,24 +4,29 @@ The one thing to know: every value is escaped, whatever it holds, so no name out
 that a template asks for and nobody gave is an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, DictLoader, Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from behavior_tasks.base.style import STYLE
+from behavior_tasks.base.style import SHELL, STYLE
 
 
-def render_page(template: Path, values: Mapping[str, Any]) -> str:
+def render_page(
+    template: Path, values: Mapping[str, Any], filters: Mapping[str, Callable[..., str]] | None = None
+) -> str:
     """Return the page that a template makes of values.
 
     Args:
-        template: an HTML file; it may use the filters `count`, `share`, `number`, `figure` and `words`, and puts
-            `style | safe`, the common look, into its head.
+        template: an HTML file that extends `shell.html` (see `base/style`); it may use the filters `count`, `share`,
+            `number`, `figure` and `words`.
         values: by name.
+        filters: of its own.
     """
-    return _environment(template).get_template(template.name).render(values, style=STYLE)
+    environment = _environment(template)
+    environment.filters |= filters or {}
+    return environment.get_template(template.name).render(values, style=STYLE)
 
 
 def render_text(template: Path, values: Mapping[str, Any]) -> str:
@@ -31,7 +36,7 @@ def render_text(template: Path, values: Mapping[str, Any]) -> str:
 
 def _environment(template: Path) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(template.parent),
+        loader=ChoiceLoader([FileSystemLoader(template.parent), DictLoader({"shell.html": SHELL})]),
         autoescape=select_autoescape(["html"]),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -42,8 +42,8 @@ class Job:
     home: Home
     today: date
     """The day of the run; never the clock."""
-    as_of: date | None = None
-    """The local day before whose beginning everything is read, where somebody asked for one; for stages that serve."""
+    day: date | None = None
+    """The day that the stage's row says it is about, as it stands in the key; None: the row names none."""
     raw: str | None = None
     """The user's log as typed: a file, a folder, a pattern, a URL or a database; None when the
     simulated shop stands in for it."""

@@ -1,9 +1,30 @@
-"""The look of every page: one sheet of CSS, light or dark as the reader's system is.
+"""The look of every page: its shell, and one sheet of CSS, light or dark as the reader's system is.
 
-In comes nothing; out comes the text. The one thing to know: it names fonts of the reader's own system, and nothing
+In comes nothing; out come the texts. The one thing to know: it names fonts of the reader's own system, and nothing
 that would have to be fetched.
 """
 
+SHELL = """\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{% block title %}{% endblock %}</title>
+<style>
+{{ style | safe }}
+{% block style %}{% endblock %}
+</style>
+</head>
+<body>
+<main>
+{% block main %}{% endblock %}
+</main>
+</body>
+</html>
+"""
+"""What every page stands in; a template fills its blocks `title`, `main` and, for rules of its own, `style`."""
 STYLE = """
 :root {
   --ground: #f3f5f7; --card: #ffffff; --ink: #1f2933; --soft: #56616d; --line: #dfe3e8; --blue: #0072b2;

@@ -11,8 +11,7 @@ from rich.table import Table
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import current_home
-from behavior_tasks.cli.screen import console, count
-from behavior_tasks.serve.banners import Banner
+from behavior_tasks.cli.screen import console, count, tell_banners
 from behavior_tasks.serve.risk_list import APPLICATION, LIST, TABLE, listed
 from behavior_tasks.serve.risk_page import METHOD_WORDS, PAGE, rule_title
 from behavior_tasks.serve.risk_rules import RULES
@@ -40,8 +39,7 @@ def risk(
         behavior risk --shopper 0a1b2c3d4e5f60718293
     """
     served = need_served(current_home(), APPLICATION, as_of.date() if as_of else None)
-    for banner in served.banners:
-        _say(banner)
+    tell_banners(served.banners)
     if shopper is not None:
         _show_one(served, shopper)
     else:
@@ -52,11 +50,6 @@ def risk(
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(served.folder / LIST, out)
         console.print(f"{out}: {count(served.facts['rows'])} shoppers", markup=False, highlight=False)
-
-
-def _say(banner: Banner) -> None:
-    style = "dim" if banner.level == "notice" else "yellow" if banner.level == "warning" else "red"
-    console.print(f"{banner.level}: {banner.words} {banner.next_step}", style=style, markup=False, highlight=False)
 
 
 def _show_list(served: Served) -> None:

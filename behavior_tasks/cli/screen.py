@@ -15,7 +15,8 @@ LEVEL_STYLES = {"notice": "", "warning": "yellow", "severe": "red"}
 def tell_banners(banners: Iterable[Banner]) -> None:
     """Say what must be known before an output is used."""
     for banner in banners:
-        console.print(f"{banner.level}: {banner.words}\n  next: {banner.next_step}", markup=False, highlight=False)
+        told = f"{banner.level}: {banner.words}\n  next: {banner.next_step}"
+        console.print(told, style=LEVEL_STYLES[banner.level], markup=False, highlight=False)
 
 
 def count(number: int) -> str:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore
 from behavior_tasks.base.config import CleanConfig, MissingRule
+from behavior_tasks.base.records import read_record
 from behavior_tasks.base.schema import SHOPPER_COLUMNS, order_sql
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_query, parquet_sql, quote
 from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, fill_sequences_sql, lacks_sql
@@ -117,12 +118,25 @@ def median_file(folder: Path, column: str) -> Path:
     return folder / f"median-{column}.parquet"
 
 
-def open_events(artifact: Artifact) -> tuple[BucketEvents, ...]:
-    """Return the buckets of an artifact of clean events, in bucket order; a shopper lies in exactly one."""
+def read_index(artifact: Artifact) -> EventIndex | None:
+    """Return the index of an artifact of clean events; None where its events lie in the artifact itself.
+
+    Raises:
+        UserError: when it is damaged, or of a newer version.
+    """
     path = artifact.path / INDEX_FILE
     if not path.is_file():
+        return None
+    place = f"artifacts/{artifact.manifest.stage}/{artifact.key}"
+    mend = f"delete {place} in the state folder and run again"
+    return read_record(EventIndex, path.read_bytes(), f"{place}/{INDEX_FILE}", mend=mend)
+
+
+def open_events(artifact: Artifact) -> tuple[BucketEvents, ...]:
+    """Return the buckets of an artifact of clean events, in bucket order; a shopper lies in exactly one."""
+    index = read_index(artifact)
+    if index is None:
         return tuple(BucketEvents(files=(file,)) for file in bucket_files(artifact.path / "events"))
-    index = EventIndex.model_validate_json(path.read_bytes())
     return bucket_events(index, artifact.path, ArtifactStore(artifact.path.parents[1]))
 
 

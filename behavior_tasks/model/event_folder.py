@@ -8,13 +8,15 @@ products by the shop's own ids, and no shopper at all.
 import shutil
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import CleanConfig, ExamplesConfig, SourceConfig
-from behavior_tasks.data.events import BOUNDS_FILE, INDEX_FILE, EventIndex, median_file
+from behavior_tasks.base.records import read_record
+from behavior_tasks.data.events import BOUNDS_FILE, EventIndex, median_file, read_index
 from behavior_tasks.data.request import PRODUCTS_FILE, ReaderSettings
 from behavior_tasks.data.side_tables import LoadedTable
 from behavior_tasks.examples.feature_table import FeatureSettings
@@ -34,6 +36,16 @@ class EventSettings(BaseModel):
     examples: ExamplesConfig
     market: datetime
     """The instant, naive UTC, before which the whole shop was looked at."""
+
+    @classmethod
+    def load(cls, events: Path) -> Self:
+        """Read the settings of a folder that `save_event_folder` wrote.
+
+        Raises:
+            UserError: when they are damaged, or of a newer version.
+        """
+        mend = "behavior rollback, or behavior run trains a model anew"
+        return read_record(cls, (events / SETTINGS_FILE).read_bytes(), f"{SETTINGS_FILE} of a model", mend=mend)
 
     @property
     def features(self) -> FeatureSettings:
@@ -66,13 +78,8 @@ def save_event_folder(
         products: the side table of products, as it was joined to the log.
     """
     folder.mkdir(parents=True)
-    path = clean.path / INDEX_FILE
-    index = (
-        EventIndex.model_validate_json(path.read_bytes())
-        if path.is_file()
-        else EventIndex(
-            parts=[], buckets=1, clean=AS_CLEAN_AS_THEY_ARE, bounded=False, medians=[], sequences={}, cutoffs=[]
-        )
+    index = read_index(clean) or EventIndex(
+        parts=[], buckets=1, clean=AS_CLEAN_AS_THEY_ARE, bounded=False, medians=[], sequences={}, cutoffs=[]
     )
     market = datetime.fromisoformat(features.facts["market"])
     settings = EventSettings(

@@ -28,7 +28,7 @@ from behavior_tasks.examples.features import EXAMPLE_COLUMNS, compute_features
 from behavior_tasks.examples.market import FrozenMarket
 from behavior_tasks.model.boosting_bundle import BoostingScorer
 from behavior_tasks.model.device import DeviceName
-from behavior_tasks.model.event_folder import MARKET_FILES, SETTINGS_FILE, EventSettings
+from behavior_tasks.model.event_folder import MARKET_FILES, EventSettings
 from behavior_tasks.model.predict import Scorer, open_scorer
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import SETTINGS_FILE as TEXT_FILE
@@ -58,7 +58,7 @@ class RawModel:
         Raises:
             UserError: when the model folder can't be read.
         """
-        settings = EventSettings.model_validate_json((events / SETTINGS_FILE).read_bytes())
+        settings = EventSettings.load(events)
         reader, base = Reader.load(settings.reader, events), connect(memory_mb=MEMORY_MB)
         reader.prepare(base)
         for name, file in zip(("shop_products", "shop_categories"), MARKET_FILES, strict=True):

@@ -114,7 +114,8 @@ def build_stage(
     outside = _load(stage.outside)(raw, config, run.home) if stage.outside else {}
     earlier = _load(stage.earlier)(run.home, inputs) if stage.earlier else {}
     dated = {"day": run.record.day.isoformat()} if stage.dated else {}
-    placed = {"as_of": str(run.record.as_of or "")} if stage.placed else {}
+    day = _load(stage.day)(run.record.as_of, run.record.day, config, inputs) if stage.day else None
+    about = {"about": day.isoformat()} if day is not None else {}
 
     def do(out: Path, key: str) -> Output:
         job = Job(
@@ -124,7 +125,7 @@ def build_stage(
             key=key,
             home=run.home,
             today=run.record.day,
-            as_of=run.record.as_of if stage.placed else None,
+            day=day,
             raw=raw,
             outside=outside,
             rejects=run.rejects,
@@ -138,7 +139,7 @@ def build_stage(
         stage=name,
         code=code_digest(stage.work.partition(":")[0], *stage.also),
         settings=settings,
-        inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside, **earlier, **dated, **placed},
+        inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside, **earlier, **dated, **about},
         work=do,
     )
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,6 +19,7 @@ from behavior_tasks.base.artifacts import Artifact, ArtifactStore, write_durably
 from behavior_tasks.base.config import DEFAULT_PRESET, Config, TrainConfig, load_config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, current_home, make_folder, sweep_temporary_folders
+from behavior_tasks.base.records import read_record
 from behavior_tasks.pipeline.stages import EVERY
 
 RUN_SCHEME = "run://"
@@ -50,6 +51,9 @@ class Record(BaseModel):
     """Common rules of what is kept in a run's folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 class RunRecord(Record):
@@ -84,11 +88,12 @@ class Run:
         self.home = home
         self.folder = home.runs / run_id
         try:
-            self.record = RunRecord.model_validate_json((self.folder / "run.json").read_bytes())
+            content = (self.folder / "run.json").read_bytes()
         except FileNotFoundError:
             raise UserError(
                 f"There is no run {run_id} in the state folder.", next_step="`behavior status` lists the runs"
             ) from None
+        self.record = self._read(RunRecord, content, "run.json")
         self.store = ArtifactStore(home.artifacts, min_free_disk_mb=self.record.config.engine.min_free_disk_mb)
 
     @property
@@ -109,7 +114,13 @@ class Run:
     def stages(self) -> list[StageRecord]:
         """The stages done so far, in the order of the table."""
         files = {file.stem: file for file in (self.folder / "stages").glob("*.json")}
-        return [StageRecord.model_validate_json(files[name].read_bytes()) for name in EVERY if name in files]
+        return [
+            self._read(StageRecord, files[name].read_bytes(), f"stages/{name}.json") for name in EVERY if name in files
+        ]
+
+    def _read(self, model: type[AnyRecord], content: bytes, name: str) -> AnyRecord:
+        place = f"runs/{self.folder.name}"
+        return read_record(model, content, f"{place}/{name}", mend=f"move {place} out of the state folder")
 
     def artifact(self, stage: str) -> Artifact | None:
         """The artifact that a stage gave in this run, or None when it has not run."""

@@ -4,7 +4,7 @@ An application is handed out as soon as it is finished, so one that fails takes 
 yesterday's output of its own. The one thing to know: a stage without a record has failed, or waited for one that did.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,7 +20,7 @@ from behavior_tasks.pipeline.stages import SERVING, Stage, needed_for
 from behavior_tasks.serve.banners import Banner, banners_of, needs_a_look
 from behavior_tasks.serve.served import FOLDER, Served, publish
 
-APPLICATIONS = tuple(name for name in SERVING if name not in needed_for("moment"))
+APPLICATIONS = tuple(name for name in SERVING if name not in needed_for("readiness"))
 """Stages that hand something out, or make what another of them needs."""
 RECORD = "scored"
 
@@ -59,7 +59,7 @@ def chosen_stages(only: Collection[str] = ()) -> dict[str, Stage]:
                 expected=f"one of {', '.join(APPLICATIONS)}",
                 next_step=f"behavior score --only {nearest(name, APPLICATIONS) or APPLICATIONS[0]}",
             )
-    wanted = set(SERVING) if not only else needed_for("moment").union(*map(needed_for, only))
+    wanted = set(SERVING) if not only else needed_for("readiness").union(*map(needed_for, only))
     return {name: row for name, row in SERVING.items() if name in wanted}
 
 
@@ -68,9 +68,9 @@ def serve_stage(name: str, run_uri: str, *inputs: str | None) -> str:
     with using_artifacts(open_run(run_uri).home):
         uri = run_stage(name, run_uri, *inputs)
         run = open_run(run_uri)
-        made, as_of = run.store.open(uri), _as_of(run)
-        if as_of is not None and (made.path / FOLDER).is_dir():
-            publish(run.home, made, as_of)
+        made, ready = run.store.open(uri), _ready_for(run)
+        if ready is not None and (made.path / FOLDER).is_dir():
+            publish(run.home, made, *ready)
     return uri
 
 
@@ -127,18 +127,18 @@ def conclude_scoring(run_uri: str, stages: Collection[str] = SERVING) -> Scoring
         UserError: when it did not come as far as the first application.
     """
     run = open_run(run_uri)
-    as_of, champions = _as_of(run), run.artifact("champions")
-    if as_of is None or champions is None:
+    ready = _ready_for(run)
+    if ready is None:
         error = run.noted("error") or {"stage": "start", "message": "the log of the task that failed says why"}
         raise UserError(
             f"Nothing was scored: the run stopped in the stage {error['stage']}.",
             found=error["message"],
             next_step="behavior score, when that is mended; what was handed out before is still there",
         )
-    scoring = Scoring(as_of=as_of, champions=_versions(champions.facts))
-    banners: list[Banner] = banners_of(run.need("moment").facts)
+    as_of, banners = ready
+    scoring = Scoring(as_of=as_of, champions=_versions(run.need("champions").facts))
     done = {record.stage for record in run.stages()}
-    scoring.served = _publish_all(run, as_of)
+    scoring.served = _publish_all(run, as_of, banners)
     banners += [banner for served in scoring.served for banner in served.banners]
     for name in APPLICATIONS:
         if name in stages and name not in done:
@@ -178,15 +178,17 @@ class _Apart(AbstractContextManager[None]):
         return True
 
 
-def _as_of(run: Run) -> date | None:
-    """Return the day that the run looks at; None before it is known."""
-    artifact = run.artifact("moment")
-    return date.fromisoformat(artifact.facts["as_of"]) if artifact is not None else None
+def _ready_for(run: Run) -> tuple[date, list[Banner]] | None:
+    """Return the day that the run looks at and the banners of all its outputs; None before they are known."""
+    ready = run.artifact("readiness")
+    if ready is None:
+        return None
+    return date.fromisoformat(run.need("moment").facts["as_of"]), banners_of(ready.facts)
 
 
-def _publish_all(run: Run, as_of: date) -> list[Served]:
+def _publish_all(run: Run, as_of: date, banners: Sequence[Banner]) -> list[Served]:
     made = (run.artifact(record.stage) for record in run.stages())
-    return [publish(run.home, one, as_of) for one in made if one is not None and (one.path / FOLDER).is_dir()]
+    return [publish(run.home, one, as_of, banners) for one in made if one is not None and (one.path / FOLDER).is_dir()]
 
 
 def _versions(facts: Mapping[str, Any]) -> dict[str, str | None]:

@@ -26,8 +26,10 @@ class Stage(BaseModel):
     """Stages that must have said yes before, though nothing of theirs is read."""
     dated: bool = False
     """Whether the work reads the day of the run; the day is then part of the key."""
-    placed: bool = False
-    """Whether the work reads the day that was asked for (`Job.as_of`); it is then part of the key."""
+    day: str | None = None
+    """`module:function` that says which day the work is about (`Job.day`), called with the day that was asked for (or
+    None), the day of the run, the configuration and the opened inputs; its answer is part of the key, so that another
+    day of the run makes nothing anew where it changes nothing."""
     outside: str | None = None
     """`module:function` that names what the stage reads from outside the store, called with the raw log's path
     (or None), the configuration and the state folder; its answer, name → hash, is part of the key."""
@@ -159,6 +161,12 @@ SERVING: dict[str, Stage] = {
     ),
     "moment": Stage(
         work="serve.moment:moment_stage",
+        sections=("source.timezone",),
+        inputs=("clean", "ingest"),
+        day="serve.moment:day_looked_at",
+    ),
+    "readiness": Stage(
+        work="serve.readiness_stage:readiness_stage",
         sections=(
             "serve.max_champion_days",
             "serve.max_silent_days",
@@ -169,24 +177,25 @@ SERVING: dict[str, Stage] = {
             "examples.horizon_days",
             "examples.lookback_days",
         ),
-        inputs=("clean", "ingest", "champions"),
-        placed=True,
-        dated=True,
+        inputs=("clean", "ingest", "champions", "moment"),
+        day="serve.readiness_stage:day_of_need",
     ),
     "shopper_scores": Stage(
         work="serve.score:shopper_scores_stage",
         sections=("train.device", "train.threads", "source.timezone"),
         inputs=("clean", "champions", "moment"),
+        after=("readiness",),
     ),
     "product_scores": Stage(
         work="serve.score:product_scores_stage",
         sections=("train.device", "train.threads", "source.timezone"),
         inputs=("clean", "champions", "moment"),
+        after=("readiness",),
     ),
     "audiences": Stage(
         work="serve.audiences:audiences_stage",
         sections=("audiences", "train.device", "train.threads", "source.timezone"),
-        inputs=("clean", "champions", "moment", "shopper_scores"),
+        inputs=("clean", "champions", "moment", "readiness", "shopper_scores"),
         outside="serve.audiences_rules:audiences_identity",
         earlier="serve.audiences_way:earlier_way",
     ),
@@ -196,29 +205,29 @@ SERVING: dict[str, Stage] = {
             *("recommend", "demand.stock_file", "train.device", "train.threads", "source.timezone"),
             *("examples.horizon_days", "examples.lookback_days", "serve.product_model"),
         ),
-        inputs=("clean", "champions", "moment", "product_scores"),
+        inputs=("clean", "champions", "moment", "readiness", "product_scores"),
         outside="serve.demand:stock_identity",
     ),
     "demand": Stage(
         work="serve.demand:demand_stage",
         sections=("demand", "train.device", "train.threads"),
-        inputs=("clean", "champions", "moment", "product_scores"),
+        inputs=("clean", "champions", "moment", "readiness", "product_scores"),
         outside="serve.demand:stock_identity",
     ),
     "risk": Stage(
         work="serve.risk:risk_stage",
         sections=("risk", "train.device", "train.threads", "source.timezone"),
-        inputs=("clean", "champions", "moment", "shopper_scores"),
+        inputs=("clean", "champions", "moment", "readiness", "shopper_scores"),
         earlier="serve.risk_list:earlier_lists",
     ),
 }
 """From the raw log and the champions to what the shop takes away."""
 WATCHING: dict[str, Stage] = {
-    **{name: SERVING[name] for name in ("simulate", "source", "ingest", "clean", "champions", "moment")},
+    **{name: SERVING[name] for name in ("simulate", "source", "ingest", "clean", "champions", "moment", "readiness")},
     "watch": Stage(
         work="watch.stage:watch_stage",
         sections=("watch", "train.device", "train.threads"),
-        inputs=("clean", "ingest", "champions", "moment"),
+        inputs=("clean", "ingest", "champions", "moment", "readiness"),
         outside="watch.stage:served_identity",
     ),
 }

@@ -16,7 +16,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.examples.feature_table import UNITS, Unit
-from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
+from behavior_tasks.model.event_folder import EventSettings
 from behavior_tasks.registry import store
 from behavior_tasks.registry.package import find_packaged
 from behavior_tasks.registry.versions import Champion, champion
@@ -127,7 +127,7 @@ def _packed(home: Home, found: Champion) -> Path | None:
 
 
 def _check_unit(folder: Path, unit: Unit, name: str) -> None:
-    settings = EventSettings.model_validate_json((folder / "events" / SETTINGS_FILE).read_bytes())
+    settings = EventSettings.load(folder / "events")
     if settings.examples.unit != unit:
         raise UserError(
             f"The champion of {name} answers another question.",

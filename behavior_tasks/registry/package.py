@@ -20,7 +20,7 @@ import yaml
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.schema import EVENT_COLUMNS, OPTIONAL_COLUMNS
-from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
+from behavior_tasks.model.event_folder import EventSettings
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -75,7 +75,7 @@ def package_model(model: Path, events: Path, out: Path, *, uri: str) -> None:
     import mlflow.pyfunc
     from mlflow.models import Model
 
-    settings = EventSettings.model_validate_json((events / SETTINGS_FILE).read_bytes())
+    settings = EventSettings.load(events)
     mlflow.pyfunc.save_model(
         path=str(out),
         mlflow_model=Model(metadata={"artifact": uri, "format": _format_of(model)}),

@@ -64,7 +64,7 @@ def audiences_stage(job: Job) -> Output:
         "compared_at": scored.tested_at.as_of.isoformat() if scored.tested_at else None,
         "in_words": in_words(scored.compared) if scored.compared else None,
         "audiences": told,
-        "banners": banner_facts(scored.banners, job.inputs["moment"]),
+        "banners": banner_facts(scored.banners, job.inputs["readiness"]),
     }
     write_page(folder / PAGE, facts, banners_of(facts))
     rows = Rows(

@@ -14,7 +14,7 @@ from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import ExamplesConfig
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.examples.feature_table import FeatureSettings, Unit
-from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
+from behavior_tasks.model.event_folder import EventSettings
 from behavior_tasks.model.formats import is_boosting
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.verbalize import SETTINGS_FILE as TEXT_FILE
@@ -46,7 +46,7 @@ class Champion:
             unit=unit,
             model=folder / "model",
             events=folder / "events",
-            settings=EventSettings.model_validate_json((folder / "events" / SETTINGS_FILE).read_bytes()),
+            settings=EventSettings.load(folder / "events"),
             name=facts["name"],
             version=facts["version"],
             uri=facts["model"],

@@ -29,6 +29,7 @@ from behavior_tasks.serve.demand_model import add_up, ask_champion, honest_origi
 from behavior_tasks.serve.demand_page import write_page
 from behavior_tasks.serve.demand_stock import Stock, judge_stock, read_stock
 from behavior_tasks.serve.demand_table import PARQUET_FILE, STOCK_COLUMNS, forecast_table, write_table
+from behavior_tasks.serve.demand_windows import Past
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.score import Place
 from behavior_tasks.serve.served import FOLDER
@@ -105,17 +106,15 @@ def demand_stage(job: Job) -> Output:
 def _read(job: Job, champion: Champion | None, scratch: Path) -> History:
     settings, clean = job.config.demand, job.inputs["clean"]
     asks = champion or Champion.load(job.inputs["champions"], "shopper")
-    return read_history(
-        open_events(clean),
-        Moment.load(job.inputs["moment"]),
-        scratch / "sales",
-        horizon_days=(asks.examples if asks else ExamplesConfig()).horizon_days,
+    past = Past(
+        moment=Moment.load(job.inputs["moment"]),
         first=datetime.fromisoformat(clean.facts["first"]),
-        past_horizons=settings.past_horizons,
+        horizon_days=(asks.examples if asks else ExamplesConfig()).horizon_days,
+        most=settings.past_horizons,
         examples=champion.examples if champion else None,
         net=settings.returns == "net",
-        engine=job.config.engine,
     )
+    return read_history(open_events(clean), past, scratch / "sales", engine=job.config.engine)
 
 
 def _facts(job: Job, champion: Champion | None, found: _Found, stock: Stock | None) -> dict[str, Any]:
@@ -139,7 +138,7 @@ def _facts(job: Job, champion: Champion | None, found: _Found, stock: Stock | No
         "windows": history.windows,
         "figures": _json(found.figures),
         "unknown_stock": stock.unknown if stock else 0,
-        "banners": banner_facts(banners, job.inputs["moment"]),
+        "banners": banner_facts(banners, job.inputs["readiness"]),
     }
 
 

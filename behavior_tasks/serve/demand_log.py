@@ -1,15 +1,13 @@
-"""Sales as a forecast reads them: clean events and a moment in; pieces by product and past horizon out.
+"""Sales as a forecast reads them: clean events and a past in; pieces by product and past horizon out.
 
-The past before the moment is cut into windows of one horizon, the newest ending at the moment. Where a champion tells
-what a candidate is, each window also says which of its purchases came from pairs of shopper and product that were no
-candidates when it began. The one thing to know: whole thousandths are added, so neither buckets nor order matter.
+Where a champion tells what a candidate is, each window also says which of its purchases came from pairs of shopper and
+product that were no candidates when it began. The one thing to know: whole thousandths are added, so neither buckets
+nor order matter.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from itertools import pairwise
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -23,14 +21,15 @@ from behavior_tasks.base.timeline import Window
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.examples.candidates import examples_sql
 from behavior_tasks.examples.feature_sql import UNKNOWN
+from behavior_tasks.serve.demand_windows import Past, SalesWindow, Windows, exposures, lay_windows
 from behavior_tasks.serve.moment import Moment
 
 MILLI = 1000
 """Pieces are added as whole thousandths."""
-YEAR_DAYS, MONTH_DAYS = 364, 28
-"""Whole weeks, so that weekdays meet weekdays."""
 SHOWN_LETTERS = 200
 """Most letters of a product's name that are kept."""
+SUMS = ("units", "buyers", "squares")
+"""What is added up of a product in a window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +75,7 @@ class History:
 class _Bucket:
     events: BucketEvents
     cutoff: datetime
-    windows: tuple[tuple[str, int, datetime, datetime], ...]
+    sold: tuple[SalesWindow, ...]
     candidates: str | None
     net: bool
     sales: Path
@@ -84,47 +83,25 @@ class _Bucket:
     memory_mb: int
 
 
-def read_history(
-    events: Sequence[BucketEvents],
-    moment: Moment,
-    folder: Path,
-    *,
-    horizon_days: int,
-    first: datetime,
-    past_horizons: int,
-    examples: ExamplesConfig | None,
-    net: bool,
-    engine: EngineConfig,
-) -> History:
+def read_history(events: Sequence[BucketEvents], past: Past, folder: Path, *, engine: EngineConfig) -> History:
     """Read the sales before a moment.
 
     Args:
         events: what `open_events` gives for the clean events: all buckets.
-        moment: only events before it count.
+        past: which of it is read.
         folder: an empty folder for scratch files.
-        horizon_days: length of a window.
-        first: instant of the log's first event, naive UTC.
-        past_horizons: most windows.
-        examples: lookback and most candidates of the champion of shopper_product; None: there is none.
-        net: take off what the same shopper gives back of the same product within the same window.
         engine: who reads.
     """
-    starts = _starts(moment, horizon_days, first, past_horizons)
-    season = _season_days(starts, first, horizon_days)
-    windows = [("plain", n, a.cutoff, b.cutoff) for n, (a, b) in enumerate(pairwise(starts))]
-    for number, start in enumerate(starts):
-        begin, end = start.earlier(season), start.earlier(season - horizon_days)
-        if begin.cutoff >= first - timedelta(days=1):
-            windows.append(("season", number, begin.cutoff, end.cutoff))
+    windows = lay_windows(past)
     for name in ("sales", "products"):
         (folder / name).mkdir(parents=True)
     jobs = [
         _Bucket(
-            events=bucket.until(moment.cutoff),
-            cutoff=moment.cutoff,
-            windows=tuple(windows),
-            candidates=_candidates_sql(starts[:-1], examples) if examples else None,
-            net=net,
+            events=bucket.until(past.moment.cutoff),
+            cutoff=past.moment.cutoff,
+            sold=windows.sold,
+            candidates=_candidates_sql(windows.starts[:-1], past.examples) if past.examples else None,
+            net=past.net,
             sales=bucket_file(folder / "sales", number),
             products=bucket_file(folder / "products", number),
             memory_mb=engine.memory_mb,
@@ -135,49 +112,30 @@ def read_history(
     with connect(memory_mb=engine.memory_mb) as connection:
         products = _products(connection, folder / "products")
         sales = _sales(connection, folder / "sales")
-    size = (len(products), len(starts) - 1)
+    return _history(past, windows, products, sales)
+
+
+def _history(past: Past, windows: Windows, products: pd.DataFrame, sales: pd.DataFrame) -> History:
+    """Return the sums of all buckets, a row a product and a column a window."""
     place = pd.Series(np.arange(len(products)), index=products["product_id"])
-    sales["place"] = place.loc[sales["product_id"]].to_numpy()
-    plain, seasonal = sales[sales["kind"] == "plain"], sales[sales["kind"] == "season"]
+    sales = sales.assign(place=place.loc[sales["product_id"]].to_numpy())
+    plain, seasonal = (sales[sales["kind"] == kind] for kind in ("plain", "season"))
+    size = (len(products), len(windows.starts) - 1)
     lagged = np.full((size[0], size[1] + 1), np.nan)
-    lagged[:, [number for kind, number, _, _ in windows if kind == "season"]] = 0.0
+    lagged[:, [window.number for window in windows.sold if window.kind == "season"]] = 0.0
     lagged[seasonal["place"], seasonal["number"]] = seasonal["units"]
+    sums = {name: _matrix(plain, name, size) for name in SUMS}
+    unseen = {name: _matrix(plain, f"unseen_{name}", size) for name in SUMS}
     return History(
         products=products,
-        starts=starts,
-        horizon_days=horizon_days,
-        units=_matrix(plain, "units", size),
-        buyers=_matrix(plain, "buyers", size),
-        squares=_matrix(plain, "squares", size),
-        unseen=None
-        if examples is None
-        else Unseen(
-            units=_matrix(plain, "unseen_units", size),
-            buyers=_matrix(plain, "unseen_buyers", size),
-            squares=_matrix(plain, "unseen_squares", size),
-        ),
-        exposure=_exposure(products["first"], starts, first),
+        starts=windows.starts,
+        horizon_days=past.horizon_days,
+        **sums,
+        unseen=Unseen(**unseen) if past.examples else None,
+        exposure=exposures(products["first"], windows.starts, past.first),
         seasonal=lagged,
-        season_days=season,
+        season_days=windows.season_days,
     )
-
-
-def _starts(moment: Moment, horizon_days: int, first: datetime, most: int) -> tuple[Moment, ...]:
-    """Return the beginnings of the windows that the log covers (of one in any case), and the moment."""
-    starts = [moment, moment.earlier(horizon_days)]
-    while len(starts) <= most:
-        earlier = moment.earlier(horizon_days * len(starts))
-        if earlier.cutoff < first - timedelta(days=1):
-            break
-        starts.append(earlier)
-    return tuple(reversed(starts))
-
-
-def _season_days(starts: Sequence[Moment], first: datetime, horizon_days: int) -> int:
-    """Return a year where the log reaches so far at the newest past window, else the fewest whole months."""
-    if horizon_days <= YEAR_DAYS and starts[-2].earlier(YEAR_DAYS).cutoff >= first - timedelta(days=1):
-        return YEAR_DAYS
-    return MONTH_DAYS * math.ceil(horizon_days / MONTH_DAYS)
 
 
 def _candidates_sql(starts: Sequence[Moment], examples: ExamplesConfig) -> str:
@@ -215,7 +173,7 @@ def _newest(condition: str, value: str) -> str:
 
 def _sales_sql(bucket: _Bucket) -> str:
     rows = ", ".join(
-        f"('{kind}', {number}, TIMESTAMP '{start}', TIMESTAMP '{end}')" for kind, number, start, end in bucket.windows
+        f"('{kind}', {number}, TIMESTAMP '{start}', TIMESTAMP '{end}')" for kind, number, start, end in bucket.sold
     )
     candidates = bucket.candidates or "SELECT NULL AS shopper, NULL AS product_id, NULL AS cutoff WHERE false"
     milli = f"CAST(round(coalesce(quantity, 1) * {MILLI}) AS BIGINT)"
@@ -276,13 +234,3 @@ def _matrix(rows: pd.DataFrame, column: str, size: tuple[int, int]) -> np.ndarra
     matrix = np.zeros(size)
     matrix[rows["place"], rows["number"]] = rows[column]
     return matrix
-
-
-def _exposure(known_from: pd.Series, starts: Sequence[Moment], first: datetime) -> np.ndarray:
-    """Return the share of each window in which each product was there; what came with the log was there before it."""
-    edges = np.array([np.datetime64(start.cutoff, "us") for start in starts])
-    known = known_from.to_numpy(dtype="datetime64[us]").copy()
-    known[known <= np.datetime64(first + timedelta(days=1), "us")] = edges[0]
-    lengths = (edges[1:] - edges[:-1]).astype(float)
-    left = (edges[None, 1:] - np.maximum(known[:, None], edges[None, :-1])).astype(float)
-    return np.clip(left / lengths[None, :], 0.0, 1.0)

@@ -1,14 +1,15 @@
 """The days of a log: the clean events in; how many there are on each local day before an instant, and how many came
 twice, out.
 
-Everything is counted in one pass over the columns that it needs, in quarters of an hour, to which every time zone's
-midnights keep. The one thing to know: a day is a local day of the log, whatever the machine's clock says.
+Days are counted in one pass over the instants, in quarters of an hour, to which every time zone's midnights keep, and
+products in another. The one thing to know: a day is a local day of the log, whatever the machine's clock says.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import islice
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -82,20 +83,42 @@ class Unseen(NamedTuple):
         return self.unknown / self.every if self.every else 0.0
 
 
-def unseen_products(champion: Champion, clean: Artifact, begin: datetime, end: datetime) -> Unseen:
-    """Count the events between two instants (naive UTC) that are about products which a champion has never seen.
+Span = tuple[datetime, datetime]
+"""An instant and a later one (naive UTC), which is no part of it."""
+
+
+def unseen_products(clean: Artifact, spans: Sequence[tuple[Champion, Sequence[Span]]]) -> list[list[Unseen]]:
+    """Count the events that are about products which a champion has never seen, in one pass for all of them.
 
     What it has seen is what was popular in the month before it was tested.
+
+    Args:
+        clean: the artifact of clean events.
+        spans: champions, and between which instants events count for each.
+
+    Returns:
+        What each champion has not seen, in the order of its spans.
     """
-    known = champion.events / MARKET_FILES[0]
+    if not spans:
+        return []
+    unknown, counted, places = [], [], []
+    for number, (champion, own) in enumerate(spans):
+        known = quote(champion.events / MARKET_FILES[0])
+        unknown.append(f"product_id NOT IN (SELECT product_id FROM read_parquet({known})) AS unknown_{number}")
+        for begin, end in own:
+            within = f"(timestamp >= TIMESTAMP '{begin}' AND timestamp < TIMESTAMP '{end}')"
+            places.append(within)
+            counted.append(f"count(*) FILTER ({within} AND unknown_{number}), count(*) FILTER ({within})")
     with connect() as connection:
         row = connection.execute(f"""
-            SELECT count(*) FILTER (product_id NOT IN (SELECT product_id FROM read_parquet({quote(known)}))), count(*)
-            FROM ({_stored_sql(clean)})
-            WHERE product_id <> '' AND timestamp >= TIMESTAMP '{begin}' AND timestamp < TIMESTAMP '{end}'
+            SELECT {", ".join(counted)} FROM (
+                SELECT timestamp, {", ".join(unknown)} FROM ({_stored_sql(clean)})
+                WHERE product_id <> '' AND ({" OR ".join(places)})
+            )
         """).fetchone()
     assert row is not None  # an aggregate has one row
-    return Unseen(unknown=int(row[0]), every=int(row[1]))
+    pairs = (Unseen(unknown=row[at], every=row[at + 1]) for at in range(0, len(row), 2))
+    return [list(islice(pairs, len(own))) for _, own in spans]
 
 
 def _stored_sql(clean: Artifact) -> str:

@@ -131,7 +131,7 @@ def _facts(job: Job, sources: Sources, study: Study, written: Written, in_stock:
         "fewer": written.fewer,
         "products": written.products,
         "filled": written.filled,
-        "banners": banner_facts(_banners(job, sources, study), job.inputs["moment"]),
+        "banners": banner_facts(_banners(job, sources, study), job.inputs["readiness"]),
     }
 
 

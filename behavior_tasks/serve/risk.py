@@ -70,7 +70,7 @@ def risk_stage(job: Job) -> Output:
         "reference_shoppers": len(table),
         "limits": {name: round(float(limit), 4) for name, limit in reference.limits.items()} if reference else {},
         "days": config.days,
-        "banners": banner_facts(banners, job.inputs["moment"]),
+        "banners": banner_facts(banners, job.inputs["readiness"]),
     }
     write_page(out, facts, reference.scores[method] if reference else np.zeros(0), moment)
     total = sum(outcomes.values())

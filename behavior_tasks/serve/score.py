@@ -32,7 +32,6 @@ from behavior_tasks.model.predict import Scorer, open_scorer
 from behavior_tasks.model.predictions import Predictions
 from behavior_tasks.serve.answers import Shelf
 from behavior_tasks.serve.asked import AskedBucket, write_asked
-from behavior_tasks.serve.banners import banner_facts
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.served import FOLDER
@@ -109,7 +108,7 @@ def _stage(job: Job, unit: Unit) -> Output:
     """Write `served/scores`; facts: `unit`, `version` (None: there is no champion), `asked`, `kept`, `seconds`."""
     champion, moment = Champion.load(job.inputs["champions"], unit), Moment.load(job.inputs["moment"])
     (job.out / SCORES).mkdir(parents=True)
-    facts: dict[str, Any] = {"unit": unit, "banners": banner_facts([], job.inputs["moment"])}
+    facts: dict[str, Any] = {"unit": unit}
     if champion is None:
         return Output(rows=_rows(0), facts={**facts, "version": None, "asked": 0, "kept": 0, "seconds": 0.0})
     engine, began = job.config.engine, time.monotonic()

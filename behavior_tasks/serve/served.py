@@ -8,6 +8,7 @@ the new files are all there, so yesterday's good output is never lost to today's
 import logging
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,7 +22,7 @@ from behavior_tasks.base.artifacts import Artifact, flush, write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.workfolder import sweep, work_folder
-from behavior_tasks.serve.banners import Banner, banners_of
+from behavior_tasks.serve.banners import Banner, banner_facts, banners_of
 
 FOLDER = "served"
 """Folder of an application's artifact that is handed out."""
@@ -53,7 +54,7 @@ class Served:
     artifact: str
     """URI of the artifact that it was copied from."""
     facts: dict[str, Any]
-    """That artifact's facts."""
+    """That artifact's facts; `banners` are those of the day too."""
 
     @property
     def banners(self) -> list[Banner]:
@@ -61,11 +62,19 @@ class Served:
         return banners_of(self.facts)
 
 
-def publish(home: Home, artifact: Artifact, as_of: date) -> Served:
+def publish(home: Home, artifact: Artifact, as_of: date, banners: Sequence[Banner] = ()) -> Served:
     """Hand out an application's artifact for a date, in place of what was handed out for that date before.
 
     Killed at any step, it leaves what was there or what shall be there, whole; of two at once the last one's stays.
+
+    Args:
+        home: the state folder.
+        artifact: finished, with a folder `served`.
+        as_of: the date.
+        banners: of the day; they stand in its facts beside the application's own.
     """
+    told = banner_facts([*banners_of(artifact.facts), *banners])
+    facts = {**artifact.facts, "banners": told}
     application = artifact.manifest.stage
     parent = make_folder(home.served / application)
     sweep(parent)
@@ -73,11 +82,11 @@ def publish(home: Home, artifact: Artifact, as_of: date) -> Served:
     with _alone(parent):
         _bring_back(parent)
         found = _whole(place, application)
-    if found is not None and found.artifact == artifact.uri:
+    if found is not None and (found.artifact, found.facts.get("banners")) == (artifact.uri, told):
         return found
     with work_folder(parent, "new") as folder:
         shutil.copytree(artifact.path / FOLDER, folder, dirs_exist_ok=True)
-        record = _Record(as_of=as_of, artifact=artifact.uri, facts=artifact.facts, files=_sizes(folder))
+        record = _Record(as_of=as_of, artifact=artifact.uri, facts=facts, files=_sizes(folder))
         for file in folder.rglob("*"):
             if file.is_file():
                 flush(file)
@@ -90,7 +99,7 @@ def publish(home: Home, artifact: Artifact, as_of: date) -> Served:
             folder.rename(place)
             flush(parent)
             shutil.rmtree(old, ignore_errors=True)
-    return Served(application=application, as_of=as_of, folder=place, artifact=artifact.uri, facts=artifact.facts)
+    return Served(application=application, as_of=as_of, folder=place, artifact=artifact.uri, facts=facts)
 
 
 def served_dates(home: Home, application: str) -> list[date]:

@@ -6,15 +6,14 @@ out what validation promised, and how often this study has looked at test.
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.home import make_folder
+from behavior_tasks.base.page import render_page
 from behavior_tasks.model.trials import FINISHED, Tried, best_of, finished, settings_in_words, shown_value
 from behavior_tasks.verdict.study_on_test import signed, words_of_test
 
@@ -71,10 +70,7 @@ def render(figures: Mapping[str, Any], trials: Sequence[Tried], plots: Mapping[s
         trials: the finished ones.
         plots: name → PNG file.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters |= {"signed": signed, "setting": shown_value, "settings": settings_in_words}
     images = {name: base64.b64encode(file.read_bytes()).decode("ascii") for name, file in plots.items()}
     ranked = sorted(trials, key=lambda trial: (trial.state != "complete", -(trial.value or 0.0), trial.number))
-    return environment.get_template(TEMPLATE.name).render(figures, ranked=ranked, images=images)
+    filters: dict[str, Callable[..., str]] = {"signed": signed, "setting": shown_value, "settings": settings_in_words}
+    return render_page(TEMPLATE, {**figures, "ranked": ranked, "images": images}, filters)

@@ -48,15 +48,14 @@ def watch_stage(job: Job) -> Output:
 
     Facts: `as_of`, `champions` (unit → version), `findings` (level → number).
     """
-    moment = job.inputs["moment"]
     watched = watch_day(
         job.home,
         job.config,
         clean=job.inputs["clean"],
         ingest=job.inputs["ingest"],
         champions=job.inputs["champions"],
-        moment=Moment.load(moment),
-        banners=banners_of(moment.facts),
+        moment=Moment.load(job.inputs["moment"]),
+        banners=banners_of(job.inputs["readiness"].facts),
     )
     write_tables(watched, job.out)
     with connect() as connection:

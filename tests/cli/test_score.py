@@ -75,6 +75,10 @@ def test_a_good_night_a_night_to_look_at_and_one_with_a_failure(
     out = said(capsys, *SCORES, "--as-of", str(earlier), code=3)
     assert "severe: The champion behavior 1 was trained on what followed" in out
     assert served_dates(home, "shopper_scores") == [earlier, today]
+    assert need_served(home, "shopper_scores", earlier).banners[0].code == "trained_on_later"
+    lines = [line.split()[:2] for line in said(capsys, *SCORES, "--as-of", str(earlier), code=3).splitlines()]
+    for stage in ("moment", "readiness", "shopper_scores", "product_scores"):
+        assert [stage, "reused"] in lines
     exit_code("status")
     status = capsys.readouterr().out
     assert f"Last scoring: as of {earlier} by behavior 1, behavior-products 2: shopper_scores, product_scores" in status

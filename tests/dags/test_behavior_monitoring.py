@@ -10,7 +10,7 @@ from behavior_tasks.pipeline import WATCHING, settings_of
 
 GROUPS = {
     "data": ["simulate", "source", "ingest", "clean"],
-    "moment": ["champions", "moment"],
+    "moment": ["champions", "moment", "readiness"],
     "watch": ["watch"],
 }
 TASK = {name: f"{group}.{name}" for group, names in GROUPS.items() for name in names}

@@ -23,7 +23,7 @@ from tests.shop import TINY
 
 GROUPS = {
     "data": ["simulate", "source", "ingest", "clean"],
-    "moment": ["champions", "moment"],
+    "moment": ["champions", "moment", "readiness"],
     "scores": ["shopper_scores", "product_scores"],
     "applications": ["audiences", "recommendations", "demand", "risk"],
 }
@@ -40,7 +40,7 @@ def test_every_stage_that_serves_has_its_task_below_what_it_reads(dag: dict[str,
     assert set(dag["tasks"]) == {"start", "look", *TASK.values()}
     assert set(SERVING) == set(TASK)
     for name, row in SERVING.items():
-        before = {TASK[i.removesuffix("?")] for i in row.inputs} or {"start"}
+        before = {TASK[i.removesuffix("?")] for i in (*row.inputs, *row.after)} or {"start"}
         assert set(dag["tasks"][TASK[name]]["upstream"]) == before
 
 

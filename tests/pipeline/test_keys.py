@@ -1,5 +1,6 @@
 """Keys: a stage is done again exactly when something it depends on has changed."""
 
+import json
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -79,3 +80,33 @@ def test_hardware_that_is_not_there_is_refused_before_the_first_stage(
     assert not (home / "runs" / "too-much").exists()
     # A look at the log trains nothing, so it needs no GPU.
     start_run("a-look", day=date(2026, 11, 23), trigger="inspection", overrides=asked)
+
+
+def test_what_a_newer_version_wrote_is_refused_with_the_keys_that_are_new() -> None:
+    run = run_until("source", "newer")
+    written = json.loads((run.folder / "run.json").read_bytes())
+    artifact = run.need("source")
+
+    def refused(path: Path, content: str) -> str:
+        before = path.read_bytes()
+        path.write_text(content)
+        with pytest.raises(UserError) as caught:
+            open_run(run.uri).need("source")
+        path.write_bytes(before)
+        return str(caught.value)
+
+    newer = {**written, "why": "tea", "config": {**written["config"], "serve": {"teapots": 3}}}
+    said = refused(run.folder / "run.json", json.dumps(newer))
+    assert said.startswith("runs/newer/run.json was written by a newer version")
+    assert "unknown key config.serve.teapots, unknown key why" in " ".join(said.split())
+    assert "upgrade" in said
+    assert "unknown value of trigger" in refused(run.folder / "run.json", json.dumps({**written, "trigger": "whim"}))
+    torn = refused(run.folder / "run.json", json.dumps(written)[:-9])
+    assert torn.startswith("runs/newer/run.json is damaged.")
+    assert "move runs/newer" in torn
+    stage = run.folder / "stages" / "source.json"
+    assert "unknown key cups" in refused(stage, json.dumps({**json.loads(stage.read_bytes()), "cups": 1}))
+    assert f"artifacts/source/{artifact.key}/manifest.json was written by a newer version" in refused(
+        artifact.path / "manifest.json", artifact.manifest.model_dump_json()[:-1] + ', "teapots": []}'
+    )
+    assert open_run(run.uri).need("source").uri == artifact.uri

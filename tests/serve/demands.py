@@ -10,6 +10,7 @@ import pandas as pd
 from behavior_tasks.base.config import EngineConfig, ExamplesConfig
 from behavior_tasks.data.events import open_events
 from behavior_tasks.serve.demand_log import History, Unseen, read_history
+from behavior_tasks.serve.demand_windows import Past
 from behavior_tasks.serve.moment import moment_at
 from tests.examples.little import START, Event, clean_log, event
 
@@ -38,17 +39,15 @@ def read(
     """Read a log that begins with START, as it is so many days later."""
     whole = [event("z", START, "browse", "first"), *events]
     log = clean_log(folder / "store", whole, buckets=buckets, shuffle=shuffle)
-    return read_history(
-        open_events(log),
-        moment_at(day(days).date(), "UTC"),
-        folder / "scratch",
-        horizon_days=HORIZON,
+    asked = Past(
+        moment=moment_at(day(days).date(), "UTC"),
         first=START,
-        past_horizons=past,
+        horizon_days=HORIZON,
+        most=past,
         examples=examples,
         net=net,
-        engine=EngineConfig(workers=1),
     )
+    return read_history(open_events(log), asked, folder / "scratch", engine=EngineConfig(workers=1))
 
 
 def made(units: np.ndarray, *, categories: Sequence[str] | None = None, unseen: float = 0.0) -> History:

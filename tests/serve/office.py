@@ -33,7 +33,7 @@ audiences:
   - name: nobody-drawn
     holdout: 0
 """
-STAGES = ("moment", "shopper_scores", "audiences")
+STAGES = ("moment", "readiness", "shopper_scores", "audiences")
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Forecast:
 
     def demand(self, **settings: object) -> Artifact:
         config = {**SETTINGS, **{f"demand.{name}": value for name, value in settings.items()}}
-        inputs = {"clean": self.shop.clean, "champions": self.champions, "moment": self.shop.moment_artifact}
+        inputs = {**self.shop.inputs, "champions": self.champions}
         return run_stage(
             "demand", demand_stage, self.shop, {**inputs, "product_scores": self.scores}, self.home, config
         )
@@ -68,8 +68,7 @@ def run_stage(
 @pytest.fixture(scope="module")
 def with_model(shop: ServedShop, tmp_path_factory: pytest.TempPathFactory) -> Forecast:
     home = Home(tmp_path_factory.mktemp("demand"))
-    inputs = {"clean": shop.clean, "champions": shop.champions, "moment": shop.moment_artifact}
-    scores = run_stage("product_scores", product_scores_stage, shop, inputs, home, SETTINGS)
+    scores = run_stage("product_scores", product_scores_stage, shop, shop.inputs, home, SETTINGS)
     return Forecast(shop=shop, champions=shop.champions, scores=scores, home=home)
 
 
@@ -86,7 +85,7 @@ def without_model(shop: ServedShop, tmp_path_factory: pytest.TempPathFactory) ->
     home.artifacts.mkdir(parents=True)
     store = ArtifactStore(home.artifacts)
     made = store.build(stage="champions", code="", settings={}, inputs={}, work=champions).artifact
-    inputs = {"clean": shop.clean, "champions": made, "moment": shop.moment_artifact}
+    inputs = {**shop.inputs, "champions": made}
     scores = run_stage("product_scores", product_scores_stage, shop, inputs, home, SETTINGS)
     return Forecast(shop=shop, champions=made, scores=scores, home=home)
 

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from behavior_tasks.base.config import ExamplesConfig
-from behavior_tasks.serve.demand_log import YEAR_DAYS, History
+from behavior_tasks.serve.demand_log import History
+from behavior_tasks.serve.demand_windows import YEAR_DAYS
 from tests.examples.little import event
 from tests.serve.demands import day, read, sale
 

@@ -1,5 +1,8 @@
 """The moment of a real log: which day it is, and what the log's own days say."""
 
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -8,15 +11,14 @@ import pandas as pd
 import pytest
 
 from behavior_tasks.base.artifacts import Artifact
-from behavior_tasks.base.config import changed
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE
-from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect
+from behavior_tasks.model.event_folder import MARKET_FILES
 from behavior_tasks.serve.banners import banners_of
 from behavior_tasks.serve.log_days import count_days, unseen_products
-from behavior_tasks.serve.moment import Moment, backtest_moment, moment_at, moment_stage
-from tests.serve.world import ServedShop, make_moment
+from behavior_tasks.serve.moment import Moment, backtest_moment, moment_at
+from tests.serve.world import ServedShop, look
 from tests.shop import run_until
 
 
@@ -25,8 +27,8 @@ def every_event(shop: ServedShop) -> pd.DataFrame:
         return pd.concat([connection.execute(bucket.sql()).df() for bucket in shop.events])
 
 
-def codes(moment: Artifact) -> dict[str, str]:
-    return {banner.code: banner.level for banner in banners_of(moment.facts)}
+def codes(looked: Mapping[str, Artifact]) -> dict[str, str]:
+    return {banner.code: banner.level for banner in banners_of(looked["readiness"].facts)}
 
 
 @pytest.mark.parametrize("timezone", ["UTC", "Asia/Kolkata", "America/New_York"])
@@ -44,13 +46,13 @@ def test_without_a_day_it_is_the_day_after_the_last_event(shop: ServedShop) -> N
     last = every_event(shop)["timestamp"].max()
     assert shop.moment.as_of == last.date() + timedelta(days=1)
     assert shop.moment.cutoff == datetime.combine(shop.moment.as_of, datetime.min.time())
-    assert codes(shop.moment_artifact) == {"short_log": "notice"}, "a simulated shop is never late"
+    assert codes(shop.looked) == {"short_log": "notice"}, "a simulated shop is never late"
 
 
 def test_a_day_that_was_asked_for_leaves_out_what_followed(shop: ServedShop) -> None:
     wanted = shop.moment.as_of - timedelta(days=20)
-    made = make_moment(shop.run, shop.champions, as_of=wanted)
-    assert Moment.load(made).as_of == wanted
+    made = look(shop.run, shop.champions, as_of=wanted)
+    assert Moment.load(made["moment"]).as_of == wanted
     assert codes(made)["later_events"] == "notice"
     assert codes(made)["trained_on_later"] == "severe", "the champions were tested on the last seven days"
 
@@ -64,22 +66,12 @@ def test_a_backtest_needs_days_that_the_champion_was_not_trained_on(shop: Served
     assert backtest_moment(shop.moment.earlier(1), champion) is None
 
 
-def stage(shop: ServedShop, log: Path, today: date, tmp_path: Path, **settings: object) -> Artifact:
-    """The moment of another log under the shop's champions, as of `today`."""
+def stages(shop: ServedShop, log: Path, today: date, **settings: object) -> dict[str, Artifact]:
+    """Moment and readiness of another log under the shop's champions, on the day `today`."""
     run = run_until("clean", log.stem, log=log)
-    inputs = {"clean": run.need("clean"), "ingest": run.need("ingest"), "champions": shop.champions}
-
-    def work(out: Path, key: str) -> object:
-        config = changed(run.record.config, settings)
-        return moment_stage(Job(config=config, inputs=inputs, out=out, key=key, home=run.home, today=today))
-
-    return run.store.build(
-        stage="moment",
-        code=str(today),
-        settings=settings,
-        inputs={name: artifact.uri for name, artifact in inputs.items()},
-        work=work,  # type: ignore[arg-type]
-    ).artifact
+    if not (place := run.store.root / "champions").exists():
+        shutil.copytree(shop.home.artifacts / "champions", place)
+    return look(run, shop.champions, today=today, **settings)
 
 
 @pytest.fixture
@@ -102,19 +94,21 @@ def test_a_night_with_a_doubled_and_a_missing_day_and_other_products(
     log.loc[day == newest, "product_id"] = "new-" + log.loc[day == newest, "product_id"]
     broken = pd.concat([log[day != gone], log[day == twice]])
     broken.to_csv(tmp_path / "broken.csv", index=False)
-    found = stage(shop, tmp_path / "broken.csv", end, tmp_path)
+    found = stages(shop, tmp_path / "broken.csv", end)
     expected = {"doubled_day": "warning", "missing_day": "warning", "unknown_products": "severe"}
     assert codes(found) == {**expected, "short_log": "notice"}
-    words = {banner.code: banner.words for banner in banners_of(found.facts)}
+    words = {banner.code: banner.words for banner in banners_of(found["readiness"].facts)}
     assert str(twice) in words["doubled_day"]
     assert words["missing_day"].startswith(str(gone))
     assert words["unknown_products"].startswith("100%")
 
-    late = stage(shop, tmp_path / "broken.csv", end + timedelta(days=40), tmp_path)
-    assert Moment.load(late).as_of == end
-    assert codes(late)["late_log"] == "warning"
-    unfinished = stage(shop, tmp_path / "broken.csv", newest, tmp_path)
-    assert Moment.load(unfinished).as_of == newest, "the day that the run is for is not over"
+    in_time, late, later = (stages(shop, tmp_path / "broken.csv", end + timedelta(days=n)) for n in (1, 2, 3))
+    assert in_time == found, "another day makes nothing anew before it changes a banner"
+    assert codes(late) == {**codes(found), "late_log": "warning"}
+    assert later["readiness"].key != late["readiness"].key, "one day later, and it says so"
+    assert late["moment"] == later["moment"] == found["moment"], "so the scores are not asked again"
+    unfinished = stages(shop, tmp_path / "broken.csv", newest)
+    assert Moment.load(unfinished["moment"]).as_of == newest, "the day that the run is for is not over"
 
 
 def test_a_log_without_prices_is_refused_or_served_with_a_banner(
@@ -122,15 +116,24 @@ def test_a_log_without_prices_is_refused_or_served_with_a_banner(
 ) -> None:
     log.drop(columns=["price", "amount"]).to_csv(tmp_path / "bare.csv", index=False)
     with pytest.raises(UserError, match="lacks columns that the champion behavior 1 reads") as caught:
-        stage(shop, tmp_path / "bare.csv", shop.moment.as_of, tmp_path)
+        stages(shop, tmp_path / "bare.csv", shop.moment.as_of)
     assert "price" in str(caught.value.found)
-    served = stage(shop, tmp_path / "bare.csv", shop.moment.as_of, tmp_path, **{"serve.missing_columns": "serve"})
+    served = stages(shop, tmp_path / "bare.csv", shop.moment.as_of, **{"serve.missing_columns": "serve"})
     assert codes(served)["missing_columns"] == "severe"
 
 
-def test_unseen_products_are_counted_between_two_instants(shop: ServedShop) -> None:
-    champion, day = shop.champion("shopper"), shop.moment.as_of - timedelta(days=1)
-    unknown, every = unseen_products(champion, shop.clean, shop.moment.earlier(1).cutoff, shop.moment.cutoff)
-    events = every_event(shop)
-    assert every == ((events["timestamp"].dt.date == day) & (events["product_id"].fillna("") != "")).sum()
-    assert unknown < 0.2 * every
+def test_unseen_products_are_counted_between_two_instants(shop: ServedShop, tmp_path: Path) -> None:
+    events, moment = every_event(shop).dropna(subset="product_id"), shop.moment
+    events = events[events["product_id"] != ""]
+    fair, forgetful = shop.champion("shopper"), replace(shop.champion("shopper"), events=tmp_path)
+    known = pd.DataFrame({"product_id": events["product_id"].drop_duplicates().sort_values().iloc[::2]})
+    known.to_parquet(tmp_path / MARKET_FILES[0])
+    newest = (moment.earlier(1).cutoff, moment.cutoff)
+    nights = (moment.earlier(9).cutoff + timedelta(minutes=7), moment.earlier(5).cutoff)
+    (one,), two = unseen_products(shop.clean, [(fair, [newest]), (forgetful, [newest, nights])])
+    for (begin, end), found in zip((newest, nights), two, strict=True):
+        own = events[(events["timestamp"] >= begin) & (events["timestamp"] < end)]
+        assert found == (len(own) - own["product_id"].isin(known["product_id"]).sum(), len(own))
+    assert one.every == two[0].every
+    assert one.unknown < 0.2 * one.every < two[0].unknown
+    assert unseen_products(shop.clean, []) == []

@@ -41,11 +41,10 @@ def product_scores(shop: ServedShop) -> Artifact:
 
 
 def _job(shop: ServedShop, out: Path, settings: dict[str, object], *scores: Artifact) -> Job:
-    inputs = {"clean": shop.clean, "champions": shop.champions, "moment": shop.moment_artifact}
     config = changed(shop.config, settings)
     return Job(
         config=config,
-        inputs={**inputs, **{artifact.manifest.stage: artifact for artifact in scores}},
+        inputs={**shop.inputs, **{artifact.manifest.stage: artifact for artifact in scores}},
         out=out,
         key="key",
         home=shop.home,

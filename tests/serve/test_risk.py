@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from behavior_tasks.serve.risk_list import LISTED, REPEATED, earlier_lists
 from behavior_tasks.serve.score import shopper_scores_stage
 from behavior_tasks.serve.served import FOLDER, publish
 from tests.cli.typing_in import exit_code
-from tests.serve.world import ServedShop, make_moment
+from tests.serve.world import ServedShop, look
 
 SETTINGS = {"risk.unusual": 0.8, "risk.alerts": 10}
 
@@ -47,8 +48,8 @@ def _build(shop: ServedShop, home: Home, stage: str, inputs: dict[str, Artifact]
     )
 
 
-def _risk(shop: ServedShop, home: Home, moment: Artifact | None = None, **settings: object) -> Artifact:
-    inputs = {"clean": shop.clean, "champions": shop.champions, "moment": moment or shop.moment_artifact}
+def _risk(shop: ServedShop, home: Home, looked: Mapping[str, Artifact] | None = None, **settings: object) -> Artifact:
+    inputs = {**shop.inputs, **(looked or {})}
     scores = _build(shop, home, "shopper_scores", inputs)
     return _build(shop, home, "risk", {**inputs, "shopper_scores": scores}, **settings)
 
@@ -59,7 +60,7 @@ def _without_champions(shop: ServedShop) -> ServedShop:
         return Output(rows=rows, facts={"shopper": None, "shopper_product": None})
 
     made = shop.run.store.build(stage="champions", code="", settings={"none": True}, inputs={}, work=none)
-    return ServedShop(run=shop.run, champions=made.artifact, moment_artifact=shop.moment_artifact)
+    return replace(shop, champions=made.artifact)
 
 
 @pytest.fixture
@@ -100,7 +101,10 @@ def test_everybody_is_ranked_and_a_list_is_handed_out_with_reasons(
 
     top = chosen["shopper"].iloc[0]
     assert exit_code("risk", "--out", str(served.path.parents[2] / "list.csv")) == 0
-    assert top in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert top in told
+    assert "notice: The log begins" in told
+    assert "next: read an older log too" in told
     assert (served.path.parents[2] / "list.csv").read_bytes() == (folder / "risk.csv").read_bytes()
     assert exit_code("risk", "--shopper", top) == 0
     assert "rank 1 of" in " ".join(capsys.readouterr().out.split())
@@ -124,12 +128,12 @@ def _active(bucket: object, since: object, cutoff: object) -> list[str]:
 def test_the_next_days_list_leaves_out_who_was_listed_and_the_same_day_again_is_found_finished(
     shop: ServedShop, home: Home, served: Artifact
 ) -> None:
-    moments = {days: make_moment(shop.run, shop.champions, shop.moment.as_of + timedelta(days=days)) for days in (0, 1)}
-    again = earlier_lists(home, {"moment": moments[0]})
+    nights = {days: look(shop.run, shop.champions, shop.moment.as_of + timedelta(days=days)) for days in (0, 1)}
+    again = earlier_lists(home, nights[0])
     assert again == {}
-    assert list(earlier_lists(home, {"moment": moments[1]})) == [f"list of {shop.moment.as_of}"]
+    assert list(earlier_lists(home, nights[1])) == [f"list of {shop.moment.as_of}"]
     today = pd.read_parquet(served.path / FOLDER / "risk.parquet").set_index("shopper")
-    made = _risk(shop, home, moments[1])
+    made = _risk(shop, home, nights[1])
     table = pd.read_parquet(made.path / FOLDER / "risk.parquet").set_index("shopper")
     before = today.index[today["outcome"] == LISTED]
     both = table.loc[table.index.intersection(before)]
@@ -155,7 +159,7 @@ def test_without_a_language_model_rules_are_served_and_a_banner_says_so(shop: Se
 
 
 def test_a_week_in_which_nobody_was_there_gives_an_empty_list(shop: ServedShop, home: Home) -> None:
-    later = make_moment(shop.run, shop.champions, shop.moment.as_of + timedelta(days=60))
+    later = look(shop.run, shop.champions, shop.moment.as_of + timedelta(days=60))
     made = _risk(shop, home, later)
     assert made.facts["rows"] == made.manifest.rows.rows_out == 0
     assert "no_earlier_reference" in {banner.code for banner in banners_of(made.facts)}

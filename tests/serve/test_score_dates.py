@@ -215,13 +215,12 @@ def shop_settings(shop: ServedShop) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_the_stage_tells_what_was_asked_and_kept(shop: ServedShop, tmp_path: Path) -> None:
-    inputs = {"clean": shop.clean, "champions": shop.champions, "moment": shop.moment_artifact}
     told = []
     for name in ("first", "again"):
         (tmp_path / name).mkdir()
         job = Job(
             config=changed(shop.config, {}),
-            inputs=inputs,
+            inputs=shop.inputs,
             out=tmp_path / name,
             key=name,
             home=Home(tmp_path / "home"),

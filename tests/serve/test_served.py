@@ -15,6 +15,7 @@ from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.serve import served
+from behavior_tasks.serve.banners import Banner
 from behavior_tasks.serve.served import find_served, need_served, old_dates, publish, served_artifacts, served_dates
 from tests.dying import die_before_step
 
@@ -56,7 +57,7 @@ def test_a_date_holds_the_served_files_and_says_where_they_come_from(home: Home)
     assert files(given.folder) == {"scores/0.csv": "old", "scores/1.csv": "old"}
     found = need_served(home, "demand")
     assert found == given
-    assert (found.artifact, found.facts) == (artifact.uri, {"words": "old"})
+    assert (found.artifact, found.facts) == (artifact.uri, {"words": "old", "banners": []})
     assert served_artifacts(home) == {artifact.uri}
 
 
@@ -67,6 +68,11 @@ def test_a_date_is_replaced_by_other_files_and_left_alone_by_the_same(home: Home
     written = (given.folder / "served.json").stat().st_mtime_ns
     publish(home, made(home, "new"), DAY)
     assert (given.folder / "served.json").stat().st_mtime_ns == written
+    late = Banner(code="late_log", level="warning", words="It is late.", next_step="look")
+    publish(home, made(home, "new"), DAY, [late])
+    told = need_served(home, "demand")
+    assert (told.banners, told.facts["words"], files(told.folder)) == ([late], "new", files(given.folder))
+    assert publish(home, made(home, "new"), DAY).banners == []
     publish(home, made(home, "old"), date(2026, 11, 22))
     assert served_dates(home, "demand") == [date(2026, 11, 22), DAY]
     newest = find_served(home, "demand")

@@ -14,14 +14,15 @@ import pytest
 from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.config import Config, changed
 from behavior_tasks.base.home import HOME_VARIABLE, Home
-from behavior_tasks.base.stage import Job
 from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.event_folder import save_event_folder
-from behavior_tasks.pipeline import Run
+from behavior_tasks.pipeline import SERVING, Run
+from behavior_tasks.pipeline.execute import build_stage
+from behavior_tasks.pipeline.runs import keep_run
 from behavior_tasks.serve.champions import Champion
-from behavior_tasks.serve.moment import Moment, moment_stage
+from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.score import Place
 from tests.shop import run_until
 from tests.verdict.world import write_bundle
@@ -38,7 +39,8 @@ class ServedShop:
 
     run: Run
     champions: Artifact
-    moment_artifact: Artifact
+    looked: Mapping[str, Artifact]
+    """`moment` and `readiness`."""
 
     @property
     def home(self) -> Home:
@@ -53,12 +55,17 @@ class ServedShop:
         return self.run.need("clean")
 
     @property
+    def inputs(self) -> dict[str, Artifact]:
+        """What every application reads."""
+        return {"clean": self.clean, "champions": self.champions, **self.looked}
+
+    @property
     def events(self) -> tuple[BucketEvents, ...]:
         return open_events(self.clean)
 
     @property
     def moment(self) -> Moment:
-        return Moment.load(self.moment_artifact)
+        return Moment.load(self.looked["moment"])
 
     @property
     def place(self) -> Place:
@@ -110,22 +117,20 @@ def make_shop(
         inputs={u: r.need("encode").uri for u, r in runs.items()},
         work=champions,
     )
-    return ServedShop(run=run, champions=made.artifact, moment_artifact=make_moment(run, made.artifact))
+    return ServedShop(run=run, champions=made.artifact, looked=look(run, made.artifact))
 
 
-def make_moment(run: Run, champions: Artifact, as_of: date | None = None) -> Artifact:
-    """Return what the stage `moment` gives for a day; None: the day after the last event."""
-    inputs = {"clean": run.need("clean"), "ingest": run.need("ingest"), "champions": champions}
-
-    def work(out: Path, key: str) -> Output:
-        config = changed(run.record.config, {})
-        today = run.record.day
-        return moment_stage(
-            Job(config=config, inputs=inputs, out=out, key=key, home=run.home, today=today, as_of=as_of)
-        )
-
-    uris = {name: artifact.uri for name, artifact in inputs.items()}
-    return run.store.build(stage="moment", code="", settings={"as_of": str(as_of)}, inputs=uris, work=work).artifact
+def look(
+    run: Run, champions: Artifact, as_of: date | None = None, *, today: date | None = None, **settings: object
+) -> dict[str, Artifact]:
+    """Return `moment` and `readiness`, on the day `today` (None: the run's), of a day that is asked for or not."""
+    asked = {"as_of": as_of, "day": today or run.record.day, "config": changed(run.record.config, settings)}
+    looking = keep_run(run.home, run.record.model_copy(update={"run_id": f"{run.record.run_id}-looks", **asked}))
+    made = {"clean": run.need("clean"), "ingest": run.need("ingest"), "champions": champions}
+    for name in ("moment", "readiness"):
+        uris = [made[each].uri for each in SERVING[name].inputs]
+        made[name] = build_stage(name, looking, uris).artifact
+    return {name: made[name] for name in ("moment", "readiness")}
 
 
 def write_champion(folder: Path, run: Run, *, seed: int) -> None:
