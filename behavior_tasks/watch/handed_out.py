@@ -4,7 +4,6 @@ A date whose horizon is not over yet says until when. The one thing to know: wha
 only when the output, the code, or an event that it stands on has changed, so a night costs what one day costs.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from behavior_tasks.base.artifacts import hash_of, write_durably
+from behavior_tasks.base.artifacts import hash_of
+from behavior_tasks.base.cached import keep_json, read_kept
 from behavior_tasks.base.code import code_digest
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import connect
 from behavior_tasks.serve.score import Place
 from behavior_tasks.serve.served import Served, find_served, served_dates
@@ -118,16 +118,15 @@ def newest(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _measured(home: Home, served: Served, log: Log, named: str, place: Place) -> list[dict[str, Any]]:
-    folder = home.cache / "watch" / "handed_out"
     code = code_digest("watch.came")
     key = hash_of(served.application, served.artifact, served.as_of, log.moment.timezone, named, code)
-    path = folder / f"{key}.json"
-    if path.is_file():
-        path.touch()  # what is used is kept, see `behavior gc`
-        return list(json.loads(path.read_bytes()))
+    path = home.cache / "watch" / "handed_out" / f"{key}.json"
+    kept = read_kept(path)
+    if kept is not None:
+        return list(kept)
     found = MEASURED[served.application](served, log, place)
     rows = [{name: value for name, value in row.items() if not _is_undefined(value)} for row in found]
-    write_durably(make_folder(folder) / path.name, json.dumps(rows, ensure_ascii=False).encode())
+    keep_json(path, rows)
     return rows
 
 

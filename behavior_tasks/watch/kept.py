@@ -25,6 +25,7 @@ from behavior_tasks.base.workfolder import sweep, work_folder
 from behavior_tasks.watch import plots
 from behavior_tasks.watch.alerts import LEVELS, Day, Finding, keep_day, read_journal
 from behavior_tasks.watch.figures import PROMISED
+from behavior_tasks.watch.folders import alone, day_folder, kept_days
 from behavior_tasks.watch.handed_out import newest
 from behavior_tasks.watch.stage import FINDINGS, TABLES
 
@@ -66,7 +67,7 @@ def keep(home: Home, artifact: Artifact) -> Kept:
     standing = keep_day(home, findings, day)
     parent = make_folder(home.watch)
     sweep(parent)
-    with work_folder(parent, "new") as folder:
+    with alone(home), work_folder(parent, "new") as folder:
         for name in TABLES:
             shutil.copyfile(artifact.path / f"{name}.parquet", folder / f"{name}.parquet")
         told = {"artifact": artifact.uri, **standing.model_dump(mode="json")}
@@ -74,7 +75,7 @@ def keep(home: Home, artifact: Artifact) -> Kept:
         _draw(home, folder, day)
         page = render_page(PAGE, _values(home, folder, standing, artifact))
         (folder / PAGE.name).write_text(page, encoding="utf-8")
-        place = _place(home, day)
+        place = day_folder(home, day)
         old = parent / f".old.{uuid4().hex[:8]}"  # named as `sweep` knows it, should this process die here
         if place.exists():
             place.rename(old)
@@ -85,7 +86,7 @@ def keep(home: Home, artifact: Artifact) -> Kept:
 
 def find_kept(home: Home, day: date) -> Kept | None:
     """Return a watched day, or None."""
-    place = _place(home, day)
+    place = day_folder(home, day)
     try:
         told = json.loads((place / ALERTS).read_bytes())
     except FileNotFoundError:
@@ -111,12 +112,6 @@ def need_kept(home: Home, day: date | None = None) -> Kept:
     return found
 
 
-def kept_days(home: Home) -> list[date]:
-    """Return the days that were watched, oldest first."""
-    names = (folder.name for folder in home.watch.glob("date=*")) if home.watch.is_dir() else ()
-    return sorted(date.fromisoformat(name.removeprefix("date=")) for name in names)
-
-
 def metrics_of(kept: Kept) -> dict[str, float]:
     """Return the figures of a watched day as MLflow keeps them, by name; those that are undefined are left out."""
     found: dict[str, Any] = {}
@@ -138,10 +133,6 @@ def metrics_of(kept: Kept) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if not pd.isna(value) and math.isfinite(value)}
 
 
-def _place(home: Home, day: date) -> Path:
-    return home.watch / f"date={day.isoformat()}"
-
-
 def _draw(home: Home, folder: Path, day: date) -> None:
     made = folder / "plots"
     made.mkdir()
@@ -150,7 +141,7 @@ def _draw(home: Home, folder: Path, day: date) -> None:
         plots.plot_figure(made / f"{measure}.png", matured, measure)
     plots.plot_handed_out(made / "handed_out.png", pd.read_parquet(folder / "handed_out.parquet"))
     before = [d for d in kept_days(home) if day - timedelta(days=SHOWN_DAYS) <= d < day]
-    places = [*(_place(home, d) for d in before), folder]
+    places = [*(day_folder(home, d) for d in before), folder]
     tables = [pd.read_parquet(place / "drift.parquet") for place in places]
     filled = [table for table in tables if len(table)]
     plots.plot_columns(made / "columns.png", pd.concat(filled, ignore_index=True) if filled else tables[-1])

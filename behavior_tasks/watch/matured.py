@@ -4,7 +4,6 @@ A date is judged once its horizon is over; until then the table says when it wil
 of a version are held against those of its own test, made here again in the same way from the champion that serves now.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -14,10 +13,11 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from behavior_tasks.base.artifacts import ArtifactStore, hash_of, write_durably
+from behavior_tasks.base.artifacts import ArtifactStore, hash_of
+from behavior_tasks.base.cached import keep_json, read_kept
 from behavior_tasks.base.config import ExamplesConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import Home, make_folder, temporary_folder
+from behavior_tasks.base.home import Home, temporary_folder
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
@@ -168,9 +168,8 @@ def _test_rows(home: Home, champion: Champion, log: Log, place: Place) -> list[d
         return []
     named = hash_of("test", champion.unit, champion.name, champion.version, champion.uri, TESTED_SHOPPERS)
     path = home.cache / "watch" / f"test-{named}.json"
-    if path.is_file():
-        row = json.loads(path.read_bytes())
-    else:
+    row = read_kept(path)
+    if row is None:
         with temporary_folder(home, "tested") as scratch:
             moment = moment_at(as_of, log.moment.timezone)
             pairs = write_sample(champion, log.events, moment, scratch / "pairs", most=TESTED_SHOPPERS, one_each=False)
@@ -181,7 +180,7 @@ def _test_rows(home: Home, champion: Champion, log: Log, place: Place) -> list[d
         if not len(judged.labels):
             return []
         row = _row(champion.unit, "test", champion.version, judged, home.cache / "watch" / "figures")
-        write_durably(make_folder(path.parent) / path.name, json.dumps({**row, "as_of": str(as_of)}).encode())
+        keep_json(path, {**row, "as_of": str(as_of)})
     return [{**row, "as_of": as_of, "until": until}]
 
 
