@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from behavior_tasks.base.home import temporary_folder
-from behavior_tasks.base.tables import connect
 from behavior_tasks.serve.audiences_facts import outcomes_at, with_outcomes
 from behavior_tasks.serve.audiences_files import MEMBERS
 from behavior_tasks.serve.audiences_lift import measure_lift, wilson
@@ -168,7 +167,7 @@ def audiences_came(served: Served, log: Log, place: Place) -> list[Row]:
     horizon_days = int(served.facts["horizon_days"])
     begin, end = (moment_at(served.as_of + timedelta(days=n), log.moment.timezone) for n in (0, horizon_days))
     members = pd.read_parquet(served.folder / MEMBERS)
-    if _gone(pd.Index(members["shopper"].unique()), _shoppers_of(log, place)):
+    if _gone(pd.Index(members["shopper"].unique()), pd.Index(list(log.shoppers))):
         return [{"state": GONE}]
     bought = outcomes_at(log.events, begin.cutoff, end.cutoff, memory_mb=place.engine.memory_mb)
     came = with_outcomes(members, bought)
@@ -222,15 +221,6 @@ MEASURED: Mapping[str, Callable[[Served, Log, Place], list[Row]]] = {
 def _gone(told: pd.Index, there: pd.Index) -> bool:
     """Whether more of what was told of has left the log than a figure bears."""
     return bool(len(told)) and float((~told.isin(there)).mean()) > MOST_GONE
-
-
-def _shoppers_of(log: Log, place: Place) -> pd.Index:
-    found = []
-    for bucket in log.events:
-        with connect(memory_mb=place.engine.memory_mb) as connection:
-            bucket.create_view(connection)
-            found.append(connection.execute("SELECT DISTINCT shopper FROM events").df()["shopper"])
-    return pd.Index(pd.concat(found, ignore_index=True))
 
 
 def _with_interval(figure: str, value: float, lower: float, upper: float) -> Row:

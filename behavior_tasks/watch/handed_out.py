@@ -5,6 +5,7 @@ only when the output, the code, or an event that it stands on has changed, so a 
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -29,44 +30,46 @@ COLUMNS: tuple[str, ...] = (*WORDS, "as_of", "until", *NUMBERS)
 """Columns of `handed_out.parquet`. `about` is an audience; `promised` what the application said when it handed out the
 output, with its interval; `asked` the share that an interval shall hold; `rival` the naive method's figure of the same
 day; `count` the products, buyers or contacts that the figure is of; `note` why there is none."""
-WHOLE_LOG = frozenset({"recommendations"})
-"""Applications whose figures stand on events before the day, too."""
+READ: Mapping[str, str] = {
+    "demand": "shopper, timestamp, action, product_id, quantity",
+    "recommendations": "shopper, timestamp, action, product_id",
+    "audiences": "shopper, timestamp, action, amount",
+}
+"""Application → the columns that its figures stand on. An amount that cleaning replaced may be another one tomorrow."""
+BEFORE = frozenset({"recommendations"})
+"""Applications whose figures stand on all events before the day, too, and not on sales alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prints:
-    """What the events of each local day are, as numbers that change with any event that a figure stands on."""
+    """What the events of each local day are: numbers that change with any event that a figure stands on."""
 
-    seen: Mapping[date, int]
-    """Of all events: who did what with which product."""
-    sold: Mapping[date, int]
-    """Of purchases and returns: how many pieces and for how much."""
+    days: Mapping[str, Mapping[date, int]]
+    """Application → local day → number."""
 
     def of(self, application: str, begin: date, end: date) -> str:
         """Return what names the events that an application's figures of a horizon [begin, end) stand on."""
-        sold = [(str(day), number) for day, number in sorted(self.sold.items()) if begin <= day < end]
-        seen = [(str(day), number) for day, number in sorted(self.seen.items()) if day < end]
-        return hash_of(sold, seen if application in WHOLE_LOG else [])
+        first = date.min if application in BEFORE else begin
+        return hash_of([(str(day), n) for day, n in sorted(self.days[application].items()) if first <= day < end])
 
 
 def take_prints(log: Log, place: Place) -> Prints:
     """Return the prints of a log's days, in one pass; the order of events and buckets plays no part."""
     local = f"CAST(timezone('{log.moment.timezone}', timezone('UTC', timestamp)) AS DATE)"
-    seen: dict[date, int] = {}
-    sold: dict[date, int] = {}
+    counted = {name: "true" if name in BEFORE else "action IN ('purchase', 'return')" for name in READ}
+    sums = [f"coalesce(sum(hash({READ[name]})) FILTER ({which}), 0)" for name, which in counted.items()]
+    days: dict[str, Counter[date]] = {name: Counter() for name in READ}
     for bucket in log.events:
         with connect(memory_mb=place.engine.memory_mb) as connection:
             bucket.create_view(connection)
             rows = connection.execute(f"""
-                SELECT {local} AS day, sum(hash(shopper, timestamp, action, product_id)),
-                       sum(hash(shopper, timestamp, action, product_id, quantity, amount))
-                           FILTER (action IN ('purchase', 'return'))
+                SELECT {local} AS day, {", ".join(sums)}
                 FROM events WHERE timestamp < TIMESTAMP '{log.moment.cutoff}' GROUP BY day
             """).fetchall()
-        for day, every, paid in rows:
-            seen[day] = seen.get(day, 0) + int(every)
-            sold[day] = sold.get(day, 0) + int(paid or 0)
-    return Prints(seen=seen, sold=sold)
+        for day, *numbers in rows:
+            for name, number in zip(READ, numbers, strict=True):
+                days[name][day] += int(number)
+    return Prints(days=days)
 
 
 def look_back(home: Home, log: Log, *, days: int, place: Place) -> pd.DataFrame:
@@ -106,7 +109,8 @@ def look_back(home: Home, log: Log, *, days: int, place: Place) -> pd.DataFrame:
 def table_of(rows: Sequence[Row]) -> pd.DataFrame:
     """Return rows, each with what is known of it, as the table of COLUMNS, oldest date first."""
     table = pd.DataFrame(list(rows), columns=list(COLUMNS))
-    table[list(WORDS)] = table[list(WORDS)].fillna("").astype(object)
+    words = table[list(WORDS)].astype(object)
+    table[list(WORDS)] = words.where(words.notna(), "")
     table[list(NUMBERS)] = table[list(NUMBERS)].astype("float64")
     return table.sort_values(["application", "as_of"], kind="stable", ignore_index=True)
 

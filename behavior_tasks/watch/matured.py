@@ -7,6 +7,7 @@ of a version are held against those of its own test, made here again in the same
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ from behavior_tasks.base.cached import keep_json, read_kept
 from behavior_tasks.base.config import ExamplesConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, temporary_folder
+from behavior_tasks.base.tables import connect
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
@@ -53,6 +55,16 @@ class Log:
     """The log's first event, naive UTC."""
     known_until: date
     """The first local day that the log does not hold to its end."""
+
+    @cached_property
+    def shoppers(self) -> frozenset[str]:
+        """Everybody of whom the log holds anything."""
+        found: set[str] = set()
+        for bucket in self.events:
+            with connect() as connection:
+                bucket.create_view(connection)
+                found.update(name for (name,) in connection.execute("SELECT DISTINCT shopper FROM events").fetchall())
+        return frozenset(found)
 
 
 def mature(home: Home, unit: Unit, champion: Champion | None, log: Log, *, days: int, place: Place) -> pd.DataFrame:
