@@ -148,9 +148,9 @@ def recommendations_came(served: Served, log: Log, place: Place) -> list[Row]:
 
 
 def _promised_lists(facts: Mapping[str, Any]) -> dict[str, Row]:
-    """Return what the study promised of the method that serves: what it measured where nothing was chosen."""
+    """Return what the study promised of the method that serves; it may be nothing."""
     exam = facts["study"]["reported"]
-    (found,) = [one for one in exam["methods"] if one["served"]] if exam is not None else ({},)
+    found: Mapping[str, Any] = next((one for one in exam["methods"] if one["served"]), {}) if exam is not None else {}
     return {
         figure: {"promised": told["value"], "promised_lower": told["lower"], "promised_upper": told["upper"]}
         for figure, told in found.items()

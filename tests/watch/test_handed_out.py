@@ -58,7 +58,7 @@ def home(tmp_path: Path) -> Home:
     """Handed out for DAY: demand, recommendations and one audience."""
     home = Home(tmp_path / "home")
     hand_out(home, "demand", demand, {"returns": "gross", "interval": 0.8, "method": "naive", "figures": FIGURES})
-    study = {"reported": {"methods": [{"method": "x", "served": True, "hit": PROMISED}, {"served": False}]}}
+    study = {"reported": {"methods": [{"served": False}, {"method": "x", "served": True, "hit": PROMISED}]}}
     told = {"lookback_days": 30, "bought": "keep", "per_category": 0, "method": "x", "study": study}
     hand_out(home, "recommendations", recommendations, told)
     hand_out(home, "audiences", audiences, {"method": "champion", "audiences": [AUDIENCE]})
