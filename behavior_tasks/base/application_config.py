@@ -188,3 +188,10 @@ class WatchConfig(Section):
         le=0.2,
         description="Chance per day that any column of a champion is called drifted though nothing has changed.",
     )
+    keep_days: int = Field(
+        400,
+        ge=1,
+        le=36500,
+        description="`behavior gc` lets go the page and tables of a day that was watched longer ago than this; the "
+        "newest day and the journal of alerts always stay.",
+    )

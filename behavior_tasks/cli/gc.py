@@ -28,9 +28,9 @@ def gc(
 ) -> None:
     """List artifacts, model versions and run files that the retention policy lets go; delete them when asked to.
 
-    The policy: registry.keep_versions, registry.keep_days, registry.keep_runs, serve.keep_days. Never deleted: the
-    champion, the previous one, any version in the ledger, whatever has an alias, what a run at work needs, and the
-    newest date of what was handed out, with what it was made of.
+    The policy: registry.keep_versions, registry.keep_days, registry.keep_runs, serve.keep_days, watch.keep_days. Never
+    deleted: the champion, the previous one, any version in the ledger, whatever has an alias, what a run at work needs,
+    the newest date of what was handed out, with what it was made of, the newest watched day, and the journal of alerts.
 
     Exit code 0: listed, or deleted. 2: refused (a run is at work, or the ledger is damaged).
 

@@ -1,8 +1,10 @@
 """`behavior watch`: one day watched, here or as the DAG through Airflow, then what stands and what to do."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -20,6 +22,7 @@ from behavior_tasks.cli.stages import say_stage, start_now
 from behavior_tasks.pipeline import Run, open_run, watch_stages
 from behavior_tasks.pipeline.watching import kept_of
 from behavior_tasks.serve.banners import EXIT_CODE
+from behavior_tasks.watch.handed_out import newest
 from behavior_tasks.watch.kept import Kept, version_rows
 
 WIDTH = 15
@@ -91,6 +94,8 @@ def closing_page(kept: Kept) -> RenderableType:
     elif len(waiting):
         first = waiting["until"].min().date()
         parts.append(Text(f"Not matured: {len(waiting)} served; the first can be judged on {first}."))
+    came = newest(kept.table("handed_out"))
+    parts += [Text(line) for line in _what_came(came)]
     parts += [
         Text(
             f"{one.level}, {'new' if one.since == kept.day else f'since {one.since}'}: {one.words}\n"
@@ -103,6 +108,29 @@ def closing_page(kept: Kept) -> RenderableType:
         parts.append(Text("Nothing is out of the ordinary."))
     parts.append(Text.assemble(("Report\n", "bold"), f"  {kept.folder / 'report.html'}"))
     return Group(*parts)
+
+
+def _what_came(table: pd.DataFrame) -> Iterator[str]:
+    """Yield a line for each application's newest output that could be judged."""
+    figures = {(row["application"], row["figure"]): row for row in table.to_dict("records")}
+    wape, inside = (figures.get(("demand", name)) for name in ("wape", "inside"))
+    if wape:
+        held = (
+            f"; intervals held {inside['value']:.0%} of the products, of {inside['asked']:.0%} asked" if inside else ""
+        )
+        told = f"{figure(wape['value'])} (promised {figure(wape['promised'])}, naive {figure(wape['rival'])})"
+        yield f"Demand of {wape['as_of'].date()}: WAPE {told}{held}."
+    hit = figures.get(("recommendations", "hit"))
+    if hit:
+        told = f"{figure(hit['value'])} ({figure(hit['lower'])}–{figure(hit['upper'])}) of {int(hit['count']):,} buyers"
+        yield f"Recommendations of {hit['as_of'].date()}: hit rate {told}; promised {figure(hit['promised'])}."
+    lists = table[table["figure"].isin(["buyers", "buyers_set_right"])]
+    if len(lists):
+        # Of an audience that was set right, the later row has that interval.
+        lists = lists.drop_duplicates("about", keep="last")
+        inside_of = (lists["value"] >= lists["promised_lower"]) & (lists["value"] <= lists["promised_upper"])
+        words = "brought as many buyers as their intervals say"
+        yield f"Audiences of {lists['as_of'].iloc[0].date()}: {int(inside_of.sum())} of {len(lists)} {words}."
 
 
 def _here(run: Run) -> Kept:

@@ -1,13 +1,14 @@
 """Garbage collection: the retention policy in; what nobody needs any more out, and, when asked for, gone.
 
 An artifact stays while a kept run, a kept version, a ledger line, an undelivered record or something handed out names
-it. The one thing to know: it is renamed before it is deleted, so that a killed collection leaves nothing that looks
-finished.
+it; a watched day while it is young; what is cached while somebody reads it. The one thing to know: it is renamed before
+it is deleted, so that a killed collection leaves nothing that looks finished.
 """
 
 import re
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,12 +21,13 @@ from behavior_tasks.pipeline.runs import SCORING, Run, last_runs
 from behavior_tasks.registry import outbox, store, title
 from behavior_tasks.registry.retention import DAY_SECONDS, Policy, Retention, Unneeded, champions_artifacts
 from behavior_tasks.serve.served import old_dates, served_artifacts, withdraw
+from behavior_tasks.watch.folders import day_folder, let_go, old_days
 
 NAMED = re.compile(rb"artifact://([A-Za-z0-9_-]+/[0-9a-f]+)")
 
 
 def plan_collection(home: Home, config: Config, *, now: float) -> list[Unneeded]:
-    """Return what may be deleted under `registry.keep_versions`, `keep_days` and `keep_runs`; delete nothing.
+    """Return what may be deleted under `registry.keep_…`, `serve.keep_days` and `watch.keep_days`; delete nothing.
 
     Args:
         home: the state folder.
@@ -70,12 +72,11 @@ def _collect(
 ) -> list[Unneeded]:
     needed = _needed_by_runs(home, policy) | champions_artifacts(home) | outbox.artifacts(home)
     found: list[Unneeded] = []
-    for old in old_dates(home, before=policy.now - config.serve.keep_days * DAY_SECONDS):
-        name, why = f"{old.application}/{old.as_of}", f"handed out more than {config.serve.keep_days} days ago"
-        found.append(Unneeded(kind="served date", name=name, bytes=_size(old.folder), why=why))
+    for item, go in [*_served(home, config, policy), *_watched(home, config, policy), *_caches(home, policy)]:
+        found.append(item)
         if delete:
-            withdraw(old)
-            on_deleted(found[-1])
+            go()
+            on_deleted(item)
     needed |= served_artifacts(home)
     if store.exists(home):
         with title.hold(home, config) as desk:
@@ -92,6 +93,38 @@ def _collect(
             _delete(folder)
             on_deleted(item)
     return found
+
+
+def _served(home: Home, config: Config, policy: Policy) -> Iterable[tuple[Unneeded, Callable[[], None]]]:
+    """Yield the dates that were handed out too long ago, each with how it goes."""
+    why = f"handed out more than {config.serve.keep_days} days ago"
+    for old in old_dates(home, before=policy.now - config.serve.keep_days * DAY_SECONDS):
+        name = f"{old.application}/{old.as_of}"
+        yield Unneeded(kind="served date", name=name, bytes=_size(old.folder), why=why), partial(withdraw, old)
+
+
+def _watched(home: Home, config: Config, policy: Policy) -> Iterable[tuple[Unneeded, Callable[[], None]]]:
+    """Yield the days that were watched too long ago; the journal of alerts is no day."""
+    why = f"watched more than {config.watch.keep_days} days ago"
+    for day in old_days(home, before=policy.now - config.watch.keep_days * DAY_SECONDS):
+        size = _size(day_folder(home, day))
+        yield Unneeded(kind="watched day", name=f"watch/{day}", bytes=size, why=why), partial(let_go, home, day)
+
+
+def _caches(home: Home, policy: Policy) -> Iterable[tuple[Unneeded, Callable[[], None]]]:
+    """Yield what nobody has read for long: files of the watch, by folder, and whole shelves of answers."""
+    last = f"not used for {policy.keep_days:g} days"
+    watch = home.cache / "watch"
+    for folder in (watch, *_folders(watch)) if watch.is_dir() else ():
+        old = [file for file in folder.iterdir() if file.is_file() and policy.is_old(file.stat().st_mtime)]
+        if old:
+            size, name = sum(file.stat().st_size for file in old), f"cache/{folder.relative_to(home.cache)}"
+            why = f"{len(old):,} {'file' if len(old) == 1 else 'files'} {last}"
+            yield Unneeded(kind="cache", name=name, bytes=size, why=why), partial(_unlink, old)
+    for shelf in _folders(home.cache / "scores"):
+        if policy.is_old(_changed(shelf)):  # a shelf is touched whenever its model answers
+            name = f"cache/scores/{shelf.name}"
+            yield Unneeded(kind="cache", name=name, bytes=_size(shelf), why=last), partial(_delete, shelf)
 
 
 def _needed_by_runs(home: Home, policy: Policy) -> set[str]:
@@ -150,6 +183,11 @@ def _folders(place: Path) -> list[Path]:
     if not place.is_dir():
         return []
     return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _unlink(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _delete(folder: Path) -> None:

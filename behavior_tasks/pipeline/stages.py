@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel, ConfigDict
 
+from behavior_tasks.base.application_config import WatchConfig
+
 
 class Stage(BaseModel):
     """One row of the table."""
@@ -222,11 +224,13 @@ SERVING: dict[str, Stage] = {
     ),
 }
 """From the raw log and the champions to what the shop takes away."""
+JUDGING = tuple(f"watch.{name}" for name in WatchConfig.model_fields if name != "keep_days")
+"""What the watch judges by; how long its days are kept changes nothing that it finds."""
 WATCHING: dict[str, Stage] = {
     **{name: SERVING[name] for name in ("simulate", "source", "ingest", "clean", "champions", "moment", "readiness")},
     "watch": Stage(
         work="watch.stage:watch_stage",
-        sections=("watch", "train.device", "train.threads"),
+        sections=(*JUDGING, "train.device", "train.threads"),
         inputs=("clean", "ingest", "champions", "moment", "readiness"),
         outside="watch.stage:served_identity",
     ),

@@ -26,11 +26,18 @@ DAY_SECONDS = 86_400
 PAGE = 1000
 
 
+Kind = Literal[
+    "version", "model", "run files", "artifact", "unfinished training", "served date", "watched day", "cache"
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Unneeded:
     """Something that may be deleted."""
 
-    kind: Literal["version", "model", "run files", "artifact", "unfinished training", "served date"]
+    kind: Literal[
+        "version", "model", "run files", "artifact", "unfinished training", "served date", "watched day", "cache"
+    ]
     name: str
     """For people and programs: a version's number, MLflow's id, `stage/key`."""
     bytes: int

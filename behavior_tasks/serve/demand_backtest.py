@@ -192,6 +192,28 @@ def _positive(values: np.ndarray) -> np.ndarray:
     return np.where(values > 0, values, np.nan)
 
 
+def wape_of(missed: np.ndarray, sold: np.ndarray) -> tuple[float, float, float]:
+    """Return the sum of absolute errors over what was sold, with its 95 % interval by row; NaN where nothing was sold.
+
+    Args:
+        missed: absolute errors, (n,).
+        sold: what came, (n,).
+    """
+    values = _resampled(np.stack([missed, sold], axis=1))
+    lower, upper = percentile_interval(values[:, 0] / _positive(values[:, 1]), DRAWING.confidence)
+    return float(missed.sum()) / (float(sold.sum()) or math.nan), lower, upper
+
+
+def counts(expected: np.ndarray) -> np.ndarray:
+    """Return whose intervals are counted: what hardly sells lies in its own anyway, and there is much of it, (n,)."""
+    return expected >= NO_DEMAND
+
+
+def held(lower: np.ndarray, upper: np.ndarray, expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
+    """Return, of those that `counts` names, whose interval held what came, (k,); all arguments have the shape (n,)."""
+    return ((lower <= actual) & (actual <= upper))[counts(expected)]
+
+
 def group_sums(history: History, values: np.ndarray) -> np.ndarray:
     """Return values (P,) by category, in the order of their names, and last the total, (C + 1,)."""
     codes, names = pd.factorize(history.products["category"], sort=True)
@@ -244,9 +266,8 @@ def _measure_one(
         errors.append(np.abs(one.expected - one.actual))
         if before:
             ranges = Calibration.fit(before, asked).ranges(one.expected, one.variance)
-            # What hardly sells lies in its interval anyway, and there is much of it.
-            sells = one.expected >= NO_DEMAND
-            inside += int(((ranges.lower <= one.actual) & (one.actual <= ranges.upper))[sells].sum())
+            sells = counts(one.expected)
+            inside += int(held(ranges.lower, ranges.upper, one.expected, one.actual).sum())
             width += float((ranges.upper - ranges.lower)[sells].sum())
             sold_in += float(one.actual[sells].sum())
             ranged += int(sells.sum())
@@ -255,15 +276,14 @@ def _measure_one(
     actual = np.stack([every[places[origin]].actual for origin in origins], axis=1)
     missed = np.stack(errors, axis=1)
     axis = 1 if level == "product" else 0
-    values = _resampled(np.stack([missed.sum(axis=axis), actual.sum(axis=axis)], axis=1))
-    lower, upper = percentile_interval(values[:, 0] / _positive(values[:, 1]), DRAWING.confidence)
+    wape, lower, upper = wape_of(missed.sum(axis=axis), actual.sum(axis=axis))
     if level != "product" and len(origins) < FEWEST_DRAWN:
         lower = upper = math.nan
     total = float(actual.sum()) or math.nan
     expected = sum(float(every[places[origin]].expected.sum()) for origin in origins)
     return {
         "windows": len(origins),
-        "wape": float(missed.sum()) / total,
+        "wape": wape,
         "lower": lower,
         "upper": upper,
         "bias": (expected - float(actual.sum())) / total,

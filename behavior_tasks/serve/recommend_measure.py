@@ -13,7 +13,7 @@ from behavior_tasks.verdict.bootstrap import Resampling, draws, percentile_inter
 
 AT = 10
 """Places of a list that count."""
-FIGURES = ("recall", "ndcg", "mrr")
+FIGURES = ("recall", "ndcg", "mrr", "hit")
 NOBODY = -1
 """In a list: no product."""
 
@@ -38,7 +38,8 @@ def measure_lists(lists: np.ndarray, targets: Sequence[np.ndarray], reach: np.nd
     """Measure what was recommended.
 
     Recall@10 is the share of what a shopper bought that is in the list. NDCG@10 is that of Järvelin and Kekäläinen
-    (2002) with gains 0 and 1. MRR@10 is one over the place of the first product that was bought, or 0.
+    (2002) with gains 0 and 1. MRR@10 is one over the place of the first product that was bought, or 0. A hit is a
+    shopper who bought anything of the list.
 
     Args:
         lists: products, best first, NOBODY where a list ends early, shape (shoppers, at least AT).
@@ -65,6 +66,7 @@ def measure_lists(lists: np.ndarray, targets: Sequence[np.ndarray], reach: np.nd
             "recall": hit.sum(axis=1) / counts,
             "ndcg": (hit * discount).sum(axis=1) / ideal,
             "mrr": 1 / first,
+            "hit": hit.any(axis=1).astype(np.float64),
         },
         coverage=float(len(np.unique(named)) / max(1, alive.sum())),
         novelty=float(-np.log2(np.maximum(reach[named], 1e-9)).mean()) if len(named) else 0.0,

@@ -29,6 +29,8 @@ from behavior_tasks.watch.findings import (
     find_in_figures,
     missing_dates,
 )
+from behavior_tasks.watch.handed_findings import find_in_handed_out
+from behavior_tasks.watch.handed_out import look_back
 from behavior_tasks.watch.matured import Log, local_day, mature
 from behavior_tasks.watch.signals import read_signals
 from behavior_tasks.watch.traffic import Traffic, count_traffic
@@ -41,6 +43,8 @@ class Watched:
     moment: Moment
     matured: pd.DataFrame
     """`watch.matured.COLUMNS`, of both units."""
+    handed_out: pd.DataFrame
+    """`watch.handed_out.COLUMNS`, of all applications."""
     drift: pd.DataFrame
     """`watch.drift.COLUMNS`, of both units."""
     traffic: Traffic
@@ -91,11 +95,14 @@ def watch_day(
                 *find_in_columns(columns[-1], champion, settings),
             ]
     every = _joined(judged, matured.COLUMNS)
+    handed_out = look_back(home, log, days=settings.days, place=place)
     findings += [*find_in_dates(every), *missing_dates(every)]
+    findings += find_in_handed_out(handed_out, today=moment.as_of)
     findings += find_in_banners(banners, list(findings))
     return Watched(
         moment=moment,
         matured=every,
+        handed_out=handed_out,
         drift=_joined(columns, drift.COLUMNS),
         traffic=traffic,
         findings=findings,

@@ -14,6 +14,7 @@ import pandas as pd
 
 from behavior_tasks.base.application_config import WatchConfig
 from behavior_tasks.base.artifacts import hash_of
+from behavior_tasks.base.cached import is_kept
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.tables import bucket_files
@@ -154,7 +155,7 @@ def _reference(home: Home, champion: Champion, log: Log, day: date, *, place: Pl
     parent = make_folder(home.cache / "watch" / "references")
     named = hash_of(champion.unit, champion.name, champion.version, champion.uri, day.isoformat(), SAMPLE)
     path = parent / f"{named}.parquet"
-    if not path.is_file():
+    if not is_kept(path):
         table = take_snapshot(champion, log.events, moment_at(day, log.moment.timezone), place=place, scored=True)
         if not len(table):
             return table

@@ -6,15 +6,13 @@ the same answers and labels is read from the cache.
 """
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from behavior_tasks.base.artifacts import write_durably
-from behavior_tasks.base.home import make_folder
+from behavior_tasks.base.cached import keep_json, read_kept
 from behavior_tasks.verdict.bootstrap import Resampling, percentile_interval, resample, shopper_codes
 from behavior_tasks.verdict.intervals import figure_names, model_statistic
 from behavior_tasks.verdict.metrics import measure
@@ -41,10 +39,11 @@ def figures_of(judged: Judged, cache: Path) -> Figures:
         digest.update(np.ascontiguousarray(values).data)
     digest.update(repr((FIGURES, RESAMPLING)).encode())
     path = cache / f"{digest.hexdigest()[:24]}.json"
-    if path.is_file():
-        return dict(json.loads(path.read_bytes()))
+    kept = read_kept(path)
+    if kept is not None:
+        return dict(kept)
     found = _measure(judged)
-    write_durably(make_folder(cache) / path.name, json.dumps(found).encode())
+    keep_json(path, found)
     return found
 
 

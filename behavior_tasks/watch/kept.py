@@ -25,6 +25,8 @@ from behavior_tasks.base.workfolder import sweep, work_folder
 from behavior_tasks.watch import plots
 from behavior_tasks.watch.alerts import LEVELS, Day, Finding, keep_day, read_journal
 from behavior_tasks.watch.figures import PROMISED
+from behavior_tasks.watch.folders import alone, day_folder, kept_days
+from behavior_tasks.watch.handed_out import newest
 from behavior_tasks.watch.stage import FINDINGS, TABLES
 
 PAGE = Path(__file__).with_name("report.html")
@@ -37,6 +39,8 @@ CAPTIONS: Mapping[str, str] = {
     "f1": "Each point is one served day, judged once its horizon was over; the dashed line is the version's own test.",
     "average_precision": "The same for average precision, which needs no threshold.",
     "ece": "How far probabilities and shares of buyers lie apart; lower is better.",
+    "handed_out": "Bars are 95 % intervals by product or shopper. Of audiences, the six largest, a filled mark lies "
+    "outside the interval that the scores gave.",
     "columns": "Darker is farther from what the champion was tested on; 0.25 and more has drifted.",
     "volume": "A line that falls away while the others go on is a tracking that fell out; grey: no event at all.",
 }
@@ -63,7 +67,7 @@ def keep(home: Home, artifact: Artifact) -> Kept:
     standing = keep_day(home, findings, day)
     parent = make_folder(home.watch)
     sweep(parent)
-    with work_folder(parent, "new") as folder:
+    with alone(home), work_folder(parent, "new") as folder:
         for name in TABLES:
             shutil.copyfile(artifact.path / f"{name}.parquet", folder / f"{name}.parquet")
         told = {"artifact": artifact.uri, **standing.model_dump(mode="json")}
@@ -71,7 +75,7 @@ def keep(home: Home, artifact: Artifact) -> Kept:
         _draw(home, folder, day)
         page = render_page(PAGE, _values(home, folder, standing, artifact))
         (folder / PAGE.name).write_text(page, encoding="utf-8")
-        place = _place(home, day)
+        place = day_folder(home, day)
         old = parent / f".old.{uuid4().hex[:8]}"  # named as `sweep` knows it, should this process die here
         if place.exists():
             place.rename(old)
@@ -82,7 +86,7 @@ def keep(home: Home, artifact: Artifact) -> Kept:
 
 def find_kept(home: Home, day: date) -> Kept | None:
     """Return a watched day, or None."""
-    place = _place(home, day)
+    place = day_folder(home, day)
     try:
         told = json.loads((place / ALERTS).read_bytes())
     except FileNotFoundError:
@@ -108,12 +112,6 @@ def need_kept(home: Home, day: date | None = None) -> Kept:
     return found
 
 
-def kept_days(home: Home) -> list[date]:
-    """Return the days that were watched, oldest first."""
-    names = (folder.name for folder in home.watch.glob("date=*")) if home.watch.is_dir() else ()
-    return sorted(date.fromisoformat(name.removeprefix("date=")) for name in names)
-
-
 def metrics_of(kept: Kept) -> dict[str, float]:
     """Return the figures of a watched day as MLflow keeps them, by name; those that are undefined are left out."""
     found: dict[str, Any] = {}
@@ -121,6 +119,9 @@ def metrics_of(kept: Kept) -> dict[str, float]:
     for what, name in (("pooled", "served"), ("test", "test")):
         for row in matured[matured["what"] == what].to_dict("records"):
             found |= {f"{name}.{row['unit']}.{measure}": row[measure] for measure in MEASURES}
+    for row in newest(kept.table("handed_out")).to_dict("records"):
+        name = ".".join(filter(None, (row["application"], row["about"], row["figure"])))
+        found |= {name: row["value"], f"{name}.promised": row["promised"], f"{name}.naive": row["rival"]}
     for unit, rows in drift.groupby("unit"):
         found[f"columns.{unit}.drifted"] = int((rows["state"] == "drifted").sum())
         found[f"columns.{unit}.largest_psi"] = rows["psi"].max()
@@ -132,18 +133,15 @@ def metrics_of(kept: Kept) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if not pd.isna(value) and math.isfinite(value)}
 
 
-def _place(home: Home, day: date) -> Path:
-    return home.watch / f"date={day.isoformat()}"
-
-
 def _draw(home: Home, folder: Path, day: date) -> None:
     made = folder / "plots"
     made.mkdir()
     matured = pd.read_parquet(folder / "matured.parquet")
     for measure in plots.MEASURES:
         plots.plot_figure(made / f"{measure}.png", matured, measure)
+    plots.plot_handed_out(made / "handed_out.png", pd.read_parquet(folder / "handed_out.parquet"))
     before = [d for d in kept_days(home) if day - timedelta(days=SHOWN_DAYS) <= d < day]
-    places = [*(_place(home, d) for d in before), folder]
+    places = [*(day_folder(home, d) for d in before), folder]
     tables = [pd.read_parquet(place / "drift.parquet") for place in places]
     filled = [table for table in tables if len(table)]
     plots.plot_columns(made / "columns.png", pd.concat(filled, ignore_index=True) if filled else tables[-1])
@@ -152,7 +150,9 @@ def _draw(home: Home, folder: Path, day: date) -> None:
 
 def _values(home: Home, folder: Path, standing: Day, artifact: Artifact) -> dict[str, Any]:
     """Return what the page's template asks for."""
-    matured, drift, traffic = (pd.read_parquet(folder / f"{name}.parquet") for name in TABLES[:3])
+    matured, drift, traffic, handed_out = (
+        pd.read_parquet(folder / f"{name}.parquet") for name in ("matured", "drift", "traffic", "handed_out")
+    )
     images = {n: base64.b64encode((folder / "plots" / f"{n}.png").read_bytes()).decode("ascii") for n in CAPTIONS}
     earlier = [
         {"day": day, "alert": alert}
@@ -171,6 +171,7 @@ def _values(home: Home, folder: Path, standing: Day, artifact: Artifact) -> dict
         "days": _plain(matured[matured["what"] == "day"].iloc[::-1]),
         "next_matured": waiting["until"].min().date() if len(waiting) else None,
         "waiting": len(waiting),
+        "handed_out": outputs_of(handed_out),
         "columns": _plain(worst[worst["state"].isin(["drifted", "shifted", "grows"])]),
         "compared": int((drift["state"] != "too few").sum()),
         "states": drift["state"].value_counts().to_dict(),
@@ -189,6 +190,20 @@ def version_rows(matured: pd.DataFrame) -> pd.DataFrame:
     judged = matured[(matured["what"] == "day") & (matured["state"] == "judged")]
     counts = judged.groupby(["unit", "version"]).size().rename("days").reset_index()
     return joined.merge(counts, on=["unit", "version"], how="left")
+
+
+def outputs_of(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+    """Return what was handed out by application, newest first: of each output its state and, by name, its figures."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for (application, _), rows in table.groupby(["application", "as_of"], sort=True):
+        plain = _plain(rows)
+        parts = {name: [row for row in plain if row["about"] == name] for name in dict.fromkeys(rows["about"])}
+        output = {
+            **{name: plain[0][name] for name in ("as_of", "until", "state", "method", "count")},
+            "parts": {name: {row["figure"]: row for row in mine} for name, mine in parts.items()},
+        }
+        found.setdefault(str(application), []).insert(0, output)
+    return found
 
 
 def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -4,20 +4,22 @@ A date is judged once its horizon is over; until then the table says when it wil
 of a version are held against those of its own test, made here again in the same way from the champion that serves now.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from behavior_tasks.base.artifacts import ArtifactStore, hash_of, write_durably
+from behavior_tasks.base.artifacts import ArtifactStore, hash_of
+from behavior_tasks.base.cached import keep_json, read_kept
 from behavior_tasks.base.config import ExamplesConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import Home, make_folder, temporary_folder
+from behavior_tasks.base.home import Home, temporary_folder
+from behavior_tasks.base.tables import connect
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
@@ -53,6 +55,16 @@ class Log:
     """The log's first event, naive UTC."""
     known_until: date
     """The first local day that the log does not hold to its end."""
+
+    @cached_property
+    def shoppers(self) -> frozenset[str]:
+        """Everybody of whom the log holds anything."""
+        found: set[str] = set()
+        for bucket in self.events:
+            with connect() as connection:
+                bucket.create_view(connection)
+                found.update(name for (name,) in connection.execute("SELECT DISTINCT shopper FROM events").fetchall())
+        return frozenset(found)
 
 
 def mature(home: Home, unit: Unit, champion: Champion | None, log: Log, *, days: int, place: Place) -> pd.DataFrame:
@@ -168,9 +180,8 @@ def _test_rows(home: Home, champion: Champion, log: Log, place: Place) -> list[d
         return []
     named = hash_of("test", champion.unit, champion.name, champion.version, champion.uri, TESTED_SHOPPERS)
     path = home.cache / "watch" / f"test-{named}.json"
-    if path.is_file():
-        row = json.loads(path.read_bytes())
-    else:
+    row = read_kept(path)
+    if row is None:
         with temporary_folder(home, "tested") as scratch:
             moment = moment_at(as_of, log.moment.timezone)
             pairs = write_sample(champion, log.events, moment, scratch / "pairs", most=TESTED_SHOPPERS, one_each=False)
@@ -181,7 +192,7 @@ def _test_rows(home: Home, champion: Champion, log: Log, place: Place) -> list[d
         if not len(judged.labels):
             return []
         row = _row(champion.unit, "test", champion.version, judged, home.cache / "watch" / "figures")
-        write_durably(make_folder(path.parent) / path.name, json.dumps({**row, "as_of": str(as_of)}).encode())
+        keep_json(path, {**row, "as_of": str(as_of)})
     return [{**row, "as_of": as_of, "until": until}]
 
 

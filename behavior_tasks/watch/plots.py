@@ -36,6 +36,11 @@ WIDE = (11.0, 4.2)
 LOOKS = ((BLUE, "o"), (RED, "s"), (GREEN, "^"), (PINK, "D"), (ORANGE, "v"), (SKY, "P"))
 """Colour and marker of a version, in the order in which they served."""
 UNITS = {"shopper": "shoppers", "shopper_product": "products of shoppers"}
+SHOWN_FIGURES = {
+    "demand": ("wape", "Demand: error (WAPE)", "Handed out for"),
+    "recommendations": ("hit", "Recommendations: hit rate", "Handed out for"),
+}
+MOST_AUDIENCES = len(LOOKS)
 MEASURES = {"f1": "F1", "average_precision": "Average precision", "ece": "Calibration error (ECE)"}
 FEWEST_COLUMNS, MOST_COLUMNS = 8, 30
 STEPS = ((0.1, "#f3f5f7"), (0.25, "#c6dbef"), (0.5, "#6baed6"), (1.0, "#2171b5"), (np.inf, "#08306b"))
@@ -65,6 +70,47 @@ def plot_figure(path: Path, matured: pd.DataFrame, measure: str) -> None:
         _days(axes)
         axes.legend(fontsize=9, frameon=False)
     save(figure, path)
+
+
+def plot_handed_out(path: Path, table: pd.DataFrame) -> None:
+    """Draw what was handed out over the days, promised and real; of audiences the buyers for each expected one."""
+    figure, panels = canvases(3, size=WIDE)
+    judged = table[table["state"] == "judged"]
+    for axes, (application, (name, title, x)) in zip(panels, SHOWN_FIGURES.items(), strict=False):
+        dress(axes, title, x)
+        rows = judged[(judged["application"] == application) & (judged["figure"] == name)]
+        if not len(rows):
+            say(axes, "Nothing of this kind\ncan be judged yet.")
+            continue
+        bars = np.clip([rows["value"] - rows["lower"], rows["upper"] - rows["value"]], 0, None)
+        looks: dict[str, Any] = {"color": BLUE, "fmt": "o", "capsize": 2, "markersize": 4, "linewidth": 1}
+        axes.errorbar(rows["as_of"], rows["value"], bars, label="what came", **looks)
+        axes.plot(rows["as_of"], rows["promised"], color=INK, linestyle="--", marker="_", label="promised")
+        if rows["rival"].notna().any():
+            axes.plot(rows["as_of"], rows["rival"], color=ORANGE, marker="^", linewidth=1, label="naive")
+        axes.set_ylim(bottom=0)
+        _days(axes)
+        axes.legend(fontsize=9, frameon=False)
+    _audiences(panels[2], judged[(judged["application"] == "audiences") & (judged["figure"] == "buyers")])
+    save(figure, path)
+
+
+def _audiences(axes: Axes, rows: pd.DataFrame) -> None:
+    dress(axes, "Audiences: buyers per expected one", "Handed out for")
+    if not len(rows):
+        say(axes, "Nothing of this kind\ncan be judged yet.")
+        return
+    largest = rows.groupby("about")["promised"].max().sort_values(ascending=False, kind="stable").index[:MOST_AUDIENCES]
+    for name, (color, marker) in zip(largest, LOOKS, strict=False):
+        mine = rows[rows["about"] == name]
+        ratio = mine["value"] / mine["promised"]
+        outside = (mine["value"] < mine["promised_lower"]) | (mine["value"] > mine["promised_upper"])
+        axes.plot(mine["as_of"], ratio, color=color, marker=marker, markerfacecolor="white", linewidth=1, label=name)
+        axes.plot(mine["as_of"][outside], ratio[outside], color=color, marker=marker, linestyle="")
+    axes.axhline(1, color=INK, linestyle="--", linewidth=1)
+    axes.set_ylim(bottom=0)
+    _days(axes)
+    axes.legend(fontsize=8, frameon=False)
 
 
 def plot_columns(path: Path, drift: pd.DataFrame) -> None:

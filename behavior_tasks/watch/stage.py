@@ -19,17 +19,18 @@ from behavior_tasks.base.tables import combine_hashes, connect, hash_rows
 from behavior_tasks.serve.banners import banners_of
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.served import find_served, served_dates
+from behavior_tasks.watch.came import MEASURED
 from behavior_tasks.watch.day import Watched, watch_day
 from behavior_tasks.watch.matured import APPLICATIONS
 
 FINDINGS = "findings.json"
-TABLES = ("matured", "drift", "traffic", "categories")
+TABLES = ("matured", "drift", "traffic", "categories", "handed_out")
 
 
 def served_identity(raw: Path | None, config: Config, home: Home) -> dict[str, str]:
-    """Return what names the served scores in the key of `watch_stage`; `raw` and the settings play no part."""
+    """Return what names all that was served in the key of `watch_stage`; `raw` and the settings play no part."""
     named = {}
-    for application in APPLICATIONS.values():
+    for application in (*APPLICATIONS.values(), *MEASURED):
         dates = served_dates(home, application)
         named[f"served {application}"] = hash_of([[str(day), _artifact(home, application, day)] for day in dates])
     return named
@@ -44,7 +45,7 @@ def _artifact(home: Home, application: str, day: date) -> str:
 
 
 def watch_stage(job: Job) -> Output:
-    """Watch the day of the moment; write `matured`, `drift`, `traffic` and `categories` (Parquet) and `findings.json`.
+    """Watch the day of the moment; write TABLES (Parquet) and `findings.json`.
 
     Facts: `as_of`, `champions` (unit → version), `findings` (level → number).
     """
@@ -91,7 +92,9 @@ def _tables(watched: Watched) -> list[pd.DataFrame]:
     drift = watched.drift.assign(**{name: pd.to_datetime(watched.drift[name]) for name in ("reference_day", "day")})
     days, kinds = (table.reset_index() for table in (watched.traffic.days, watched.traffic.categories))
     kinds = kinds.melt(id_vars="day", var_name="category", value_name="shoppers")
-    return [figures, drift, *(table.assign(day=pd.to_datetime(table["day"])) for table in (days, kinds))]
+    by_day = (table.assign(day=pd.to_datetime(table["day"])) for table in (days, kinds))
+    dates = {name: pd.to_datetime(watched.handed_out[name]) for name in ("as_of", "until")}
+    return [figures, drift, *by_day, watched.handed_out.assign(**dates)]
 
 
 def _rows(matured: pd.DataFrame) -> Rows:

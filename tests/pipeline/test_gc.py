@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from behavior_tasks.base.application_config import WatchConfig
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore
+from behavior_tasks.base.cached import read_kept
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
@@ -249,6 +251,50 @@ def test_what_is_handed_out_stays_with_what_it_was_made_of_until_it_is_old(home:
     assert collect(home, CONFIG, now=LATER) == []
     assert not lost.path.exists()
     assert not old.path.exists()
+
+
+def aged(path: Path, days: float) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_bytes(b"x" * 100)
+    os.utime(path, (time.time() - days * 86_400,) * 2)
+    return path
+
+
+def test_old_watched_days_go_but_never_the_newest_or_the_journal(home: Home) -> None:
+    for day, days in ((1, 500), (2, 500), (3, 300), (4, 450)):
+        aged(home.watch / f"date=2026-11-0{day}" / "report.html", days)
+        aged(home.watch / f"date=2026-11-0{day}", days)
+    journal = aged(home.watch / "alerts.jsonl", 900)
+    planned = plan_collection(home, CONFIG, now=time.time())
+    assert names(planned, "watched day") == {"watch/2026-11-01", "watch/2026-11-02"}
+    assert {item.bytes for item in planned} == {100}
+    assert collect(home, CONFIG, now=time.time()) == planned
+    assert sorted(path.name for path in home.watch.glob("[!.]*")) == [
+        "alerts.jsonl",
+        "date=2026-11-03",
+        "date=2026-11-04",
+    ]
+    assert journal.read_bytes()
+    assert not list(home.watch.glob(".old.*"))
+    soon = CONFIG.model_copy(update={"watch": WatchConfig(keep_days=200)})
+    assert names(plan_collection(home, soon, now=time.time()), "watched day") == {"watch/2026-11-03"}
+
+
+def test_what_the_cache_keeps_goes_when_nobody_has_read_it_for_long(home: Home) -> None:
+    watch, scores = home.cache / "watch", home.cache / "scores"
+    old = [aged(watch / "test-a.json", 40), aged(watch / "figures" / "a.json", 40), aged(scores / "shelf" / "0", 40)]
+    young = [aged(watch / "figures" / "b.json", 20), aged(scores / "used" / "0", 40), aged(home.cache / "other", 40)]
+    aged(scores / "shelf", 40)
+    aged(scores / "used", 20)
+    read = aged(watch / "figures" / "read.json", 40)
+    read.write_text("{}")
+    assert read_kept(aged(read, 40)) == {}
+    planned = collect(home, CONFIG, now=time.time())
+    assert names(planned, "cache") == {"cache/watch", "cache/watch/figures", "cache/scores/shelf"}
+    assert all(item.bytes == 100 for item in planned)
+    assert [path.exists() for path in (*old, *young, read)] == [False] * 3 + [True] * 4
+    assert collect(home, CONFIG, now=time.time()) == []
 
 
 def test_the_last_scorings_keep_what_they_made_beside_the_last_trainings(home: Home) -> None:

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import ndcg_score
 
 from behavior_tasks.serve.recommend_log import NEVER, Log
-from behavior_tasks.serve.recommend_measure import Measured, ahead, choose, measure_lists
+from behavior_tasks.serve.recommend_measure import FIGURES, Measured, ahead, choose, measure_lists
 from behavior_tasks.serve.recommend_methods import neighbours, own_products, same_for_all, similar_products
 from behavior_tasks.serve.recommend_rank import Candidates, gather
 from behavior_tasks.serve.recommend_reasons import Reasons
@@ -67,12 +67,13 @@ def test_an_empty_place_of_a_list_is_no_hit_and_no_novelty() -> None:
     lists = np.array([[2, *[-1] * 9], [-1] * 10])
     found = measure_lists(lists, [np.array([2]), np.array([0])], np.array([0.5, 0.5, 0.25]), np.ones(3, dtype=bool))
     assert found.per_shopper["mrr"].tolist() == [1, 0]
+    assert found.per_shopper["hit"].tolist() == [1, 0]
     assert found.novelty == pytest.approx(2)
     assert found.coverage == pytest.approx(1 / 3)
 
 
 def _with_ndcg(values: np.ndarray) -> Measured:
-    return Measured(per_shopper={"ndcg": values, "recall": values, "mrr": values}, coverage=0, novelty=0)
+    return Measured(per_shopper=dict.fromkeys(FIGURES, values), coverage=0, novelty=0)
 
 
 def test_the_simplest_method_that_the_best_is_not_shown_to_beat_is_chosen() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from behavior_tasks.serve.moment import moment_at
-from behavior_tasks.watch import drift, matured, traffic
+from behavior_tasks.watch import drift, handed_out, matured, traffic
 from behavior_tasks.watch.alerts import Finding
 from behavior_tasks.watch.day import Watched
 
@@ -27,6 +27,7 @@ def bare_day() -> Callable[[Sequence[Finding]], Watched]:
         return Watched(
             moment=moment_at(day, "UTC"),
             matured=pd.DataFrame(columns=list(matured.COLUMNS)),
+            handed_out=handed_out.table_of([]),
             drift=pd.DataFrame(columns=list(drift.COLUMNS)),
             traffic=came,
             findings=list(findings),

@@ -6,12 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from behavior_tasks.base.schema import SHOPPER_COLUMNS
-from behavior_tasks.base.tables import connect, quote
-from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.watch.matured import Log
 from behavior_tasks.watch.traffic import Traffic, count_traffic
+from tests.watch.events import write_events
 
 FIRST = date(2026, 5, 1)
 ZONE = "Europe/Berlin"
@@ -20,15 +18,6 @@ ZONE = "Europe/Berlin"
 def event(shopper: str, day: int, hour: int, action: str, product: str = "", **more: object) -> dict[str, object]:
     instant = datetime(2026, 5, 1 + day, hour)
     return {"shopper": shopper, "timestamp": instant, "action": action, "product_id": product, **more}
-
-
-def write(folder: Path, name: str, rows: list[dict[str, object]]) -> BucketEvents:
-    columns = ", ".join(f"CAST({c.name} AS {c.type}) AS {c.name}" for c in SHOPPER_COLUMNS)
-    table = pd.DataFrame(rows).reindex(columns=[c.name for c in SHOPPER_COLUMNS])
-    with connect() as connection:
-        connection.register("given", table)
-        connection.execute(f"COPY (SELECT {columns} FROM given) TO {quote(folder / name)} (FORMAT parquet)")
-    return BucketEvents(files=(folder / name,))
 
 
 @pytest.fixture
@@ -45,7 +34,7 @@ def traffic(tmp_path: Path) -> Traffic:
     ]
     pd.DataFrame(rows, columns=["reason", "text"]).to_parquet(tmp_path / "quarantine.parquet")
     log = Log(
-        events=[write(tmp_path, "one.parquet", one), write(tmp_path, "two.parquet", two)],
+        events=[write_events(tmp_path / "one.parquet", one), write_events(tmp_path / "two.parquet", two)],
         moment=moment_at(FIRST + timedelta(days=6), ZONE),
         first=datetime(2026, 5, 1, 9),
         known_until=FIRST + timedelta(days=6),

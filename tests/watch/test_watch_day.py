@@ -4,9 +4,10 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -16,11 +17,16 @@ from behavior_tasks.base.tables import bucket_files
 from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.serve.banners import Banner
 from behavior_tasks.serve.moment import Moment, moment_at
+from behavior_tasks.serve.recommend_lists import Serving, write_lists
+from behavior_tasks.serve.recommend_measure import FIGURES
+from behavior_tasks.serve.recommend_study import Rules, hold_study
+from behavior_tasks.serve.recommend_world import RECENT, Sources, make_world
 from behavior_tasks.serve.score import score_at
 from behavior_tasks.serve.served import FOLDER, publish
 from behavior_tasks.watch import drift, stage
 from behavior_tasks.watch.alerts import read_journal
-from behavior_tasks.watch.day import Watched, watch_day
+from behavior_tasks.watch.day import Watched, read_log, watch_day
+from behavior_tasks.watch.handed_out import look_back
 from behavior_tasks.watch.judged import Answers, judge
 from behavior_tasks.watch.kept import find_kept, keep, metrics_of
 from behavior_tasks.watch.matured import APPLICATIONS
@@ -264,3 +270,35 @@ def test_the_tables_have_the_columns_that_are_promised(home: Home, watched: Watc
     assert tuple(kept.table("drift").columns) == drift.COLUMNS
     found = json.loads((kept.folder / "alerts.json").read_bytes())
     assert found["day"] == str(watched.moment.as_of)
+
+
+def test_lists_that_were_handed_out_have_the_figures_that_the_study_measures_later(
+    shop: ServedShop, tmp_path: Path
+) -> None:
+    home, examples = Home(tmp_path / "home"), shop.champion("shopper").examples
+    days = {"horizon_days": examples.horizon_days, "lookback_days": examples.lookback_days}
+    sources = Sources(events=shop.events, place=shop.place, reading=None, products=None, **days)
+    rules, then = Rules(bought="keep", per_category=0), shop.moment.earlier(examples.horizon_days)
+    log = sources.read(then)
+    world = make_world(sources, then, log, np.flatnonzero(log.active), rate=0.0)
+    everything = np.ones(len(log.products), dtype=bool)
+    serving = Serving(world=world, method=RECENT, combination=None, rules=rules, top=10, in_stock=everything)
+
+    def work(out: Path, key: str) -> Output:
+        (out / FOLDER).mkdir()
+        write_lists(serving, out / FOLDER, as_of=str(then.as_of))
+        facts = {**days, "bought": "keep", "per_category": 0, "method": RECENT, "study": {"reported": None}}
+        return Output(rows=Rows(unit_in="lists", unit_out="lists", rows_in=1, rows_out=1), facts=facts)
+
+    made = ArtifactStore(home.artifacts).build(stage="recommendations", code="", settings={}, inputs={}, work=work)
+    publish(home, made.artifact, then.as_of)
+    first = datetime.fromisoformat(shop.clean.facts["first"])
+    study = hold_study(sources, shop.moment, rules, first)
+    assert study.reported is not None
+    place = replace(shop.place, home=home)
+    found = look_back(home, read_log(shop.clean, shop.moment), days=90, place=place).set_index("figure")
+    for figure in FIGURES:
+        expected = study.reported.measured[RECENT].mean(figure)
+        assert found["value"][figure] == pytest.approx(expected)
+        assert found["lower"][figure] < expected < found["upper"][figure]
+    assert set(found["count"]) == {study.reported.shoppers}
