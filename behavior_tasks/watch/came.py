@@ -20,6 +20,7 @@ from behavior_tasks.serve.demand import served_figure
 from behavior_tasks.serve.demand_backtest import counts, held, wape_of
 from behavior_tasks.serve.demand_log import read_history
 from behavior_tasks.serve.demand_table import read_table
+from behavior_tasks.serve.demand_windows import Past
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.recommend_lists import FEWER, FILE
 from behavior_tasks.serve.recommend_measure import AT, FIGURES, NOBODY, intervals, measure_lists
@@ -44,18 +45,16 @@ def demand_came(served: Served, log: Log, place: Place) -> list[Row]:
     """
     table, facts = read_table(served.folder), served.facts
     horizon_days = int(facts["horizon_days"])
+    horizon = Past(
+        moment=moment_at(served.as_of + timedelta(days=horizon_days), log.moment.timezone),
+        first=log.first,
+        horizon_days=horizon_days,
+        most=1,
+        examples=None,
+        net=facts["returns"] == "net",
+    )
     with temporary_folder(place.home, "came") as scratch:
-        history = read_history(
-            log.events,
-            moment_at(served.as_of + timedelta(days=horizon_days), log.moment.timezone),
-            scratch / "sales",
-            horizon_days=horizon_days,
-            first=log.first,
-            past_horizons=1,
-            examples=None,
-            net=facts["returns"] == "net",
-            engine=place.engine,
-        )
+        history = read_history(log.events, horizon, scratch / "sales", engine=place.engine)
     actual = pd.Series(history.units[:, -1], index=history.products["product_id"], name="actual")
     told = table[table["level"] == "product"].set_index("product_id")
     if _gone(told.index, actual.index):
