@@ -260,12 +260,13 @@ def _measure_one(
 ) -> dict[str, float]:
     every = outcomes(history, told, level, sorted(told))
     places = {origin: number for number, origin in enumerate(sorted(told))}
+    calibrations = Calibration.fit_each(every, asked)
     errors, inside, width, sold_in, ranged = [], 0, 0.0, 0.0, 0
     for origin in origins:
-        one, before = every[places[origin]], every[: places[origin]]
+        one, calibration = every[places[origin]], calibrations[places[origin]]
         errors.append(np.abs(one.expected - one.actual))
-        if before:
-            ranges = Calibration.fit(before, asked).ranges(one.expected, one.variance)
+        if calibration.errors:
+            ranges = calibration.ranges(one.expected, one.variance)
             sells = counts(one.expected)
             inside += int(held(ranges.lower, ranges.upper, one.expected, one.actual).sum())
             width += float((ranges.upper - ranges.lower)[sells].sum())

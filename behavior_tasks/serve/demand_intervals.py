@@ -1,13 +1,15 @@
 """Intervals of a demand: forecasts of the past beside what then came in; how far around a new forecast it may lie out.
 
 Split-conformal prediction (Papadopoulos and others 2002; by bands of size as Mondrian, Vovk and others 2005): an error
-is counted in units of its forecast's own spread, and the quantiles of past errors are laid around the new one. The one
-thing to know: past and future must be alike for the promised coverage to hold, so coverage is measured, too.
+is counted in units of its forecast's own spread, and the quantiles of past errors are laid around the new one. The
+errors of one window go together (a whole shop sells more than it did), so the ranges are then widened until those of
+past windows, fitted on what came before them, would have held what was promised; recent windows count more (Barber and
+others 2023). The one thing to know: coverage is promised as far as the future is like that past, and is measured, too.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -20,6 +22,11 @@ MOST_BANDS = 5
 LEAST_SPREAD = 0.1
 """Standard deviation, pieces, of a forecast of nothing."""
 LEAST_OVERDISPERSION, MOST_OVERDISPERSION = 0.0025, 4.0
+FEWEST_WIDENING = 3
+"""Past windows with ranges from before them, without which nothing is widened."""
+MOST_WIDENED = 4.0
+FADING = 0.8
+"""Weight of a past window in the widening, relative to the one after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +75,24 @@ class Calibration:
     """Of the errors in units of the spread, (k, 3): for lower, upper and safe."""
     errors: int
     """How many there were; 0: nothing is known, and the ranges are those of a normal distribution."""
+    widened: tuple[float, float] = (1.0, 1.0)
+    """By which the ranges, and `safe`, are farther from the forecast than the quantiles say; 1 at least."""
 
     @classmethod
     def fit(cls, past: Sequence[Outcome], asked: Asked) -> "Calibration":
-        """Fit on past windows.
+        """Fit on past windows, oldest first."""
+        return cls.fit_each(past, asked)[-1]
+
+    @classmethod
+    def fit_each(cls, past: Sequence[Outcome], asked: Asked) -> list["Calibration"]:
+        """Fit on the first 0, 1, …, n of n past windows, oldest first; n + 1 in all."""
+        plain = [cls._fit_quantiles(past[:count], asked) for count in range(len(past) + 1)]
+        needed = [one._factors(outcome) for one, outcome in zip(plain[1:], past[1:], strict=False)]
+        return [replace(one, widened=_widened(needed[: max(0, count - 1)], asked)) for count, one in enumerate(plain)]
+
+    @classmethod
+    def _fit_quantiles(cls, past: Sequence[Outcome], asked: Asked) -> "Calibration":
+        """Fit all but the widening.
 
         Where a band has too few errors for a quantile, it is the larger of what a normal distribution and the
         outermost error say.
@@ -91,12 +112,54 @@ class Calibration:
 
     def ranges(self, expected: np.ndarray, variance: np.ndarray) -> Ranges:
         """Return the ranges around new forecasts, (n,)."""
-        deviation = spread(expected, variance, self.overdispersion)
-        found = self.quantiles[np.searchsorted(self.edges, expected, side="right")]
-        lower, upper, safe = (np.maximum(0.0, expected + found[:, k] * deviation) for k in range(3))
+        away, (both, one) = self._away(expected, variance), self.widened
+        lower, upper, safe = (
+            np.maximum(0.0, expected + by * side) for by, side in zip((both, both, one), away, strict=True)
+        )
         return Ranges(
             lower=np.minimum(lower, expected), upper=np.maximum(upper, expected), safe=np.maximum(safe, expected)
         )
+
+    def _away(self, expected: np.ndarray, variance: np.ndarray) -> list[np.ndarray]:
+        """Return how far from the forecast lower, upper and safe lie by the quantiles alone, each (n,)."""
+        deviation = spread(expected, variance, self.overdispersion)
+        found = self.quantiles[np.searchsorted(self.edges, expected, side="right")]
+        return [found[:, k] * deviation for k in range(3)]
+
+    def _factors(self, window: Outcome) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many times as wide the range, and `safe`, had to be to hold what came where a forecast sells."""
+        sells = window.expected >= NO_DEMAND
+        lower, upper, safe = (side[sells] for side in self._away(window.expected, window.variance))
+        error = (window.actual - window.expected)[sells]
+        return _times(error, np.where(error < 0, lower, upper)), _times(error, np.where(error < 0, -np.inf, safe))
+
+
+def _times(error: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """Return by what a distance must be multiplied to reach an error on its side, (n,); infinity where none does."""
+    reaches = np.sign(error) * np.sign(away)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(error == 0, 0.0, np.where(reaches > 0, error / away, np.inf))
+
+
+def _widened(needed: Sequence[tuple[np.ndarray, np.ndarray]], asked: Asked) -> tuple[float, float]:
+    ranges, safe = ([window[k] for window in needed] for k in range(2))
+    return _widening(ranges, asked.interval), _widening(safe, asked.service_level)
+
+
+def _widening(windows: Sequence[np.ndarray], level: float) -> float:
+    """Return the factor at which a share `level` of past windows, oldest first, is held; 1 at least."""
+    windows = [window for window in windows if len(window)]
+    if len(windows) < FEWEST_WIDENING:
+        return 1.0
+    needed = np.concatenate(windows)
+    ages = range(len(windows) - 1, -1, -1)
+    weights = np.concatenate(
+        [np.full(len(window), FADING**age / len(window)) for age, window in zip(ages, windows, strict=True)]
+    )
+    order = np.argsort(needed, kind="stable")
+    held = np.cumsum(weights[order])
+    place = int(np.searchsorted(held, (level - 1e-9) * held[-1]))
+    return float(np.clip(needed[order][place], 1.0, MOST_WIDENED))
 
 
 def spread(expected: np.ndarray, variance: np.ndarray, overdispersion: float) -> np.ndarray:

@@ -188,6 +188,44 @@ def test_intervals_hold_what_they_promise_whatever_the_spread() -> None:
         assert 0.72 < inside.mean() < 0.9, "in every size of product"
 
 
+def test_intervals_hold_what_they_promise_of_windows_that_move_as_a_whole() -> None:
+    rng = np.random.default_rng(5)
+
+    def outcome() -> Outcome:
+        mean = rng.gamma(2.0, 5.0, size=800)
+        shift = rng.choice([0.75, 1.25])
+        return Outcome(expected=mean, variance=mean, actual=rng.poisson(mean * shift).astype(float))
+
+    shares, safe, alone = [], [], []
+    for _ in range(12):
+        past, new = [outcome() for _ in range(6)], outcome()
+        calibration = Calibration.fit(past, ASKED)
+        ranges = calibration.ranges(new.expected, new.variance)
+        shares.append(np.mean((ranges.lower <= new.actual) & (new.actual <= ranges.upper)))
+        safe.append(np.mean(new.actual <= ranges.safe))
+        never = replace(calibration, widened=(1.0, 1.0)).ranges(new.expected, new.variance)
+        alone.append(np.mean((never.lower <= new.actual) & (new.actual <= never.upper)))
+        assert min(calibration.widened) >= 1
+    assert np.mean(alone) < np.mean(shares) < 0.9
+    assert np.mean(shares) > 0.78
+    assert np.mean(safe) > 0.94
+
+
+def test_a_window_is_told_by_windows_before_it_alone() -> None:
+    rng = np.random.default_rng(6)
+    past = [
+        Outcome(expected=np.full(100, 9.0), variance=np.full(100, 9.0), actual=rng.poisson(9 * by, 100).astype(float))
+        for by in (1.0, 1.1, 0.8, 1.4, 0.9, 1.2)
+    ]
+    each = Calibration.fit_each(past, ASKED)
+    assert len(each) == len(past) + 1
+    for count, one in enumerate(each):
+        alone = Calibration.fit(past[:count], ASKED)
+        assert one.widened == alone.widened
+        np.testing.assert_array_equal(one.quantiles, alone.quantiles)
+    assert each[3].widened == (1.0, 1.0), "two windows with ranges from before them are too few"
+
+
 def test_without_a_past_intervals_are_a_normal_distributions() -> None:
     ranges = Calibration.fit([], ASKED).ranges(np.array([100.0, 0.0]), np.array([100.0, 0.0]))
     assert ranges.lower[0] == pytest.approx(100 - 1.2816 * 11.18, abs=0.1)
