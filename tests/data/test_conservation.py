@@ -165,7 +165,7 @@ ANY = settings(
 
 
 @given(lines=LINES, open_lines=OPEN_LINES, context=CONTEXT, seed=st.integers(0, 99))
-@settings(ANY, max_examples=8)
+@settings(ANY, max_examples=5)
 def test_any_messy_table(
     lines: list[str],
     open_lines: list[str],

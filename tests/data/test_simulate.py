@@ -148,7 +148,7 @@ def test_a_shopper_keeps_to_few_categories(shop: Path) -> None:
     ("timezone", "examples", "block_shoppers"),
     [
         ("UTC", ExamplesConfig(), 20_000),
-        ("UTC", ExamplesConfig(), 70),
+        pytest.param("UTC", ExamplesConfig(), 70, marks=pytest.mark.slow),
         ("America/New_York", ExamplesConfig(horizon_days=5, lookback_days=6), 20_000),  # summer time starts on day 62
     ],
 )

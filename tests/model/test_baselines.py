@@ -235,6 +235,7 @@ def test_the_teacher_never_saw_the_shopper_whom_it_judges() -> None:
     assert teach(later, FEATURES, ["gender"], seed=1)["boosting"].tolist() == told.tolist()
 
 
+@pytest.mark.slow
 def test_how_many_processes_teach_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = make_examples()
     alone = teach(examples, FEATURES, ["gender"], seed=1)

@@ -60,6 +60,7 @@ def test_a_boosting_model_is_promoted_as_a_baseline(home: Home) -> None:
     assert lines(home) == [("baseline_promotion", None, "1")]
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_leaves_the_old_champion_or_is_finished(two: Home) -> None:
     """Killed with SIGKILL before every lasting step; the next who asks finds it whole, and a retry promotes once."""
     old, new = [("promotion", None, "1")], [("promotion", None, "1"), ("promotion", "1", "2")]

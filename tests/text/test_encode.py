@@ -284,7 +284,7 @@ def test_other_files_in_a_local_checkpoint_are_another_input(tmp_path: Path) -> 
     ("style", "language", "checkpoint"),
     [
         ("compact", "en", "scratch"),
-        ("compact", "zh", "bert"),
+        pytest.param("compact", "zh", "bert", marks=pytest.mark.slow),
         ("sentence", "en", "bert"),
         ("sentence", "zh", "scratch"),
     ],

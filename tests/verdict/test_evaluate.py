@@ -207,7 +207,14 @@ def test_validation_is_measured_on_validation(world: World, first: Artifact) -> 
 
 
 @pytest.mark.parametrize(
-    ("split", "label"), [("test", 0), ("test", 1), ("test", None), ("validation", 0), ("validation", None)]
+    ("split", "label"),
+    [
+        ("test", 0),
+        pytest.param("test", 1, marks=pytest.mark.slow),
+        ("test", None),
+        pytest.param("validation", 0, marks=pytest.mark.slow),
+        ("validation", None),
+    ],
 )
 def test_a_split_that_tells_nothing_is_measured_as_such(split: str, label: int | None, world: World) -> None:
     """Labels of one kind, or no examples: figures are undefined, and the gate keeps the champion."""
@@ -310,12 +317,12 @@ def test_a_champion_with_a_problem_is_not_scored(world: World) -> None:
     ("file", "content"),
     [
         ("text.json", None),
-        ("text.json", b"{}"),
-        ("model.safetensors", None),
+        pytest.param("text.json", b"{}", marks=pytest.mark.slow),
+        pytest.param("model.safetensors", None, marks=pytest.mark.slow),
         ("model.safetensors", b"no weights"),
         ("config.json", b"{}"),
-        ("decision.json", None),
-        ("decision.json", b'{"threshold": null}'),
+        pytest.param("decision.json", None, marks=pytest.mark.slow),
+        pytest.param("decision.json", b'{"threshold": null}', marks=pytest.mark.slow),
         ("tokenizer/tokenizer.json", None),
     ],
 )
