@@ -233,7 +233,7 @@ def _banners(tested: _Found, stock: Stock | None, interval: float, *, has_quanti
         words = f"Intervals that shall hold {interval:.0%} of the products held {coverage:.0%} on past horizons."
         found.append(_notice("demand_interval_off", words, "read the intervals as too narrow or too wide by as much"))
     if stock is not None and stock.unknown:
-        words = f"{stock.unknown:,} rows of the stock file name products that the log does not know."
+        words = f"Rows of the stock file that name products which the log does not know: {stock.unknown:,}."
         found.append(_notice("unknown_stock", words, f"look into {UNKNOWN_FILE}: it holds each with its reason"))
     return found
 
