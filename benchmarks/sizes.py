@@ -49,11 +49,8 @@ def measure(size: str, seed: int, arguments: argparse.Namespace) -> Run:
 
 def line(run: Run, default: Run) -> str:
     """Return a size's row of the table."""
-    trained, evaluated, beside = run.artifact("train"), run.artifact("evaluate"), default.artifact("evaluate")
-    assert trained is not None
-    assert evaluated is not None
-    assert beside is not None
-    compared = compare_on_test(evaluated, beside, RESAMPLING)
+    trained = run.need("train")
+    compared = compare_on_test(run.need("evaluate"), default.need("evaluate"), RESAMPLING)
     parts = compared["difference"]["average_precision"]
     interval = f"{signed(parts['difference'])} ({signed(parts['lower'])} to {signed(parts['upper'])})"
     config = run.record.config
@@ -82,16 +79,22 @@ def parameters(model: Path) -> int:
     return total
 
 
-def main() -> None:
-    """Print the table, a line as soon as it is known."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def shop_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a command line that asks for a shop, settings and seeds."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shoppers", type=int, default=3000, help="of the simulated shop")
     parser.add_argument("--input", help="a log instead of the simulated shop")
     parser.add_argument("--preset", default=DEFAULT_PRESET)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
-    parser.add_argument("--set", action="append", help="a setting, e.g. train.threads=1")
+    parser.add_argument("--set", action="append", default=[], help="a setting, e.g. train.threads=1")
     parser.add_argument("--keep", type=Path, help="state folder that outlives the benchmark")
+    return parser
+
+
+def main() -> None:
+    """Print the table, a line as soon as it is known."""
+    parser = shop_parser(__doc__)
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=SIZES)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="behavior-sizes-") as folder:
         os.environ[HOME_VARIABLE] = str(arguments.keep or folder)

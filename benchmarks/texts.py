@@ -12,18 +12,18 @@ import argparse
 import os
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quality import BEYOND, DAY, ask_bundle, open_examples
+from quality import BEYOND, DAY, ahead_of, ask_bundle, open_examples
+from sizes import shop_parser
 
-from behavior_tasks.base.config import DEFAULT_PRESET, Config
+from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import HOME_VARIABLE
 from behavior_tasks.cli.options import parse_settings
 from behavior_tasks.pipeline import Run, open_run, run_stages, start_run
 from behavior_tasks.text.tokens import TokenSet
-from behavior_tasks.verdict.metrics import Resampling, Scored, average_precision_difference, measure
+from behavior_tasks.verdict.metrics import Scored, measure
 
 TEXT_ALONE: Mapping[str, Any] = {"model.numbers": False}
 WAYS: Mapping[str, Mapping[str, Any]] = {
@@ -38,7 +38,6 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "16 quantile words": {"text.quantiles": 16},
 }
 """What is changed against the default text."""
-RESAMPLING = Resampling(resamples=1000, confidence=0.95, seed=7)
 
 
 def train(way: str, seed: int, arguments: argparse.Namespace) -> Run:
@@ -66,28 +65,19 @@ def line(way: str, seed: int, run: Run, default: np.ndarray | None) -> tuple[str
     figures = measure(labels, Scored(probabilities=answers, threshold=0.5))
     beside = "–"
     if default is not None:
-        found = average_precision_difference(labels, answers, default, held["shopper"].to_numpy(), RESAMPLING)
-        beside = f"{found.difference:+.4f} ({found.lower:+.4f} to {found.upper:+.4f})"
-    encoded, trained = run.artifact("encode"), run.artifact("train")
-    assert encoded is not None
-    assert trained is not None
-    length = float(np.diff(TokenSet.load(encoded.path).sequences.offsets).mean())
-    cells = (way, seed, f"{length:.0f}", f"{trained.manifest.seconds:.0f}", f"{figures['average_precision']:.4f}")
+        beside = ahead_of(labels, answers, default, held["shopper"].to_numpy())
+    length = float(np.diff(TokenSet.load(run.need("encode").path).sequences.offsets).mean())
+    seconds = run.need("train").manifest.seconds
+    cells = (way, seed, f"{length:.0f}", f"{seconds:.0f}", f"{figures['average_precision']:.4f}")
     return f"| {' | '.join(map(str, cells))} | {figures['log_loss']:.4f} | {beside} |", answers
 
 
 def main() -> None:
     """Print the table, a line as soon as it is known."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shoppers", type=int, default=3000, help="of the simulated shop")
-    parser.add_argument("--input", help="a log instead of the simulated shop")
-    parser.add_argument("--preset", default=DEFAULT_PRESET)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser = shop_parser(__doc__)
     parser.add_argument(
         "--ways", nargs="+", default=list(WAYS), choices=WAYS, help="the default text always comes first"
     )
-    parser.add_argument("--set", action="append", default=[], help="a setting, e.g. train.threads=1")
-    parser.add_argument("--keep", type=Path, help="state folder that outlives the benchmark")
     arguments = parser.parse_args()
     ways = ["default", *(way for way in arguments.ways if way != "default")]
     with tempfile.TemporaryDirectory(prefix="behavior-texts-") as folder:

@@ -107,6 +107,11 @@ def plan(
     )
 
 
+def local_day(instant: datetime, zone: ZoneInfo) -> date:
+    """Return the local day of an instant, naive UTC."""
+    return instant.replace(tzinfo=UTC).astimezone(zone).date()
+
+
 def local_midnight(day: date, zone: ZoneInfo) -> datetime:
     """Return the instant, naive UTC, at which a local day begins."""
     local = datetime(day.year, day.month, day.day, tzinfo=zone)

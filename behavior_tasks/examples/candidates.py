@@ -7,11 +7,11 @@ depends on its id alone, so neither the order of rows nor the number of buckets 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from behavior_tasks.base.config import ExamplesConfig
-from behavior_tasks.base.timeline import Window
+from behavior_tasks.base.timeline import Window, local_day
 from behavior_tasks.examples.feature_sql import UNITS
 
 SALT = "negative "
@@ -109,17 +109,13 @@ def examples_sql(windows: Sequence[Window], settings: ExamplesConfig, *, timezon
 def _windows_sql(windows: Sequence[Window], lookback_days: int, timezone: str) -> str:
     zone = ZoneInfo(timezone)
     rows = [
-        f"('{w.split}', '{_local_day(w.cutoff, zone)}', {_literal(w.cutoff - timedelta(days=lookback_days))}, "
+        f"('{w.split}', '{local_day(w.cutoff, zone)}', {_literal(w.cutoff - timedelta(days=lookback_days))}, "
         f"{_literal(w.cutoff)}, {_literal(w.end)})"
         for w in windows
     ]
     # A log too short for windows still has the query's columns: this window comes before every event.
     never = f"('train', '', {', '.join([_literal(datetime.min)] * 3)})"
     return f"VALUES {', '.join(rows) or never}"
-
-
-def _local_day(instant: datetime, zone: ZoneInfo) -> str:
-    return instant.replace(tzinfo=UTC).astimezone(zone).date().isoformat()
 
 
 def _literal(instant: datetime) -> str:

@@ -13,7 +13,7 @@ from statistics import median
 from zoneinfo import ZoneInfo
 
 from behavior_tasks.base.config import Config
-from behavior_tasks.base.timeline import Timeline
+from behavior_tasks.base.timeline import Timeline, local_day
 from behavior_tasks.examples.doctor import Finding, Level
 from behavior_tasks.examples.survey import Survey
 
@@ -205,7 +205,7 @@ def _gaps(survey: Survey, timeline: Timeline | None, zone: ZoneInfo) -> Finding:
 def _windows_hit(gaps: Sequence[Sequence[date]], timeline: Timeline | None, zone: ZoneInfo) -> str:
     hit = set()
     for window in timeline.windows if timeline else ():
-        start, end = (i.replace(tzinfo=UTC).astimezone(zone).date() for i in (window.cutoff, window.end))
+        start, end = (local_day(instant, zone) for instant in (window.cutoff, window.end))
         if any(start <= day < end for run in gaps for day in run):
             hit.add(window.split)
     if not hit:

@@ -13,10 +13,10 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.data.keys import fingerprint, identity_key
 from behavior_tasks.pipeline.execute import run_stages
-from behavior_tasks.pipeline.runs import Run, RunRecord, keep_run, last_runs, open_run
+from behavior_tasks.pipeline.runs import SCORING, Run, RunRecord, keep_run, last_runs, open_run
+from behavior_tasks.pipeline.serving import last_scoring
 from behavior_tasks.pipeline.stages import SERVING
 
-SCORINGS = frozenset({"scoring", "scoring in airflow"})
 MOST_RUNS = 1000
 UNTIL_CLEAN = ("simulate", "source", "ingest", "clean")
 
@@ -47,16 +47,15 @@ def newest_scoring(home: Home) -> Run:
     Raises:
         UserError: when there is none.
     """
-    for run in last_runs(home, most=MOST_RUNS, inspections=True):
-        if run.record.trigger in SCORINGS:
-            return run
+    if (run := last_scoring(home)) is not None:
+        return run
     raise UserError("Nothing has been scored yet.", next_step="behavior score --input log.csv")
 
 
 def scoring_of(home: Home, served: HandedOut) -> Run:
     """Return the scoring that made an output, or the newest one where that is forgotten."""
-    for run in last_runs(home, most=MOST_RUNS, inspections=True):
-        if run.record.trigger in SCORINGS and any(record.uri == served.artifact for record in run.stages()):
+    for run in last_runs(home, most=MOST_RUNS, triggers=SCORING):
+        if any(record.uri == served.artifact for record in run.stages()):
             return run
     return newest_scoring(home)
 

@@ -5,7 +5,7 @@ nobody took, as it is handed out. The one thing to know: a purchase counts from 
 as it counts for the model, whether or not the message had been read by then.
 """
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,7 @@ import pandas as pd
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
-from behavior_tasks.base.timeline import local_midnight
+from behavior_tasks.base.timeline import local_day, local_midnight
 from behavior_tasks.data.events import open_events
 from behavior_tasks.pipeline.campaigns import APPLICATION, Campaign, dates_of, every_campaign, newest_over
 from behavior_tasks.pipeline.later import need_clean, newest_scoring, read_again, same_key
@@ -70,8 +70,8 @@ def campaign_lift(
     told: dict[str, Any] = {
         "campaign": campaign,
         "as_of": sent.as_of.isoformat(),
-        "until": _local_day(sent.end, zone).isoformat(),
-        "log_until": None if known is None else _local_day(known, zone).isoformat(),
+        "until": local_day(sent.end, zone).isoformat(),
+        "log_until": None if known is None else local_day(known, zone).isoformat(),
         "over": known is not None and sent.end <= known,
         "taken": [one.record.model_dump(mode="json", include=TOLD_OF_TAKEN) for one in sent.taken],
     }
@@ -82,11 +82,14 @@ def _measured(run: Run, sent: Campaign, lists: list[ChosenList], costs: Costs | 
     """Return what `campaign_lift` tells of a horizon that is over."""
     clean, memory_mb = need_clean(run), run.record.config.engine.memory_mb
     events, tables = open_events(clean), []
+    horizons: dict[tuple[datetime, datetime], list[pd.DataFrame]] = {}
     for one in lists:
-        cutoff = datetime.fromisoformat(one.facts["cutoff"])
-        there = one.members["shopper"].isin(seen_before(events, cutoff, memory_mb=memory_mb))
-        bought = outcomes_at(events, cutoff, one.end, memory_mb=memory_mb)
-        tables.append(with_outcomes(one.members.assign(there=there), bought))
+        horizons.setdefault((datetime.fromisoformat(one.facts["cutoff"]), one.end), []).append(one.members)
+    for (cutoff, end), some in horizons.items():
+        asked = pd.concat(some, ignore_index=True)
+        there = asked["shopper"].isin(seen_before(events, cutoff, memory_mb=memory_mb))
+        bought = outcomes_at(events, cutoff, end, memory_mb=memory_mb)
+        tables.append(with_outcomes(asked.assign(there=there), bought))
     # With `overlap: allow` one shopper may stand on two lists of one campaign; the lot is the same for both.
     every = pd.concat(tables).drop_duplicates("shopper").reset_index(drop=True)
     members = every[every["there"]]
@@ -117,7 +120,7 @@ def campaign_states(home: Home) -> list[dict[str, Any]]:
     states = []
     for one in every_campaign(home, known):
         last = max((taken.record for taken in one.taken), key=lambda record: record.taken_at, default=None)
-        until = _local_day(one.end, zone).isoformat()
+        until = local_day(one.end, zone).isoformat()
         over = known is not None and one.end <= known
         states.append(
             {
@@ -141,9 +144,5 @@ def log_until(run: Run) -> datetime | None:
     if clean is None or clean.facts["last"] is None:
         return None
     zone = ZoneInfo(run.record.config.source.timezone)
-    last = _local_day(datetime.fromisoformat(clean.facts["last"]), zone)
+    last = local_day(datetime.fromisoformat(clean.facts["last"]), zone)
     return local_midnight(last + timedelta(days=1), zone)
-
-
-def _local_day(instant: datetime, zone: ZoneInfo) -> date:
-    return instant.replace(tzinfo=UTC).astimezone(zone).date()

@@ -6,13 +6,13 @@ The one thing to know: a raw id is turned into its pseudonym here and goes no fu
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import connect
-from behavior_tasks.base.timeline import Split, local_midnight
+from behavior_tasks.base.timeline import Split, local_day, local_midnight
 from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.data.identities import PSEUDONYM_LENGTH, pseudonym
 from behavior_tasks.data.keys import KEY_FILE, KEY_VARIABLE, fingerprint, identity_key, key_exists
@@ -190,7 +190,7 @@ def moments_of(run: Run) -> list[Moment]:
     zone = ZoneInfo(run.record.config.source.timezone)
     return [
         Moment(
-            day=_local_day(datetime.fromisoformat(window["cutoff"]), zone),
+            day=local_day(datetime.fromisoformat(window["cutoff"]), zone),
             cutoff=datetime.fromisoformat(window["cutoff"]),
             end=datetime.fromisoformat(window["end"]),
             split=window["split"],
@@ -251,7 +251,7 @@ def need_history(run: Run, shopper: Shopper, moment: Moment) -> None:
     if shopper.has_history(moment.cutoff, lookback_days):
         return
     moments = [other for other in moments_of(run) if shopper.has_history(other.cutoff, lookback_days)]
-    days = [_local_day(at, zone) for at in (shopper.instants[0], shopper.instants[-1])]
+    days = [local_day(at, zone) for at in (shopper.instants[0], shopper.instants[-1])]
     near = min((other.day for other in moments), key=lambda day: abs(day - moment.day), default=None)
     raise UserError(
         f"The shopper {shopper.pseudonym} is in the log, but has no event in the {lookback_days} days before "
@@ -268,7 +268,3 @@ def describe(moments: Sequence[Moment]) -> str:
     if len(words) > LISTED:
         words[2:-3] = [f"{len(words) - 5} more"]
     return ", ".join(words)
-
-
-def _local_day(instant: datetime, zone: ZoneInfo) -> date:
-    return instant.replace(tzinfo=UTC).astimezone(zone).date()

@@ -73,30 +73,22 @@ def score_everybody(job: Job) -> Scored:
     method = _method(champion, compared, way, wanted)
     if method == "champion":
         scores = _read(bucket_files(job.inputs["shopper_scores"].path / SCORES))
-        return Scored(
-            table=with_ranks(scores, now),
-            then=champions_own,
-            tested_at=tested_at,
-            compared=compared,
-            method=method,
-            way=way,
-            champion=champion,
-            horizon=guide.horizon,
-            banners=_of_champion(compared, way),
-        )
-    earlier = moment.earlier(guide.examples.horizon_days)
-    known = look.known(earlier, guide.horizon)
-    return Scored(
-        table=with_ranks(simple_scores(method, known, now, has_amounts=has_amounts), now),
+        then, banners = champions_own, _of_champion(compared, way)
+    else:
+        known = look.known(moment.earlier(guide.examples.horizon_days), guide.horizon)
+        scores = simple_scores(method, known, now, has_amounts=has_amounts)
         # The simple chances were fitted on that very horizon, so it is no test of them.
-        then=None,
+        then, banners = None, [_simple(method, champion, wanted, compared)]
+    return Scored(
+        table=with_ranks(scores, now),
+        then=then,
         tested_at=tested_at,
         compared=compared,
         method=method,
         way=way,
         champion=champion,
         horizon=guide.horizon,
-        banners=[_simple(method, champion, wanted, compared)],
+        banners=banners,
     )
 
 

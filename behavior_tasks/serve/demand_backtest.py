@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from behavior_tasks.serve.demand_intervals import NO_DEMAND, Asked, Calibration, Outcome
+from behavior_tasks.serve.demand_intervals import Asked, Calibration, Outcome, counts
 from behavior_tasks.serve.demand_log import History
 from behavior_tasks.serve.demand_methods import (
     Forecast,
@@ -202,11 +202,6 @@ def wape_of(missed: np.ndarray, sold: np.ndarray) -> tuple[float, float, float]:
     values = _resampled(np.stack([missed, sold], axis=1))
     lower, upper = percentile_interval(values[:, 0] / _positive(values[:, 1]), DRAWING.confidence)
     return float(missed.sum()) / (float(sold.sum()) or math.nan), lower, upper
-
-
-def counts(expected: np.ndarray) -> np.ndarray:
-    """Return whose intervals are counted: what hardly sells lies in its own anyway, and there is much of it, (n,)."""
-    return expected >= NO_DEMAND
 
 
 def held(lower: np.ndarray, upper: np.ndarray, expected: np.ndarray, actual: np.ndarray) -> np.ndarray:

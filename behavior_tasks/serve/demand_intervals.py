@@ -128,10 +128,15 @@ class Calibration:
 
     def _factors(self, window: Outcome) -> tuple[np.ndarray, np.ndarray]:
         """Return how many times as wide the range, and `safe`, had to be to hold what came where a forecast sells."""
-        sells = window.expected >= NO_DEMAND
+        sells = counts(window.expected)
         lower, upper, safe = (side[sells] for side in self._away(window.expected, window.variance))
         error = (window.actual - window.expected)[sells]
         return _times(error, np.where(error < 0, lower, upper)), _times(error, np.where(error < 0, -np.inf, safe))
+
+
+def counts(expected: np.ndarray) -> np.ndarray:
+    """Return whose intervals are counted: what hardly sells lies in its own anyway, and there is much of it, (n,)."""
+    return expected >= NO_DEMAND
 
 
 def _times(error: np.ndarray, away: np.ndarray) -> np.ndarray:
@@ -178,7 +183,7 @@ def _overdispersion(expected: np.ndarray, variance: np.ndarray, actual: np.ndarr
 
 def _edges(expected: np.ndarray) -> np.ndarray:
     """Return the edges of the bands: those that hardly sell, then bands of equally many."""
-    selling = np.sort(expected[expected >= NO_DEMAND])
+    selling = np.sort(expected[counts(expected)])
     bands = min(MOST_BANDS, len(selling) // FEWEST_IN_BAND)
     if not bands:
         return np.empty(0)

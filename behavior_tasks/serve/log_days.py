@@ -17,6 +17,7 @@ import duckdb
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.tables import connect, parquet_sql, quote
+from behavior_tasks.base.timeline import local_day
 from behavior_tasks.data.events import open_events
 from behavior_tasks.data.parts import LogPart
 from behavior_tasks.model.event_folder import MARKET_FILES
@@ -137,5 +138,5 @@ def _quarters(connection: duckdb.DuckDBPyConnection, source: str) -> dict[dateti
 def _by_day(quarters: dict[datetime, int], zone: ZoneInfo) -> dict[date, int]:
     days: Counter[date] = Counter()
     for quarter, count in quarters.items():
-        days[quarter.replace(tzinfo=UTC).astimezone(zone).date()] += count
+        days[local_day(quarter, zone)] += count
     return dict(sorted(days.items()))

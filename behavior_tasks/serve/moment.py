@@ -6,7 +6,7 @@ not over yet.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.stage import Job
-from behavior_tasks.base.timeline import local_midnight
+from behavior_tasks.base.timeline import local_day, local_midnight
 from behavior_tasks.serve.champions import Champion
 
 
@@ -53,7 +53,7 @@ def backtest_moment(moment: Moment, champion: Champion) -> Moment | None:
 def day_looked_at(asked: date | None, today: date, config: Config, inputs: Mapping[str, Artifact]) -> date:
     """Return the local day at whose beginning the shop is looked at; (the shape of a row's `day`)."""
     zone = ZoneInfo(config.source.timezone)
-    last = datetime.fromisoformat(inputs["clean"].facts["last"]).replace(tzinfo=UTC).astimezone(zone).date()
+    last = local_day(datetime.fromisoformat(inputs["clean"].facts["last"]), zone)
     after = last + timedelta(days=1)
     # The day that the run is for is not over yet.
     return asked or (after if is_simulated(inputs["ingest"]) else min(after, today))

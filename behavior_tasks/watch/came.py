@@ -17,7 +17,8 @@ from behavior_tasks.serve.audiences_files import MEMBERS
 from behavior_tasks.serve.audiences_lift import measure_lift, wilson
 from behavior_tasks.serve.audiences_rules import Costs
 from behavior_tasks.serve.demand import served_figure
-from behavior_tasks.serve.demand_backtest import counts, held, wape_of
+from behavior_tasks.serve.demand_backtest import held, wape_of
+from behavior_tasks.serve.demand_intervals import counts
 from behavior_tasks.serve.demand_log import read_history
 from behavior_tasks.serve.demand_table import read_table
 from behavior_tasks.serve.demand_windows import Past

@@ -14,6 +14,7 @@ import pandas as pd
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home
+from behavior_tasks.base.timeline import local_day
 from behavior_tasks.data.events import open_events
 from behavior_tasks.examples.feature_table import UNITS, Unit
 from behavior_tasks.serve.banners import Banner
@@ -31,7 +32,7 @@ from behavior_tasks.watch.findings import (
 )
 from behavior_tasks.watch.handed_findings import find_in_handed_out
 from behavior_tasks.watch.handed_out import look_back
-from behavior_tasks.watch.matured import Log, local_day, mature
+from behavior_tasks.watch.matured import Log, mature
 from behavior_tasks.watch.signals import read_signals
 from behavior_tasks.watch.traffic import Traffic, count_traffic
 
@@ -115,7 +116,7 @@ def read_log(clean: Artifact, moment: Moment) -> Log:
     zone = ZoneInfo(moment.timezone)
     last = datetime.fromisoformat(clean.facts["last"])
     whole = last.replace(tzinfo=UTC).astimezone(zone).hour == 23
-    known = local_day(last, moment.timezone) + timedelta(days=1 if whole else 0)
+    known = local_day(last, ZoneInfo(moment.timezone)) + timedelta(days=1 if whole else 0)
     first = datetime.fromisoformat(clean.facts["first"])
     return Log(events=open_events(clean), moment=moment, first=first, known_until=min(known, moment.as_of))
 

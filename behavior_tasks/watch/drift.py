@@ -8,6 +8,7 @@ reference is of the same weekday, because a shop on Monday is another than on Sa
 from collections.abc import Collection, Mapping
 from datetime import date, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -18,13 +19,14 @@ from behavior_tasks.base.cached import is_kept
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.tables import bucket_files
+from behavior_tasks.base.timeline import local_day
 from behavior_tasks.base.workfolder import work_folder
 from behavior_tasks.examples.features import FEATURES
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.score import Place
 from behavior_tasks.serve.served import find_served, served_dates
-from behavior_tasks.watch.matured import APPLICATIONS, Log, local_day
+from behavior_tasks.watch.matured import APPLICATIONS, Log
 from behavior_tasks.watch.snapshot import SAMPLE, SCORE_COLUMNS, TEXT_COLUMNS, take_snapshot
 from behavior_tasks.watch.statistics import Comparison, adjusted, compare
 
@@ -65,7 +67,7 @@ def watch_columns(
     """
     dates = [day for day in served_dates(home, APPLICATIONS[champion.unit]) if day <= log.moment.as_of]
     day = dates[-1] if dates else log.moment.as_of
-    reference_day = _same_weekday(local_day(champion.tested_from, log.moment.timezone), day)
+    reference_day = _same_weekday(local_day(champion.tested_from, ZoneInfo(log.moment.timezone)), day)
     if reference_day >= day:
         return pd.DataFrame(columns=list(COLUMNS))
     then = _reference(home, champion, log, reference_day, place=place)

@@ -6,7 +6,7 @@ of a version are held against those of its own test, made here again in the same
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from behavior_tasks.base.config import ExamplesConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, temporary_folder
 from behavior_tasks.base.tables import connect
+from behavior_tasks.base.timeline import local_day
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.examples.feature_table import Unit
 from behavior_tasks.model.event_folder import SETTINGS_FILE, EventSettings
@@ -174,7 +175,7 @@ def _test_rows(home: Home, champion: Champion, log: Log, place: Place) -> list[d
 
     Made once for each champion and kept in the cache; nothing when the log does not reach around that moment.
     """
-    as_of = local_day(champion.tested_from, log.moment.timezone)
+    as_of = local_day(champion.tested_from, ZoneInfo(log.moment.timezone))
     until = as_of + champion.horizon
     if until > log.known_until:
         return []
@@ -194,8 +195,3 @@ def _test_rows(home: Home, champion: Champion, log: Log, place: Place) -> list[d
         row = _row(champion.unit, "test", champion.version, judged, home.cache / "watch" / "figures")
         keep_json(path, {**row, "as_of": str(as_of)})
     return [{**row, "as_of": as_of, "until": until}]
-
-
-def local_day(instant: datetime, timezone: str) -> date:
-    """Return the local day of an instant, naive UTC."""
-    return instant.replace(tzinfo=UTC).astimezone(ZoneInfo(timezone)).date()
