@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -46,9 +47,17 @@ class Service(BaseModel):
 
 
 def start(
-    command: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path
+    command: Sequence[str], *, environment: Mapping[str, str], log: Path, folder: Path, user: str | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start a process in a session of its own, its output going to a log that only this user may read."""
+    """Start a process in a session of its own, its output going to a log that only this user may read.
+
+    Args:
+        command: what to start.
+        environment: all of its variables.
+        log: where its output goes.
+        folder: its working folder.
+        user: whom root runs it as; None for whoever calls.
+    """
     make_folder(log.parent)
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -60,9 +69,31 @@ def start(
             stdout=handle,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=[] if user else None,
         )
     finally:
         os.close(handle)
+
+
+class Interrupts:
+    """While it is entered, SIGTERM and SIGINT end the command as Ctrl-C does, also where a shell had them ignored."""
+
+    def __enter__(self) -> None:
+        self._before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        return kind is KeyboardInterrupt
+
+    @staticmethod
+    def _interrupt(number: int, frame: FrameType | None) -> None:
+        # From here on the command only tidies up; a second Ctrl-C must not leave half of it running.
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
 
 
 def adopt_orphans() -> None:

@@ -6,7 +6,6 @@ are. While it runs it holds a lock and a list of its processes; when it ends, no
 
 import errno
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import httpx
 import psutil
@@ -74,14 +72,14 @@ def serve(home: Home, project: Path) -> None:
         return
     with ExitStack() as stack:
         stack.callback(lock.release)
-        _clear_remains(home)
+        clear_remains(home)
         parts = _components(home)
         environment = airflow.airflow_environment(home, project)
-        _check_ports()
+        check_ports("make up")
         with console.status("preparing Airflow's database"):
             airflow.ensure_database(home, environment)
         processes.adopt_orphans()
-        stack.enter_context(_Signals())
+        stack.enter_context(processes.Interrupts())
         started: dict[str, subprocess.Popen[bytes]] = {}
         stack.callback(_stop_all, home, started)
         for part in parts:
@@ -95,25 +93,6 @@ def serve(home: Home, project: Path) -> None:
         while True:
             _check_alive(home, started)
             time.sleep(POLL_SECONDS)
-
-
-class _Signals:
-    """While it is entered, SIGTERM and SIGINT end the command as Ctrl-C does, also where a shell had them ignored."""
-
-    def __enter__(self) -> None:
-        self._before = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        return kind is KeyboardInterrupt
-
-    @staticmethod
-    def _interrupt(number: int, frame: FrameType | None) -> None:
-        # From here on the command only tidies up; a second Ctrl-C must not leave half of it running.
-        for other in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(other, signal.SIG_IGN)
-        raise KeyboardInterrupt
 
 
 def _components(home: Home) -> list[Component]:
@@ -139,7 +118,15 @@ def _components(home: Home) -> list[Component]:
     ]
 
 
-def _check_ports() -> None:
+def check_ports(command: str) -> None:
+    """Check that the two web pages' ports are free.
+
+    Args:
+        command: what the user types to try again with another port.
+
+    Raises:
+        UserError: one is taken, or this user may not have it.
+    """
     for variable in (airflow.AIRFLOW_PORT, airflow.MLFLOW_PORT):
         port = airflow.port_of(variable)
         with socket.socket() as probe:
@@ -154,17 +141,18 @@ def _check_ports() -> None:
                     f"Port {port} is taken by another program or not allowed.",
                     found=f"{variable} = {port}: {error.strerror}",
                     expected="a free port",
-                    next_step=f"{variable}={_free_port()} make up",
+                    next_step=f"{variable}={free_port()} {command}",
                 ) from None
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine on which nobody listens."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
-def _clear_remains(home: Home) -> None:
+def clear_remains(home: Home) -> None:
     """End what a command that was killed outright has left behind; the lock says that it is gone."""
     remains = processes.still_running(home)
     if remains:
