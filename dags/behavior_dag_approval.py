@@ -10,8 +10,8 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
-from airflow.sdk.exceptions import AirflowSkipException
 from behavior_dag_faults import explained
+from behavior_dag_notes import note, skip
 
 from behavior_tasks import pipeline
 
@@ -41,7 +41,7 @@ class Approval(HITLOperator):
         """Put the question on Airflow's page and wait; skip when nobody has to be asked."""
         question = explained(pipeline.ask, self.run, self.gate_uri)
         if question is None:
-            raise AirflowSkipException("nobody has to approve: the verdict is to keep, or gate.approval is off")
+            skip("nobody has to approve: the verdict is to keep, or gate.approval is off")
         self.subject, self.body, self.response_timeout = (
             question.subject,
             question.body,
@@ -56,4 +56,6 @@ class Approval(HITLOperator):
         approved = response["chosen_options"] == [self.APPROVE]
         who, why = (person["name"] if person else None), str(response["params_input"].get("why") or "")
         explained(pipeline.answer, self.run, self.gate_uri, approved=approved, who=who, why=why)
-        return f"{'yes' if approved else 'no'}, from {who}" if who else "nobody answered in time"
+        told = f"{'yes' if approved else 'no'}, from {who}" if who else "nobody answered in time"
+        note(told)
+        return told

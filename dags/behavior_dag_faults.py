@@ -11,7 +11,9 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
+from behavior_dag_notes import note, note_refusal
 
+from behavior_tasks.base.addresses import shareable
 from behavior_tasks.base.errors import UserError
 
 Result = TypeVar("Result")
@@ -45,7 +47,7 @@ RETRIES = {
 
 
 def explained(work: Callable[..., Result], *args: Any, **options: Any) -> Result:
-    """Call `work`; after a user's mistake, log its message and end the task.
+    """Call `work`; after a user's mistake, log its message, keep it as the task's note, and end the task.
 
     Airflow logs a traceback with every exception, `AirflowFailException` included. Leaving with an exit code is
     the one end it logs without; the retry policy sees to it that there is no second try.
@@ -54,12 +56,14 @@ def explained(work: Callable[..., Result], *args: Any, **options: Any) -> Result
         return work(*args, **options)
     except UserError as error:
         log.error("%s", error)
+        note_refusal(error)
         sys.exit(USER_MISTAKE)
 
 
 def look_at(problems: Sequence[str]) -> None:
-    """Log problems and end the task as failed, without a second try; do nothing when there are none."""
+    """Log problems, note them, and end the task as failed, without a second try; do nothing when there are none."""
     for problem in problems:
         log.error("%s", problem)
     if problems:
+        note(shareable(" ".join(problems)))
         sys.exit(NEEDS_A_LOOK)

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import TaskGroup, TriggerRule, XComArg, task
-from airflow.sdk.exceptions import AirflowSkipException
 from behavior_dag_faults import explained
+from behavior_dag_notes import noted_stage, skip
 from behavior_dag_support import RUN
 
 from behavior_tasks.base.form import read_form
@@ -35,13 +35,13 @@ def draw_stages(
     def simulate(run: str, params: Any = None) -> str:
         """Make the log of a simulated shop, unless there is one to read."""
         if read_form(params).input_path:
-            raise AirflowSkipException("the run reads your log")
-        return explained(work, "simulate", run)
+            skip("the run reads your log")
+        return noted_stage(run, "simulate", explained(work, "simulate", run))
 
     @task
     def run_stage(name: str, run: str, *inputs: str | None) -> str:
         """Run one stage on its inputs' URIs and hand on the URI of what it made."""
-        return explained(work, name, run, *inputs)
+        return noted_stage(run, name, explained(work, name, run, *inputs))
 
     made: dict[str, XComArg] = {}
     for group, names in groups.items():

@@ -15,8 +15,9 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, TriggerRule, task
-from airflow.sdk.exceptions import AirflowSkipException
+from behavior_dag_alarm import alarm
 from behavior_dag_faults import RETRIES, explained, look_at
+from behavior_dag_notes import note_run, skip
 from behavior_dag_stages import draw_stages
 from behavior_dag_support import DRIFT, RUN, form, nightly, what_is_watched
 
@@ -38,14 +39,16 @@ def start(dag_run: Any = None, params: Any = None) -> str:
 @task(trigger_rule=TriggerRule.ALL_DONE)
 def keep(run: str) -> str:
     """Keep tables, plots, page and MLflow run of the day; red, with the reason, when it could not be watched."""
-    return explained(pipeline.conclude_watch, run).day.isoformat()
+    day = explained(pipeline.conclude_watch, run).day.isoformat()
+    note_run(run)
+    return day
 
 
 @task(outlets=[DRIFT])
 def ask_for_training(run: str) -> None:
     """Start a training when something severe stands that one would mend, at most once a day."""
     if why_not := explained(pipeline.ask_for_training, run):
-        raise AirflowSkipException(why_not)
+        skip(why_not)
 
 
 @task
@@ -64,6 +67,7 @@ with DAG(
     is_paused_upon_creation=False,
     dagrun_timeout=timedelta(hours=12),
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
+    on_failure_callback=alarm(what_is_watched),
     tags=["behavior", "monitoring"],
     params=form(only=pipeline.settings_of(pipeline.WATCHING), placed=True),
 ) as dag:

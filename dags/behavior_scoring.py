@@ -16,7 +16,9 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, TriggerRule, task
+from behavior_dag_alarm import alarm
 from behavior_dag_faults import RETRIES, explained, look_at
+from behavior_dag_notes import note_run
 from behavior_dag_stages import draw_stages
 from behavior_dag_support import CHAMPION, RUN, form, nightly_or, what_is_scored
 
@@ -39,7 +41,9 @@ def start(dag_run: Any = None, params: Any = None) -> str:
 @task(trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
 def look(run: str) -> None:
     """Say what failed, and what must be known before what was handed out is used; red if there is anything."""
-    look_at(explained(pipeline.conclude_scoring, run).problems)
+    problems = explained(pipeline.conclude_scoring, run).problems
+    note_run(run)
+    look_at(problems)
 
 
 with DAG(
@@ -52,6 +56,7 @@ with DAG(
     is_paused_upon_creation=False,
     dagrun_timeout=timedelta(hours=18),
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
+    on_failure_callback=alarm(what_is_scored),
     tags=["behavior", "scoring"],
     params=form(only=pipeline.settings_of(pipeline.SERVING), placed=True),
 ) as dag:

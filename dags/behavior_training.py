@@ -14,9 +14,10 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, TaskGroup, TriggerRule, task
-from airflow.sdk.exceptions import AirflowSkipException
+from behavior_dag_alarm import alarm
 from behavior_dag_approval import Approval
 from behavior_dag_faults import RETRIES, explained
+from behavior_dag_notes import note_run, skip
 from behavior_dag_stages import draw_stages
 from behavior_dag_support import CHAMPION, DRIFT, OPENED, RUN, form, nightly_or, what_is_asked, with_mlflow_link
 
@@ -53,8 +54,10 @@ def register(run: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> str:
 @task(trigger_rule=TriggerRule.NONE_FAILED, outlets=[CHAMPION])  # a skipped approval is not asked for
 def promote(run: str, version: str, gate_uri: str) -> None:
     """Make the new version the champion, when the gate says so."""
-    if kept := explained(pipeline.promote, run, version, gate_uri, "airflow"):
-        raise AirflowSkipException(kept)
+    kept = explained(pipeline.promote, run, version, gate_uri, "airflow")
+    note_run(run)
+    if kept:
+        skip(kept)
 
 
 @task
@@ -73,6 +76,7 @@ with DAG(
     is_paused_upon_creation=False,
     dagrun_timeout=timedelta(hours=38),  # of which a person may take 18 to answer
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
+    on_failure_callback=alarm(what_is_asked),
     tags=["behavior", "training"],
     params=form(without=("tuning", *SERVING_SECTIONS)),
 ) as dag:

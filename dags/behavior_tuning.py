@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, task
+from behavior_dag_alarm import alarm
 from behavior_dag_faults import RETRIES, explained
 from behavior_dag_support import OPENED, RUN, form, what_is_tuned, with_mlflow_link
 
@@ -72,6 +73,7 @@ with DAG(
     is_paused_upon_creation=False,
     dagrun_timeout=timedelta(hours=60),
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
+    on_failure_callback=alarm(what_is_tuned),
     tags=["behavior", "tuning"],
     params=form(without=SERVING_SECTIONS),
 ) as dag:

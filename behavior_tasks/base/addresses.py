@@ -16,6 +16,9 @@ from behavior_tasks.base.home import Home, make_folder
 POSTGRES = ("postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2")
 SECRET_WORDS = ("password", "sslpassword", "passfile", "token", "key", "secret")
 SHOWN_HASH = 8
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"`<>]+")
+PLACE = re.compile(r"(?<![\w/:.#-])~?(?:/[^\s/'\"`,;:()\[\]<>]+)+/?")
+"""An absolute path; what stands in an address is none, because something stands before its first slash."""
 
 
 def scheme_of(text: str) -> str:
@@ -85,3 +88,15 @@ def _kept(home: Home) -> dict[str, str]:
     except (FileNotFoundError, ValueError):
         return {}
     return held if isinstance(held, dict) else {}
+
+
+def shareable(text: str) -> str:
+    """Return a message that may leave this machine: of every absolute path only its name, addresses without secrets.
+
+    >>> shareable("There is no file /srv/shop/logs/2026.csv; see postgresql://anna:secret@db/shop")
+    'There is no file 2026.csv; see postgresql://anna@db/shop'
+    >>> shareable("F1 0.41 on 1/3 of http://127.0.0.1:5000/#/runs/7")
+    'F1 0.41 on 1/3 of http://127.0.0.1:5000/#/runs/7'
+    """
+    text = ADDRESS.sub(lambda match: shown_address(match[0]), text.replace("file://", ""))
+    return PLACE.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], text)

@@ -6,8 +6,10 @@ finished inputs; what comes back is the URI of the new artifact. Importing it co
 
 from behavior_tasks.pipeline.approval import Question, answer, ask
 from behavior_tasks.pipeline.execute import run_stage, run_stages
+from behavior_tasks.pipeline.failure import Failure, why_it_failed
+from behavior_tasks.pipeline.notes import refusal_note, run_note, stage_note
 from behavior_tasks.pipeline.publish import at_work, close_tracking, open_tracking, promote, register, runs_page
-from behavior_tasks.pipeline.runs import Run, StageRecord, last_runs, open_run, start_run
+from behavior_tasks.pipeline.runs import Run, StageRecord, check_settings, last_runs, open_run, start_run
 from behavior_tasks.pipeline.serving import conclude_scoring, serve_stage, serve_stages
 from behavior_tasks.pipeline.stages import SERVING, STAGES, WATCHING, settings_of
 from behavior_tasks.pipeline.sync import Synced, close_dead_runs, sync, waiting
@@ -19,6 +21,7 @@ __all__ = [
     "SERVING",
     "STAGES",
     "WATCHING",
+    "Failure",
     "Question",
     "Run",
     "StageRecord",
@@ -27,6 +30,7 @@ __all__ = [
     "ask",
     "ask_for_training",
     "at_work",
+    "check_settings",
     "close_dead_runs",
     "close_tracking",
     "close_tuning_tracking",
@@ -39,18 +43,22 @@ __all__ = [
     "open_tuning_tracking",
     "prepare_tuning",
     "promote",
+    "refusal_note",
     "register",
+    "run_note",
     "run_stage",
     "run_stages",
     "runs_page",
     "serve_stage",
     "serve_stages",
     "settings_of",
+    "stage_note",
     "start_run",
     "start_tuning",
     "sync",
     "waiting",
     "watch_stages",
     "watched_problems",
+    "why_it_failed",
     "work_off",
 ]

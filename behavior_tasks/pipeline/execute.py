@@ -76,7 +76,7 @@ def run_stage(name: str, run_uri: str, *inputs: str | None, judge: Judge | None 
             with at_work(run), _system_metrics(name, run):
                 built = build_stage(name, run, [uri for uri in inputs if uri], report=_live_metrics(run), judge=judge)
         except UserError as error:
-            told = {"stage": name, "message": str(error)}
+            told = {"stage": name, "message": str(error), "problem": error.problem, "next_step": error.next_step}
             run.note("error", told)
             run.note(f"error-{name}", told)
             raise

@@ -177,11 +177,10 @@ def start_run(
     config = load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
     if trigger != "inspection":
         _refuse_missing_hardware(config.train)
-    safe_id = re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
     home = current_home()
     sweep_temporary_folders(home)
     record = RunRecord(
-        run_id=safe_id,
+        run_id=safe_id(run_id),
         name=f"{day.isoformat()} {trigger} · {model_label(config)}",
         day=day,
         trigger=trigger,
@@ -191,6 +190,26 @@ def start_run(
         config=config,
     )
     return keep_run(home, record).uri
+
+
+def check_settings(*, preset: str, config_file: str | None, overrides: Mapping[str, Any], **_: Any) -> Config:
+    """Check what a run is asked for, as `start_run` does, and start nothing.
+
+    Raises:
+        UserError: naming everything that is wrong with the settings, or hardware that they ask for and there is not.
+    """
+    config = load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
+    _refuse_missing_hardware(config.train)
+    return config
+
+
+def safe_id(run_id: str) -> str:
+    """Return a run's id as its folder is named.
+
+    >>> safe_id("manual__2026-11-23T02:00:00+00:00")
+    'manual__2026-11-23T02-00-00-00-00'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", run_id)
 
 
 def _refuse_missing_hardware(settings: TrainConfig) -> None:

@@ -5,7 +5,7 @@ still there.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from behavior_tasks.base.errors import UserError
@@ -61,10 +61,13 @@ def conclude_watch(run_uri: str) -> "Kept":
             next_step="behavior watch, when that is mended; what was kept before is still there",
         )
     # Heavy libraries are loaded only now, so that the DAG's file may import this module.
+    from behavior_tasks.pipeline.nights import missed_nights
     from behavior_tasks.registry.watch_run import keep_watch_run
     from behavior_tasks.watch.kept import keep, metrics_of
 
-    kept = keep(run.home, artifact)
+    # A monitoring made up for an old day must not speak of nights after it.
+    moment = min(datetime.now(UTC), datetime.combine(run.record.day + timedelta(days=1), time(), UTC))
+    kept = keep(run.home, artifact, further=missed_nights(run.home, moment))
     run.note(RECORD, {"day": kept.day.isoformat()})
     champions = {f"champion.{unit}": str(version) for unit, version in artifact.facts["champions"].items() if version}
     keep_watch_run(

@@ -8,7 +8,7 @@ import base64
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -60,11 +60,17 @@ class Kept:
         return pd.read_parquet(self.folder / f"{name}.parquet")
 
 
-def keep(home: Home, artifact: Artifact) -> Kept:
-    """Keep the artifact of the stage `watch`: the journal first, then the folder of its day."""
+def keep(home: Home, artifact: Artifact, *, further: Iterable[Finding] = ()) -> Kept:
+    """Keep the artifact of the stage `watch`: the journal first, then the folder of its day.
+
+    Args:
+        home: the state folder.
+        artifact: of the stage.
+        further: findings that are no part of it, because they hang on when it was asked.
+    """
     day = date.fromisoformat(artifact.facts["as_of"])
     findings = [Finding.model_validate(one) for one in json.loads((artifact.path / FINDINGS).read_bytes())]
-    standing = keep_day(home, findings, day)
+    standing = keep_day(home, [*findings, *further], day)
     parent = make_folder(home.watch)
     sweep(parent)
     with alone(home), work_folder(parent, "new") as folder:
