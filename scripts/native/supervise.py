@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
-from behavior_tasks.cli import processes
+from behavior_tasks.cli import airflow, processes
 from behavior_tasks.cli.processes import Service
 from scripts.native import parts
 from scripts.native.health import healthy
@@ -90,7 +90,7 @@ class Cluster:
             part.command,
             environment=part.environment,
             log=log_of(self._home, name),
-            folder=self._home.services,
+            folder=airflow.PROJECT,
             user=part.user,
         )
         self._write_down()
