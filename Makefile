@@ -10,11 +10,12 @@ BIN := $(VENV)/bin
 INPUT ?=
 PRESET ?= canonical
 SET ?=
+ROTATE ?=
 export BEHAVIOR_HOME ?= var
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-gpu check up status clean
+.PHONY: help setup run test test-slow test-gpu check up secrets status clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +40,9 @@ run: setup ## Run the DAG on a simulated shop, or on INPUT=path PRESET=name (SET
 
 up: setup ## Start Airflow and MLflow in the browser; Ctrl-C stops both
 	@exec $(BIN)/behavior up
+
+secrets: ## Write .env with every password and key of a cluster, once (ROTATE=NAME renews one)
+	@$(PYTHON) scripts/make_secrets.py $(if $(ROTATE),--rotate "$(ROTATE)")
 
 status: setup ## Show the last runs, the champion and what is running
 	@$(BIN)/behavior status

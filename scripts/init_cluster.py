@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import current_home, make_folder
 
@@ -48,10 +49,7 @@ def make_state_folder(environment: Environment) -> None:
 
 
 def make_databases(environment: Environment) -> None:
-    """Make a role and a database for Airflow and for MLflow, each closed to the other, with the passwords of `.env`.
-
-    PGHOST, PGPORT, PGUSER and PGPASSWORD name the superuser, as for every client of Postgres.
-    """
+    """Make a role and a database for Airflow and for MLflow, each closed to the other, with the passwords of `.env`."""
     import psycopg
     from psycopg.sql import SQL, Identifier, Literal
 
@@ -163,12 +161,34 @@ def make_bucket(environment: Environment) -> None:
         ) from None
 
 
+def write_spark_settings(environment: Environment) -> None:
+    """Write what every part of Spark reads from SPARK_CONF_DIR: who does not know the secret may not take part.
+
+    Jobs carry the key of the pseudonyms, so what travels between Spark's parts is encrypted too.
+    """
+    secret = environment.get("SPARK_AUTH_SECRET")
+    if not secret:
+        return
+    folder = current_home().secrets / "spark"
+    make_folder(folder.parent).chmod(0o700)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    settings = {
+        "spark.authenticate": "true",
+        "spark.authenticate.secret": secret,
+        "spark.network.crypto.enabled": "true",
+    }
+    path = folder / "spark-defaults.conf"
+    write_durably(path, "".join(f"{name} {value}\n" for name, value in settings.items()).encode())
+    path.chmod(0o600)
+
+
 STEPS: Mapping[str, Callable[[Environment], None]] = {
     "State folder": make_state_folder,
     "Roles and databases of Postgres": make_databases,
     "Tables of Airflow": migrate_airflow,
     "Permissions, account admin and pool of Airflow": set_up_airflow,
     "Tables and accounts of MLflow": set_up_mlflow,
+    "Settings of Spark": write_spark_settings,
     "Bucket of MLflow's artifacts": make_bucket,
 }
 
@@ -177,11 +197,11 @@ def _superuser(environment: Environment) -> Any:
     """Return a connection that commits every statement; waits for a server that is just starting."""
     import psycopg
 
-    _needed("PGPASSWORD", environment)
+    address = _needed("POSTGRES_SUPERUSER_URI", environment)
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:
-            return psycopg.connect(dbname="postgres", autocommit=True, connect_timeout=5)
+            return psycopg.connect(address, dbname="postgres", autocommit=True, connect_timeout=5)
         except psycopg.OperationalError as error:
             # A server that answers with a refusal is there: a wrong password gets no better by waiting.
             refused = "authentication failed" in str(error)
@@ -189,7 +209,7 @@ def _superuser(environment: Environment) -> Any:
                 raise UserError(
                     "Postgres refuses the superuser's password." if refused else "Postgres does not answer.",
                     found=str(error).strip().splitlines()[-1],
-                    expected="the server at PGHOST and PGPORT, and the password that it was first started with",
+                    expected="the server of POSTGRES_SUPERUSER_URI, with the password that it was first started with",
                     next_step="bring back the .env of that start" if refused else "start Postgres, then again",
                 ) from None
         time.sleep(POLL_SECONDS)
