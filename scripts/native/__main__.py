@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +20,16 @@ from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import Home, current_home, make_folder
 from behavior_tasks.cli import airflow, processes, services
 from behavior_tasks.cli.screen import console, errors
+from scripts.backup import make_backup
 from scripts.native import parts
 from scripts.native.compose import read_secrets, read_services
 from scripts.native.parts import Part, Places, make_parts
 from scripts.native.supervise import LEADER, RESTART, STOP, Cluster, ask, lock_of
+from scripts.restore import restore_backup
 
 COMPOSE = airflow.PROJECT / "docker-compose.yaml"
 ENVIRONMENT = airflow.PROJECT / ".env"
+TRAIN_QUEUE, GPU_QUEUE = "BEHAVIOR_TRAIN_QUEUE", "gpu"
 END_SECONDS = 90.0
 app = typer.Typer(
     help="The cluster of docker-compose.yaml on this machine, without containers.",
@@ -42,6 +46,7 @@ Overrides = Annotated[
 
 @app.command()
 def up(
+    only: Annotated[list[str] | None, typer.Argument(metavar="[PART]…", help="These and what they wait for.")] = None,
     env_file: Secrets = ENVIRONMENT,
     schedulers: Annotated[int, typer.Option(min=1, max=2, help="How many schedulers share the work.")] = 1,
     set: Overrides = None,
@@ -61,14 +66,18 @@ def up(
         services.clear_remains(home)
         services.check_ports("make native")
         everything = _parts(home, values, _new_places(home), _pairs(set), schedulers)
+        wanted = with_what_they_wait_for([_known(name) for name in only or []], everything) or everything
         processes.adopt_orphans()
         stack.enter_context(processes.Interrupts())
-        cluster = Cluster(home, everything, lambda text: console.print(text, markup=False, highlight=False))
+        cluster = Cluster(home, everything, wanted, lambda text: console.print(text, markup=False, highlight=False))
         stack.callback(_stopped, cluster)
         cluster.start_all()
+        pages = {parts.API_SERVER: ("Airflow", "AIRFLOW"), parts.MLFLOW: ("MLflow", "MLFLOW")}
+        for name in pages.keys() & wanted.keys():
+            title, prefix = pages[name]
+            told = f"{title:<8} {everything[name].url}  user admin, password {prefix}_ADMIN_PASSWORD"
+            console.print(told, highlight=False, soft_wrap=True)
         console.print(
-            f"Airflow  {everything[parts.API_SERVER].url}  user admin, password AIRFLOW_ADMIN_PASSWORD\n"
-            f"MLflow   {everything[parts.MLFLOW].url}  user admin, password MLFLOW_ADMIN_PASSWORD\n"
             f"healthy after {time.monotonic() - began:.0f} s; Ctrl-C stops all of it.",
             highlight=False,
             soft_wrap=True,
@@ -119,17 +128,55 @@ def execute(
     os.execvpe(program[0], [*program, *command[1:]], dict(part.environment))  # noqa: S606 – a program and its words
 
 
+@app.command()
+def backup(folder: Path, env_file: Secrets = ENVIRONMENT) -> None:
+    """Back up the running cluster into a folder that is not there yet."""
+    home = current_home()
+    places = running_places(home)
+    init = _parts(home, read_secrets(env_file), places, {}, 1)[parts.INIT]
+    count = make_backup(folder, places.mlflow_folder / "artifacts", init.environment)
+    console.print(f"Backed up {count} files into {folder.name}; {env_file.name} is not among them and belongs to it.")
+
+
+@app.command()
+def restore(folder: Path, env_file: Secrets = ENVIRONMENT) -> None:
+    """Put a backup into an empty state folder; `up` then goes on from there."""
+    home, places = current_home(), _new_places(current_home())
+    make_folder(home.services)
+    everything = _parts(home, read_secrets(env_file), places, {}, 1)
+    with FileLock(lock_of(home)), ExitStack() as stack:
+        processes.adopt_orphans()
+        stack.enter_context(processes.Interrupts())
+        cluster = Cluster(home, everything, {parts.POSTGRES: everything[parts.POSTGRES]}, console.print)
+        stack.callback(cluster.stop_all)
+        cluster.start_all()
+        count = restore_backup(folder, places.mlflow_folder / "artifacts", everything[parts.INIT].environment)
+    console.print(f"Restored {count} files from {folder.name}. Next: make native (it upgrades what is older).")
+
+
+def with_what_they_wait_for(names: list[str], everything: Mapping[str, Part]) -> dict[str, Part]:
+    """Return the named parts and all that must run before them."""
+    found: dict[str, Part] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        found[name] = everything[name]
+        waiting += [before for before in everything[name].after if before not in found]
+    return {name: part for name, part in everything.items() if name in found}
+
+
 def running_places(home: Home) -> Places:
-    """Return where the parts of the cluster that runs on a state folder are.
+    """Return where the parts of the cluster that runs on a state folder are; a port of none that is down is 0.
 
     Raises:
-        UserError: when Postgres or another part with an address does not run.
+        UserError: when not even Postgres runs.
     """
     ports = {s.name: int(s.url.rpartition(":")[2]) for s in processes.still_running(home) if s.url}
-    needed = (parts.POSTGRES, parts.REDIS, parts.MLFLOW, parts.API_SERVER)
-    if missing := [name for name in needed if name not in ports]:
-        raise UserError(f"There is no running {' and '.join(missing)} here.", next_step="make native")
-    postgres, redis, mlflow, api_server = (ports[name] for name in needed)
+    if parts.POSTGRES not in ports:
+        raise UserError("No cluster runs on this state folder.", found=home.root.name, next_step="make native")
+    postgres, redis, mlflow, api_server = (
+        ports.get(name, 0) for name in (parts.POSTGRES, parts.REDIS, parts.MLFLOW, parts.API_SERVER)
+    )
     return Places(home=home, postgres=postgres, redis=redis, mlflow=mlflow, airflow=api_server)
 
 
@@ -147,7 +194,8 @@ def _parts(
     home: Home, values: dict[str, str], places: Places, overrides: dict[str, str], schedulers: int
 ) -> dict[str, Part]:
     ports = {airflow.AIRFLOW_PORT: str(places.airflow), airflow.MLFLOW_PORT: str(places.mlflow)}
-    described = read_services(COMPOSE, values | ports)
+    # The worker for the GPU always runs here, so trainings go to it unless `.env` says otherwise.
+    described = read_services(COMPOSE, {TRAIN_QUEUE: GPU_QUEUE} | values | ports)
     return make_parts(described, places, overrides=overrides, schedulers=schedulers)
 
 

@@ -29,6 +29,7 @@ class Described:
     environment: Mapping[str, str]
     after: Mapping[str, str]
     """Service that it waits for → condition, e.g. `service_healthy`."""
+    stop_signal: str
     files: Mapping[str, str]
     """Path inside the container → content, of the service's `configs`."""
 
@@ -83,6 +84,7 @@ def _described(name: str, service: Mapping[str, Any], configs: Mapping[str, str]
         command=tuple(str(word) for word in service.get("command") or ()),
         environment={key: _text(value) for key, value in (service.get("environment") or {}).items()},
         after={one: str(how["condition"]) for one, how in waits.items()},
+        stop_signal=str(service.get("stop_signal", "SIGTERM")),
         files={str(one["target"]): configs[one["source"]] for one in mounted},
     )
 

@@ -10,7 +10,7 @@ import httpx
 
 from behavior_tasks.base.errors import UserError
 from scripts.native import parts
-from scripts.native.parts import LOOPBACK, Part
+from scripts.native.parts import Part
 
 ASK_SECONDS = 5.0
 AIRFLOW_NAMES = {
@@ -58,14 +58,8 @@ def _postgres(environment: Mapping[str, str]) -> bool:
     import psycopg
 
     try:
-        psycopg.connect(
-            host=LOOPBACK,
-            port=environment["PGPORT"],
-            user=environment.get("PGUSER", "postgres"),
-            password=environment["PGPASSWORD"],
-            dbname="postgres",
-            connect_timeout=int(ASK_SECONDS),
-        ).close()
+        uri = environment["POSTGRES_SUPERUSER_URI"]
+        psycopg.connect(f"{uri}/postgres", connect_timeout=int(ASK_SECONDS)).close()
     except psycopg.OperationalError as error:
         if "authentication failed" not in str(error):
             return False

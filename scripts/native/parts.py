@@ -6,6 +6,7 @@ word of a command and every other variable is the compose file's own, so what ru
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -52,9 +53,9 @@ class Places:
         return self.home.services / "files"
 
     @property
-    def artifacts(self) -> Path:
-        """Where the MLflow server keeps files."""
-        return self.home.root / "mlflow-artifacts"
+    def mlflow_folder(self) -> Path:
+        """What the MLflow server has for itself."""
+        return self.home.root / "mlflow-files"
 
     def here(self, text: str) -> str:
         """Return a word of the compose file with this machine's addresses and folders."""
@@ -64,10 +65,10 @@ class Places:
         return text
 
     def _replacements(self) -> dict[str, str]:
-        folders = {"/state": self.home.root, "/opt/behavior": airflow.PROJECT, "/mlflow": self.artifacts}
+        folders = {"/state": self.home.root, "/opt/behavior": airflow.PROJECT, "/mlflow": self.mlflow_folder}
         return {
             r"\b0\.0\.0\.0\b": LOOPBACK,
-            r"(?<=@)postgres(?::5432)?(?=/)": f"{LOOPBACK}:{self.postgres}",
+            r"(?<=@)postgres(?::5432)?(?=/|$)": f"{LOOPBACK}:{self.postgres}",
             r"(?<=@)redis(?::6379)?(?=/|$)": f"{LOOPBACK}:{self.redis}",
             r"\bmlflow:5000\b": f"{LOOPBACK}:{self.mlflow}",
             r"\bapi-server:8080\b": f"{LOOPBACK}:{self.airflow}",
@@ -86,6 +87,8 @@ class Part:
     url: str | None = None
     prepare: Callable[[], None] | None = None
     """Makes what the process needs before its first start."""
+    end: signal.Signals = signal.SIGTERM
+    """What asks the process to end."""
     user: str | None = None
     """Who runs it, when that is not who started the cluster."""
 
@@ -110,8 +113,6 @@ def make_parts(
 def _part(service: Described, places: Places, overrides: Mapping[str, str]) -> Part:
     own = service.name in (POSTGRES, REDIS)
     environment = _clean() | {name: places.here(value) for name, value in service.environment.items()}
-    if environment.get("PGHOST") == POSTGRES:
-        environment |= {"PGHOST": LOOPBACK, "PGPORT": str(places.postgres)}
     if not own:
         files = {target: places.folder / Path(target).name for target in service.files}
         for target, content in service.files.items():
@@ -124,6 +125,7 @@ def _part(service: Described, places: Places, overrides: Mapping[str, str]) -> P
         command=(),
         environment=environment,
         after={name: how for name, how in service.after.items() if name in NAMES},
+        end=signal.Signals[service.stop_signal],
     )
     if service.name == POSTGRES:
         return _postgres(plain, places)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
@@ -42,6 +43,21 @@ def program(name: str) -> str:
             f"The program {name} of Postgres is not installed here.", next_step="apt-get install postgresql"
         )
     return found
+
+
+def login_of(uri: str) -> dict[str, str]:
+    """Return an address of a server as the variables that every program of Postgres reads.
+
+    >>> login_of("postgresql://ann:p%40ss@localhost:5433")
+    {'PGHOST': 'localhost', 'PGPORT': '5433', 'PGUSER': 'ann', 'PGPASSWORD': 'p@ss'}
+    """
+    parts = urlsplit(uri)
+    return {
+        "PGHOST": parts.hostname or "",
+        "PGPORT": str(parts.port or 5432),
+        "PGUSER": unquote(parts.username or ""),
+        "PGPASSWORD": unquote(parts.password or ""),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

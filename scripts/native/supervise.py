@@ -5,11 +5,10 @@ terminal asks for a stop or a restart by leaving a file named after the part, wh
 """
 
 import os
-import signal
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from scripts.native import parts
 from scripts.native.health import healthy
 from scripts.native.parts import Part
 
-START_SECONDS = 240.0
+START_SECONDS = 600.0
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.5
 MOST_DEATHS = 3
@@ -42,13 +41,17 @@ class Cluster:
 
     Args:
         home: the state folder.
-        everything: the parts by name.
+        everything: the parts by name, whether they are to run or not.
+        wanted: those that are to run.
         tell: says something to whoever started the cluster.
     """
 
-    def __init__(self, home: Home, everything: Mapping[str, Part], tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, home: Home, everything: Mapping[str, Part], wanted: Mapping[str, Part], tell: Callable[[str], None]
+    ) -> None:
         self._home = home
         self._parts = everything
+        self._wanted = wanted
         self._tell = tell
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._healthy: set[str] = set()
@@ -63,7 +66,7 @@ class Cluster:
             UserError: a part ends, or does not answer in time.
         """
         began = time.monotonic()
-        while waiting := [name for name in self._parts if name not in self._healthy | self._done]:
+        while waiting := [name for name in self._wanted if name not in self._healthy | self._done]:
             for name in waiting:
                 if name not in self._running and self._may_start(self._parts[name]):
                     self.start(name)
@@ -97,22 +100,31 @@ class Cluster:
 
     def stop(self, name: str) -> None:
         """End one part and whatever it started."""
-        process = self._running.pop(name, None)
-        self._healthy.discard(name)
-        if process is not None:
-            _end(name, process)
+        self._end([name])
         self._write_down()
 
     def stop_all(self) -> None:
         """End everything, the databases last, and leave nothing behind."""
-        last = [name for name in (parts.REDIS, parts.POSTGRES) if name in self._running]
-        others = [process.pid for name, process in self._running.items() if name not in last]
-        processes.stop(others, seconds=STOP_SECONDS)
-        for name in last:
-            _end(name, self._running[name])
-        processes.stop([process.pid for process in self._running.values()], seconds=STOP_SECONDS, adopted=True)
-        self._running.clear()
+        last = (parts.REDIS, parts.POSTGRES)
+        self._end([name for name in self._running if name not in last])
+        self._end(list(self._running))
+        processes.stop([], seconds=STOP_SECONDS, adopted=True)
         processes.write_down(self._home, [])
+
+    def _end(self, names: Sequence[str]) -> None:
+        """Ask parts to end in the way that each understands; end for good whatever of them is left."""
+        ended = {name: self._running.pop(name) for name in names if name in self._running}
+        self._healthy -= set(names)
+        for name, process in ended.items():
+            if process.poll() is None:
+                process.send_signal(self._parts[name].end)
+        deadline = time.monotonic() + STOP_SECONDS
+        for process in ended.values():
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, deadline - time.monotonic()))
+        processes.stop([process.pid for process in ended.values()], seconds=STOP_SECONDS)
+        for process in ended.values():
+            process.wait()
 
     def watch(self) -> None:
         """Go on until the process is told to end: do what is asked for, start again what dies.
@@ -226,13 +238,3 @@ def lock_of(home: Home) -> Path:
 
 def _requests(home: Home) -> Path:
     return home.services / "requests"
-
-
-def _end(name: str, process: "subprocess.Popen[bytes]") -> None:
-    if name == parts.POSTGRES and process.poll() is None:
-        # Asked by SIGTERM, Postgres would wait for every client to leave.
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-    processes.stop([process.pid], seconds=STOP_SECONDS)
-    process.wait()
