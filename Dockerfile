@@ -29,7 +29,7 @@ RUN pip install --no-deps --editable . \
     && test "$(python -c 'from importlib.metadata import version; print(version("behavior-tasks"))')" = "$VERSION"
 
 FROM build AS build-spark
-RUN pip install --no-deps pyspark==4.0.5 py4j==0.10.9.9
+RUN pip install --no-deps --target /opt/spark pyspark==4.0.5 py4j==0.10.9.9
 
 FROM base AS run
 ARG VERSION
@@ -38,7 +38,11 @@ LABEL org.opencontainers.image.title="behavior-tasks" \
       org.opencontainers.image.licenses="Apache-2.0"
 ENV PYTHONDONTWRITEBYTECODE=1 \
     BEHAVIOR_HOME=/state
-RUN useradd --uid 1000 --create-home behavior \
+# pg_dump and pg_restore, for backups.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends postgresql-client-15 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --uid 1000 --create-home behavior \
     && install -d -o behavior -g behavior -m 0750 /state /mlflow
 # The code belongs to root: what runs can't change it. How a part is asked whether it is well differs from part to part
 # and stands in docker-compose.yaml, so there is no HEALTHCHECK here.
@@ -52,5 +56,6 @@ USER root
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends openjdk-17-jre-headless procps \
     && rm -rf /var/lib/apt/lists/*
-COPY --from=build-spark /opt/venv /opt/venv
+COPY --from=build-spark /opt/spark /opt/spark
+ENV PYTHONPATH=/opt/spark
 USER behavior
