@@ -34,9 +34,9 @@ def noted_stage(run: str, stage: str, uri: str) -> str:
     return uri
 
 
-def note_run(run: str) -> None:
-    """Keep as the run's note how the run stands now."""
-    note(pipeline.run_note(run), key=RUN_NOTE)
+def note_run(run: str, *, broken: bool = False) -> None:
+    """Keep as the run's note how the run stands now, or (`broken`) that it has ended without its results."""
+    note(pipeline.run_note(run, broken=broken), key=RUN_NOTE)
 
 
 def note_refusal(error: UserError) -> None:
