@@ -26,6 +26,13 @@ def note(text: str, *, key: str = TASK_NOTE) -> None:
     ti.xcom_push(key=key, value=text)
 
 
+def begun(run: str) -> str:
+    """Keep what a run is as the first task's and the run's note, and return its URI."""
+    note(pipeline.run_note(run))
+    note_run(run)
+    return run
+
+
 def noted_stage(run: str, stage: str, uri: str) -> str:
     """Keep a stage's figures as the task's note, and return its URI; after the gate, the verdict as the run's note."""
     note(pipeline.stage_note(run, stage))

@@ -18,7 +18,7 @@ from airflow.sdk import DAG, TriggerRule, task
 from behavior_dag_alarm import alarm
 from behavior_dag_faults import RETRIES, explained, look_at
 from behavior_dag_links import DayLink, ModelsLink, ReportLink, keep_pages, with_links
-from behavior_dag_notes import note_run, skip
+from behavior_dag_notes import begun, note_run, skip
 from behavior_dag_stages import draw_stages
 from behavior_dag_support import DRIFT, RUN, form, nightly, what_is_watched
 
@@ -34,7 +34,7 @@ GROUPS = {
 @task
 def start(dag_run: Any = None, params: Any = None) -> str:
     """Check all settings and open the run."""
-    return explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_watched(dag_run, params)))
+    return begun(explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_watched(dag_run, params))))
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE)

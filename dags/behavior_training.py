@@ -18,7 +18,7 @@ from behavior_dag_alarm import alarm
 from behavior_dag_approval import Approval
 from behavior_dag_faults import RETRIES, explained
 from behavior_dag_links import OPENED, MlflowRunLink, ModelsLink, ReportLink, VersionLink, keep_pages, with_links
-from behavior_dag_notes import note, note_run, skip
+from behavior_dag_notes import begun, note, note_run, skip
 from behavior_dag_stages import draw_stages
 from behavior_dag_support import CHAMPION, DRIFT, RUN, form, nightly_or, what_is_asked
 
@@ -37,7 +37,7 @@ GROUPS = {
 @task
 def start(dag_run: Any = None, params: Any = None) -> str:
     """Check all settings and open the run."""
-    return explained(pipeline.start_run, dag_run.run_id, **what_is_asked(dag_run, params))
+    return begun(explained(pipeline.start_run, dag_run.run_id, **what_is_asked(dag_run, params)))
 
 
 @task(task_id=OPENED)

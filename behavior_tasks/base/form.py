@@ -53,7 +53,9 @@ def form_fields(
     (['integer', 'null'], 1, None)
     """
     fields = _own_fields(input_path, preset, placed=placed)
-    wanted = set(setting_keys()) if only is None else {n for n in setting_keys() if {n, n.partition(".")[0]} & set(only)}
+    wanted = (
+        set(setting_keys()) if only is None else {n for n in setting_keys() if {n, n.partition(".")[0]} & set(only)}
+    )
     definitions = Config.model_json_schema()["$defs"]
     defaults = Config().model_dump(mode="json")
     for dotted in in_order([n for n in setting_keys() if n in wanted and n.partition(".")[0] not in without]):

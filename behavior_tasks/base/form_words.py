@@ -1,8 +1,9 @@
-"""The words of the trigger form: a setting's dotted name and its choices in; titles, labels, examples and the order out.
+"""The words of the trigger form: a setting's dotted name and its choices in; titles, labels, examples and order out.
 
 The one thing to know: nothing here changes what a form accepts. Bounds and help come from the configuration model.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -110,7 +111,16 @@ UNITS: Mapping[str, str] = {
     "mb": "MB",
     "ms": "ms",
 }
-SPELLED: Mapping[str, str] = {"f1": "F1", "ece": "ECE", "psi": "PSI", "ks": "KS statistic", "conf": "settings", "lora": "LoRA", "gpu": "GPU", "id": "ID"}
+SPELLED: Mapping[str, str] = {
+    "f1": "F1",
+    "ece": "ECE",
+    "psi": "PSI",
+    "ks": "KS statistic",
+    "conf": "settings",
+    "lora": "LoRA",
+    "gpu": "GPU",
+    "id": "ID",
+}
 BOUND: Mapping[str, str] = {"min": "at least", "max": "at most"}
 
 
@@ -140,7 +150,7 @@ def heading_of(section: str, about: str) -> str:
     'Language model'
     """
     title, about = SECTION_TITLES[section], about.rstrip(".")
-    told = about.removeprefix(f"{title}: ")
+    told = re.split("[:;]", about.removeprefix(f"{title}: "))[0]
     return title if told.lower().endswith(title.lower()) else f"{title} · {told}"
 
 

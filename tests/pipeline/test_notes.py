@@ -13,7 +13,9 @@ from behavior_tasks.pipeline.nights import missed_nights
 from behavior_tasks.pipeline.notes import refusal_note
 
 DAY = date(2026, 11, 23)
-ROWS = "user_id,action,product_id,timestamp\n1,browse,1001,1628751662\n1,click,1001,1628751672\n,browse,1002,1628752662\n"
+ROWS = (
+    "user_id,action,product_id,timestamp\n1,browse,1001,1628751662\n1,click,1001,1628751672\n,browse,1002,1628752662\n"
+)
 LINK = "https://airflow.shop.example/dags/behavior_training/runs/one"
 
 

@@ -1,45 +1,16 @@
 """Messages go out over a real web server and a real mail server, wait for one that stumbles, and never raise."""
 
-import json
 import logging
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 
 from behavior_tasks.watch.tell import EMAIL, MAIL_SERVER, WAITS_SECONDS, WEBHOOK, tell
+from tests.hook import hook
 from tests.up import free_port
 
 FACTS = {"dag": "behavior_training", "stage": "clean", "why": "the log is empty"}
-Hooks = Callable[[int], AbstractContextManager[tuple[str, list[dict[str, Any]], list[int]]]]
-
-
-@contextmanager
-def hook(failures: int) -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
-    """A web server that answers 503 so many times before it takes what comes; its address, and what it has taken."""
-    taken: list[dict[str, Any]] = []
-    answered: list[int] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            answered.append(503 if len(answered) < failures else 200)
-            if answered[-1] == 200:
-                taken.append(json.loads(body))
-            self.send_response(answered[-1])
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/hook/a-secret", taken, answered
-        server.shutdown()
 
 
 def test_an_endpoint_that_fails_twice_gets_the_message_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -92,7 +63,10 @@ def test_a_message_by_mail() -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mail) as server:
         server.taken = []  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        settings = {EMAIL: "ada@shop.example, ben@shop.example", MAIL_SERVER: f"smtp://127.0.0.1:{server.server_address[1]}"}
+        settings = {
+            EMAIL: "ada@shop.example, ben@shop.example",
+            MAIL_SERVER: f"smtp://127.0.0.1:{server.server_address[1]}",
+        }
         went = tell("it failed in clean", "the whole message", FACTS, settings=settings)
         server.shutdown()
         taken: list[str] = server.taken  # type: ignore[attr-defined]
