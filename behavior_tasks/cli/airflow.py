@@ -95,7 +95,7 @@ def airflow_environment(home: Home, project: Path = PROJECT, *, base: Mapping[st
         "API__BASE_URL": f"http://127.0.0.1:{port}",
         "API__SECRET_KEY": kept_secret(home.secrets / "airflow_api_key", secrets.token_hex),
         "API_AUTH__JWT_SECRET": kept_secret(home.secrets / "airflow_jwt_key", secrets.token_hex),
-        # A task's token must outlive the longest wait for a place to run in.
+        # A running task renews its token with its heartbeats; while no api-server answers, the token has to last.
         "EXECUTION_API__JWT_EXPIRATION_TIME": 24 * 3600,
         "DAG_PROCESSOR__PARSING_PROCESSES": 1,
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,

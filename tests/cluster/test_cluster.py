@@ -57,7 +57,7 @@ def test_a_killed_worker_is_replaced_and_the_training_goes_on_from_its_checkpoin
 
 
 def test_what_mlflow_missed_is_delivered_when_it_is_back(night: Night) -> None:
-    assert "wait" in night.waited
+    assert "live.json" in night.waited
     right = ("behavior", night.native.values["MLFLOW_BEHAVIOR_PASSWORD"])
     api = f"{night.native.mlflow}/api/2.0/mlflow"
     (experiment,) = (
