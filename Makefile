@@ -12,10 +12,12 @@ PRESET ?= canonical
 SET ?=
 ROTATE ?=
 export BEHAVIOR_HOME ?= var
+# A state folder belongs to one MLflow: the cluster's is another than that of `make up`.
+NATIVE_HOME ?= var-native
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-gpu check up secrets status clean
+.PHONY: help setup run test test-slow test-soak test-gpu check up native secrets status clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -44,6 +46,9 @@ up: setup ## Start Airflow and MLflow in the browser; Ctrl-C stops both
 secrets: ## Write .env with every password and key of a cluster, once (ROTATE=NAME renews one)
 	@$(PYTHON) scripts/make_secrets.py $(if $(ROTATE),--rotate "$(ROTATE)")
 
+native: setup ## Start the cluster of docker-compose.yaml on this machine without containers; Ctrl-C stops it
+	@BEHAVIOR_HOME=$(NATIVE_HOME) exec $(BIN)/python -m scripts.native up
+
 status: setup ## Show the last runs, the champion and what is running
 	@$(BIN)/behavior status
 
@@ -58,6 +63,9 @@ test: check ## Every check and the default tests
 
 test-slow: setup ## The slow suites
 	@$(BIN)/python -m pytest -m slow -n logical --maxprocesses 4 --dist loadfile
+
+test-soak: setup ## What takes longer than anybody waits: a training of more than ten minutes, compiling
+	@$(BIN)/python -m pytest -m soak
 
 test-gpu: setup ## What needs an NVIDIA GPU; says why when there is none
 	@$(BIN)/python -m pytest -m gpu tests/model/test_gpu.py

@@ -26,6 +26,13 @@ def note(text: str, *, key: str = TASK_NOTE) -> None:
     ti.xcom_push(key=key, value=text)
 
 
+def begun(run: str) -> str:
+    """Keep what a run is as the first task's and the run's note, and return its URI."""
+    note(pipeline.run_note(run))
+    note_run(run)
+    return run
+
+
 def noted_stage(run: str, stage: str, uri: str) -> str:
     """Keep a stage's figures as the task's note, and return its URI; after the gate, the verdict as the run's note."""
     note(pipeline.stage_note(run, stage))
@@ -34,9 +41,9 @@ def noted_stage(run: str, stage: str, uri: str) -> str:
     return uri
 
 
-def note_run(run: str) -> None:
-    """Keep as the run's note how the run stands now."""
-    note(pipeline.run_note(run), key=RUN_NOTE)
+def note_run(run: str, *, broken: bool = False) -> None:
+    """Keep as the run's note how the run stands now, or (`broken`) that it has ended without its results."""
+    note(pipeline.run_note(run, broken=broken), key=RUN_NOTE)
 
 
 def note_refusal(error: UserError) -> None:

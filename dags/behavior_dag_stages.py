@@ -11,7 +11,7 @@ from typing import Any
 from airflow.sdk import TaskGroup, TriggerRule, XComArg, task
 from behavior_dag_faults import explained
 from behavior_dag_notes import noted_stage, skip
-from behavior_dag_support import RUN
+from behavior_dag_support import RUN, TRAINING_PLACE
 
 from behavior_tasks.base.form import read_form
 from behavior_tasks.pipeline.stages import Stage
@@ -54,7 +54,9 @@ def draw_stages(
                 # A skipped simulation must not stop what could have read it; a failed one must.
                 rule = TriggerRule.NONE_FAILED if "simulate?" in row.inputs else TriggerRule.ALL_SUCCESS
                 hours = LONGEST_HOURS.get(name, USUAL_HOURS)
-                named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=timedelta(hours=hours))
+                place = TRAINING_PLACE if name == "train" else {}
+                longest = timedelta(hours=hours)
+                named = run_stage.override(task_id=name, trigger_rule=rule, execution_timeout=longest, **place)
                 made[name] = named(name, RUN, *(made[i.removesuffix("?")] for i in row.inputs))
                 for earlier in row.after:
                     made[earlier] >> made[name]

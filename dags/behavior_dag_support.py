@@ -1,4 +1,4 @@
-"""What the DAG files need of Airflow beside the DAG itself: the schedule, form fields, the link to MLflow.
+"""What the DAG files need of Airflow beside the DAG itself: the schedule, form fields, what a filled-in form asks for.
 
 In come the package's plain values and functions, out come Airflow's objects. One thing to know: the environment
 decides what a night does where nobody fills in a form.
@@ -9,14 +9,17 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, AssetOrTimeSchedule, BaseOperatorLink, CronTriggerTimetable, Param, XComArg
+from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param
 
 from behavior_tasks.base.config import DEFAULT_PRESET
 from behavior_tasks.base.form import AS_OF, form_fields, read_as_of, read_form
 
 RUN = "{{ ti.xcom_pull(task_ids='start') }}"
 """The run's URI, for every task; as a template it draws no edge, so that the graph shows the data's way alone."""
-OPENED = "open_tracking"
+QUEUE = os.environ.get("BEHAVIOR_TRAIN_QUEUE")
+TRAINING_PLACE: dict[str, Any] = {"pool": "training", **({"queue": QUEUE} if QUEUE else {})}
+"""Where trainings run: as many at the same time as the pool has slots, on the workers of a queue of their own if there
+is one (`BEHAVIOR_TRAIN_QUEUE`), else anywhere."""
 CHAMPION = Asset("behavior_champion", uri="behavior://champion", group="behavior")
 """Updated when a version becomes champion: the shop is scored anew."""
 DRIFT = Asset("behavior_drift", uri="behavior://drift", group="behavior")
@@ -91,23 +94,3 @@ def what_is_scored(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 def what_is_watched(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the named arguments of `pipeline.start_run` for a DAG run that watches, and its filled-in form."""
     return {**what_is_scored(dag_run, values), "trigger": "monitoring in airflow"}
-
-
-class MlflowRunLink(BaseOperatorLink):
-    """The button that leads from a task to the run's page in MLflow."""
-
-    name = "MLflow run"
-
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:
-        """Return the page's address; the MLflow server's front page before the run is known."""
-        from airflow.sdk.execution_time.xcom import XCom
-
-        server = os.environ.get("BEHAVIOR_MLFLOW_URL", "http://127.0.0.1:5000").rstrip("/")
-        run = XCom.get_one(key="return_value", dag_id=ti_key.dag_id, task_id=OPENED, run_id=ti_key.run_id)
-        return f"{server}/#/runs/{run}" if run else server
-
-
-def with_mlflow_link(result: XComArg) -> XComArg:
-    """Give the task behind `result` the button to MLflow."""
-    result.operator.operator_extra_links = (MlflowRunLink(),)
-    return result

@@ -17,7 +17,8 @@ from typing import Any
 from airflow.sdk import DAG, TriggerRule, task
 from behavior_dag_alarm import alarm
 from behavior_dag_faults import RETRIES, explained, look_at
-from behavior_dag_notes import note_run, skip
+from behavior_dag_links import DayLink, ModelsLink, ReportLink, keep_pages, with_links
+from behavior_dag_notes import begun, note_run, skip
 from behavior_dag_stages import draw_stages
 from behavior_dag_support import DRIFT, RUN, form, nightly, what_is_watched
 
@@ -33,13 +34,14 @@ GROUPS = {
 @task
 def start(dag_run: Any = None, params: Any = None) -> str:
     """Check all settings and open the run."""
-    return explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_watched(dag_run, params)))
+    return begun(explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_watched(dag_run, params))))
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE)
 def keep(run: str) -> str:
     """Keep tables, plots, page and MLflow run of the day; red, with the reason, when it could not be watched."""
     day = explained(pipeline.conclude_watch, run).day.isoformat()
+    keep_pages(pipeline.mlflow_pages(run))
     note_run(run)
     return day
 
@@ -71,7 +73,7 @@ with DAG(
     tags=["behavior", "monitoring"],
     params=form(only=pipeline.settings_of(pipeline.WATCHING), placed=True),
 ) as dag:
-    started, kept = start(), keep(RUN)
+    started, kept = start(), with_links(keep(RUN), DayLink(), ReportLink(), ModelsLink())
     made = draw_stages(GROUPS, pipeline.WATCHING, pipeline.run_stage)
     started >> [made["simulate"], made["champions"]]
     [started, made["watch"]] >> kept >> [ask_for_training(RUN), look(RUN)]

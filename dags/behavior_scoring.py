@@ -18,7 +18,8 @@ from typing import Any
 from airflow.sdk import DAG, TriggerRule, task
 from behavior_dag_alarm import alarm
 from behavior_dag_faults import RETRIES, explained, look_at
-from behavior_dag_notes import note_run
+from behavior_dag_links import MarketingLink, with_links
+from behavior_dag_notes import begun, note_run
 from behavior_dag_stages import draw_stages
 from behavior_dag_support import CHAMPION, RUN, form, nightly_or, what_is_scored
 
@@ -35,7 +36,7 @@ GROUPS = {
 @task
 def start(dag_run: Any = None, params: Any = None) -> str:
     """Check all settings and open the run."""
-    return explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_scored(dag_run, params)))
+    return begun(explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_scored(dag_run, params))))
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
@@ -60,7 +61,7 @@ with DAG(
     tags=["behavior", "scoring"],
     params=form(only=pipeline.settings_of(pipeline.SERVING), placed=True),
 ) as dag:
-    started, looked = start(), look(RUN)
+    started, looked = start(), with_links(look(RUN), MarketingLink())
     made = draw_stages(GROUPS, pipeline.SERVING, pipeline.serve_stage)
     started >> [made["simulate"], made["champions"]]
     [made[name] for name in GROUPS["scores"] + GROUPS["applications"]] >> looked

@@ -17,9 +17,10 @@ from airflow.sdk import DAG, TaskGroup, TriggerRule, task
 from behavior_dag_alarm import alarm
 from behavior_dag_approval import Approval
 from behavior_dag_faults import RETRIES, explained
-from behavior_dag_notes import note_run, skip
+from behavior_dag_links import OPENED, MlflowRunLink, ModelsLink, ReportLink, VersionLink, keep_pages, with_links
+from behavior_dag_notes import begun, note, note_run, skip
 from behavior_dag_stages import draw_stages
-from behavior_dag_support import CHAMPION, DRIFT, OPENED, RUN, form, nightly_or, what_is_asked, with_mlflow_link
+from behavior_dag_support import CHAMPION, DRIFT, RUN, form, nightly_or, what_is_asked
 
 from behavior_tasks import pipeline
 from behavior_tasks.base.config import SERVING_SECTIONS
@@ -36,7 +37,7 @@ GROUPS = {
 @task
 def start(dag_run: Any = None, params: Any = None) -> str:
     """Check all settings and open the run."""
-    return explained(pipeline.start_run, dag_run.run_id, **what_is_asked(dag_run, params))
+    return begun(explained(pipeline.start_run, dag_run.run_id, **what_is_asked(dag_run, params)))
 
 
 @task(task_id=OPENED)
@@ -48,7 +49,10 @@ def open_tracking(run: str) -> str:
 @task
 def register(run: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> str:
     """Keep parameters, metrics, plots and the verdict in MLflow, and register the model."""
-    return explained(pipeline.register, run, gate_uri, evaluate_uri, train_uri)
+    version = explained(pipeline.register, run, gate_uri, evaluate_uri, train_uri)
+    keep_pages(pipeline.mlflow_pages(run))
+    note(f"version {version} registered" if version else "nothing registered: MLflow did not take it, or see the log")
+    return version
 
 
 @task(trigger_rule=TriggerRule.NONE_FAILED, outlets=[CHAMPION])  # a skipped approval is not asked for
@@ -63,7 +67,9 @@ def promote(run: str, version: str, gate_uri: str) -> None:
 @task
 def close_tracking(run: str) -> str:
     """End the run in MLflow: FINISHED or FAILED, whatever happened above."""
-    return explained(pipeline.close_tracking, run)
+    ended = explained(pipeline.close_tracking, run)
+    note_run(run, broken=ended == "FAILED")
+    return ended
 
 
 with DAG(
@@ -80,11 +86,13 @@ with DAG(
     tags=["behavior", "training"],
     params=form(without=("tuning", *SERVING_SECTIONS)),
 ) as dag:
-    started, opened, closed = start(), with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
+    started, opened, closed = start(), with_links(open_tracking(RUN), MlflowRunLink()), close_tracking(RUN)
     made = draw_stages(GROUPS, pipeline.STAGES, pipeline.run_stage)
     with TaskGroup("registry"):
-        version = with_mlflow_link(register(RUN, made["gate"], made["evaluate"], made["train"]))
+        registered = register(RUN, made["gate"], made["evaluate"], made["train"])
+        version = with_links(registered, MlflowRunLink(), ReportLink(), VersionLink())
         asked = Approval(task_id="approval", run=RUN, gate_uri=made["gate"], doc_md=Approval.__doc__)
         [made["report"], made["model_report"]] >> version
-        version >> asked >> promote(RUN, version, made["gate"]) >> closed.as_teardown(setups=opened)
+        promoted = with_links(promote(RUN, version, made["gate"]), MlflowRunLink(), ModelsLink())
+        version >> asked >> promoted >> closed.as_teardown(setups=opened)
     started >> opened >> [made["simulate"], made["champion"]]

@@ -16,7 +16,8 @@ from typing import Any
 from airflow.sdk import DAG, task
 from behavior_dag_alarm import alarm
 from behavior_dag_faults import RETRIES, explained
-from behavior_dag_support import OPENED, RUN, form, what_is_tuned, with_mlflow_link
+from behavior_dag_links import OPENED, MlflowRunLink, with_links
+from behavior_dag_support import RUN, TRAINING_PLACE, form, what_is_tuned
 
 from behavior_tasks import pipeline
 from behavior_tasks.base.config import SERVING_SECTIONS
@@ -42,6 +43,7 @@ def prepare(run: str) -> list[int]:
 
 # Of a mapped task Airflow does not show the docstring by itself.
 @task(
+    **TRAINING_PLACE,
     execution_timeout=timedelta(hours=47),
     map_index_template="worker {{ task.op_kwargs['number'] }}",
     doc_md="Train trials until all are done or begun by other workers; a line in the log for each.",
@@ -77,7 +79,7 @@ with DAG(
     tags=["behavior", "tuning"],
     params=form(without=SERVING_SECTIONS),
 ) as dag:
-    opened, closed = with_mlflow_link(open_tracking(RUN)), close_tracking(RUN)
+    opened, closed = with_links(open_tracking(RUN), MlflowRunLink()), close_tracking(RUN)
     workers = prepare(RUN)
     start() >> opened >> workers
     work.partial(run=RUN).expand(number=workers) >> conclude(RUN) >> closed.as_teardown(setups=opened)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from behavior_tasks.base.config import DEFAULT_PRESET, SECTIONS, Config, presets, tuned_presets
+from behavior_tasks.base.config import DEFAULT_PRESET, SECTIONS, Config, presets, setting_keys, tuned_presets
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.form_words import EXAMPLES, FIRST, PRESETS, heading_of, in_order, labels_of, title_of
 from behavior_tasks.base.home import current_home
 
 INPUT, PRESET, CONFIG_FILE, AS_OF = "input", "preset", "config_file", "as_of"
@@ -52,21 +53,27 @@ def form_fields(
     (['integer', 'null'], 1, None)
     """
     fields = _own_fields(input_path, preset, placed=placed)
+    wanted = (
+        set(setting_keys()) if only is None else {n for n in setting_keys() if {n, n.partition(".")[0]} & set(only)}
+    )
     definitions = Config.model_json_schema()["$defs"]
     defaults = Config().model_dump(mode="json")
-    for name, section in SECTIONS.items():
-        if name in without:
-            continue
-        properties = definitions[section.__name__]["properties"]
-        about = (section.__doc__ or name).partition("\n")[0].rstrip(".")
-        for key, schema in properties.items():
-            if only is not None and not {name, f"{name}.{key}"} & set(only):
-                continue
-            field = _field(schema)
-            field["title"] = f"{name}.{key}"
-            field["description"] += f" Empty: the preset's value, else {_shown(defaults[name][key])}."
-            field["section"] = f"{name} · {about}"
-            fields[f"{name}.{key}"] = field
+    for dotted in in_order([n for n in setting_keys() if n in wanted and n.partition(".")[0] not in without]):
+        name, _, key = dotted.partition(".")
+        section = SECTIONS[name]
+        field = _field(definitions[section.__name__]["properties"][key])
+        field["title"] = title_of(dotted)
+        field["description"] = " ".join(
+            (field["description"], _range(field), f"Empty: the preset's value, else {_shown(defaults[name][key])}.")
+        ).replace("  ", " ")
+        field["description"] += f" ({dotted})"
+        if "enum" in field:
+            field["values_display"] = labels_of(dotted, field["enum"])
+        if dotted in EXAMPLES:
+            field["examples"] = list(EXAMPLES[dotted])
+        if dotted not in FIRST:
+            field["section"] = heading_of(name, (section.__doc__ or name).partition("\n")[0])
+        fields[dotted] = field
     return fields
 
 
@@ -107,17 +114,20 @@ def read_as_of(text: str | None) -> date | None:
 
 def _own_fields(input_path: str | None, preset: str, *, placed: bool) -> dict[str, dict[str, Any]]:
     """Return the fields that are no settings: what is read, and as of which day."""
+    every = [*presets(), *tuned_presets(current_home())]
     fields: dict[str, dict[str, Any]] = {
         INPUT: {
             "default": input_path,
             "type": ["string", "null"],
             "title": "Log",
-            "description": "Path of the log on the machine that runs the tasks; empty: a simulated shop.",
+            "description": "Path of the log on the machine that runs the tasks, a URL, or a database; empty: a "
+            "simulated shop.",
         },
         PRESET: {
             "default": preset,
             "type": "string",
-            "enum": [*presets(), *tuned_presets(current_home())],
+            "enum": every,
+            "values_display": {name: PRESETS.get(name, name) for name in every},
             "title": "Preset",
             "description": "What kind of log it is: a file in conf/, or tuned/NAME: the best settings of a study.",
         },
@@ -160,6 +170,21 @@ def _field(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 def _type(variant: Mapping[str, Any]) -> str:
     return "object" if "$ref" in variant else str(variant.get("type", "null"))
+
+
+def _range(field: Mapping[str, Any]) -> str:
+    """Return a number's bounds in words, or nothing."""
+    told = []
+    for word, among, alone in (
+        ("minimum", "from", "at least"),
+        ("exclusiveMinimum", "more than", "more than"),
+        ("maximum", "to", "at most"),
+        ("exclusiveMaximum", "to less than", "less than"),
+    ):
+        if word in field:
+            bounded = sum(bound in field for bound in BOUNDS[:4]) > 1
+            told.append(f"{among if bounded else alone} {field[word]:g}")
+    return " ".join(told).capitalize() + "." * bool(told)
 
 
 def _shown(default: object) -> str:

@@ -39,6 +39,14 @@ PLACED = (SCORING_DAG, MONITORING_DAG)
 PROJECT = Path(__file__).resolve().parents[2]
 """Where dags/ and plugins/ are."""
 AIRFLOW = (sys.executable, "-m", "airflow")
+POOL, CPU_SLOTS = "training", 2
+"""Trainings run in a pool of their own, as many at the same time as there are GPUs; without one, this many."""
+MIGRATE = (
+    "from airflow.__main__ import main; main(); from airflow.models.pool import Pool; Pool.get_pool({name!r}) or "
+    "Pool.create_or_update_pool({name!r}, {slots}, 'Trainings at the same time: one a GPU', include_deferred=False)"
+)
+"""Makes or upgrades the database, and the pool in it unless somebody has made it: a pool that is not there keeps its
+tasks waiting for ever. One process, because each takes seconds to load Airflow."""
 API_SERVER, SCHEDULER = "airflow api-server", "airflow scheduler"
 AIRFLOW_PORT, MLFLOW_PORT = "BEHAVIOR_AIRFLOW_PORT", "BEHAVIOR_MLFLOW_PORT"
 DEFAULT_PORTS = {AIRFLOW_PORT: 8080, MLFLOW_PORT: 5000}
@@ -87,7 +95,7 @@ def airflow_environment(home: Home, project: Path = PROJECT, *, base: Mapping[st
         "API__BASE_URL": f"http://127.0.0.1:{port}",
         "API__SECRET_KEY": kept_secret(home.secrets / "airflow_api_key", secrets.token_hex),
         "API_AUTH__JWT_SECRET": kept_secret(home.secrets / "airflow_jwt_key", secrets.token_hex),
-        # A task's token must outlive the longest wait for a place to run in.
+        # A running task renews its token with its heartbeats; while no api-server answers, the token has to last.
         "EXECUTION_API__JWT_EXPIRATION_TIME": 24 * 3600,
         "DAG_PROCESSOR__PARSING_PROCESSES": 1,
         "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": 0.2,
@@ -139,7 +147,7 @@ def kept_secret(path: Path, make: Callable[[], str]) -> str:
 
 
 def ensure_database(home: Home, environment: Mapping[str, str]) -> None:
-    """Make or upgrade Airflow's database; once it is done for this version, this costs nothing.
+    """Make or upgrade Airflow's database, with the pool of the trainings; once that is done, this costs nothing.
 
     Raises:
         UserError: when Airflow is not installed, or its database can't be made.
@@ -148,7 +156,7 @@ def ensure_database(home: Home, environment: Mapping[str, str]) -> None:
         raise UserError("Airflow is not installed here.", next_step="pip install -r requirements.txt, or make setup")
     make_folder(home.airflow)
     connection = environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
-    done = hash_of(version("apache-airflow"), connection)
+    done = hash_of(version("apache-airflow"), connection, POOL)
     marker = home.airflow / "database-is-ready"
     with FileLock(home.airflow / "database.lock"):
         embedded = Path(connection.removeprefix("sqlite:///"))
@@ -156,7 +164,10 @@ def ensure_database(home: Home, environment: Mapping[str, str]) -> None:
         if there and marker.is_file() and marker.read_text(encoding="utf-8") == done:
             return
         log = home.airflow / "logs" / "migrate.log"
-        process = processes.start([*AIRFLOW, "db", "migrate"], environment=environment, log=log, folder=home.airflow)
+        gpus = len([*Path("/dev").glob("nvidia[0-9]*")])
+        make = MIGRATE.format(name=POOL, slots=gpus or CPU_SLOTS)
+        command = [sys.executable, "-c", make, "db", "migrate"]
+        process = processes.start(command, environment=environment, log=log, folder=home.airflow)
         if process.wait() != 0:
             raise UserError(
                 "Airflow's database could not be made.",

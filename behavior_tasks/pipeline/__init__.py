@@ -8,7 +8,15 @@ from behavior_tasks.pipeline.approval import Question, answer, ask
 from behavior_tasks.pipeline.execute import run_stage, run_stages
 from behavior_tasks.pipeline.failure import Failure, why_it_failed
 from behavior_tasks.pipeline.notes import refusal_note, run_note, stage_note
-from behavior_tasks.pipeline.publish import at_work, close_tracking, open_tracking, promote, register, runs_page
+from behavior_tasks.pipeline.publish import (
+    at_work,
+    close_tracking,
+    mlflow_pages,
+    open_tracking,
+    promote,
+    register,
+    runs_page,
+)
 from behavior_tasks.pipeline.runs import Run, StageRecord, check_settings, last_runs, open_run, start_run
 from behavior_tasks.pipeline.serving import conclude_scoring, serve_stage, serve_stages
 from behavior_tasks.pipeline.stages import SERVING, STAGES, WATCHING, settings_of
@@ -38,6 +46,7 @@ __all__ = [
     "conclude_tuning",
     "conclude_watch",
     "last_runs",
+    "mlflow_pages",
     "open_run",
     "open_tracking",
     "open_tuning_tracking",

@@ -26,10 +26,16 @@ def stage_note(run_uri: str, stage: str) -> str:
     return shareable("; ".join(part for part in (figure, _rows(manifest.rows), took) if part))
 
 
-def run_note(run_uri: str) -> str:
-    """Return how a run stands, in one line: the verdict with its figures, what was handed out, or what went wrong."""
+def run_note(run_uri: str, *, broken: bool = False) -> str:
+    """Return how a run stands, in one line: the verdict with its figures, what was handed out, or what went wrong.
+
+    Args:
+        run_uri: what `start_run` gave.
+        broken: whether the run has ended without its results.
+    """
     run = open_run(run_uri)
-    return shareable(_failed(run) or _watched(run) or _scored(run) or _verdict(run) or f"{run.log_name}: started")
+    fault = "failed: a fault of the program or a killed process; the log of the red task says more" if broken else ""
+    return shareable(_failed(run) or fault or _watched(run) or _scored(run) or _verdict(run) or run.record.name)
 
 
 def refusal_note(error: UserError, *, whole: bool = False) -> str:

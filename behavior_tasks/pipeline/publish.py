@@ -7,9 +7,10 @@ again by the run's id, and a model that is registered already is not registered 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.errors import UserError
@@ -209,6 +210,30 @@ def runs_page(run: Run) -> str | None:
     from behavior_tasks.registry.view import view_path
 
     return view_path(run.home, run.record.config)
+
+
+def mlflow_pages(run_uri: str) -> dict[str, str]:
+    """Return the paths, on the MLflow server, of what a run has left there: `run`, `report` and `version`.
+
+    Nothing while MLflow does not answer; `version` only when one was registered. A monitoring's run is its day's.
+    """
+    from behavior_tasks.registry import tracking, watch_run
+
+    run = open_run(run_uri)
+    config, run_id, watched = run.record.config, run.record.run_id, run.noted("watched")
+    if watched is not None:
+        config, run_id = watch_run.monitoring(config), watch_run.watch_run_id(date.fromisoformat(watched["day"]))
+    try:
+        found = tracking.run_link(run.home, config, run_id)
+    except UserError:
+        return {}
+    if found is None:
+        return {}
+    pages = {"run": found["path"], "report": f"{found['path']}/artifactPath/report.html"}
+    version = (run.noted("registered") or {}).get("version")
+    if version:
+        pages["version"] = f"/#/models/{quote(config.registry.model_name, safe='')}/versions/{version}"
+    return pages
 
 
 def nothing_changed(run: Run) -> bool:

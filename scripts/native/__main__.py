@@ -194,8 +194,10 @@ def _parts(
     home: Home, values: dict[str, str], places: Places, overrides: dict[str, str], schedulers: int
 ) -> dict[str, Part]:
     ports = {airflow.AIRFLOW_PORT: str(places.airflow), airflow.MLFLOW_PORT: str(places.mlflow)}
-    # The worker for the GPU always runs here, so trainings go to it unless `.env` says otherwise.
-    described = read_services(COMPOSE, {TRAIN_QUEUE: GPU_QUEUE} | values | ports)
+    # As for docker compose, a variable of the shell wins over the file.
+    shell = {name: value for name, value in os.environ.items() if name.startswith("BEHAVIOR_")}
+    # The worker for the GPU always runs here, so trainings go to it unless somebody says otherwise.
+    described = read_services(COMPOSE, {TRAIN_QUEUE: GPU_QUEUE} | values | shell | ports)
     return make_parts(described, places, overrides=overrides, schedulers=schedulers)
 
 

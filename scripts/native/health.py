@@ -4,6 +4,7 @@ One thing to know: Airflow's parts without a port are asked for at the api-serve
 the Celery workers through the broker.
 """
 
+import socket
 from collections.abc import Mapping
 
 import httpx
@@ -86,9 +87,10 @@ def _worker(part: Part) -> bool:
     from celery import Celery
     from kombu.exceptions import OperationalError
 
+    # The same name that the worker makes of %h.
+    name = f"{part.name}@{socket.gethostname()}"
     with Celery(broker=part.environment["AIRFLOW__CELERY__BROKER_URL"], set_as_current=False) as app:
         try:
-            answers = app.control.ping(timeout=1.0, limit=10)
+            return bool(app.control.ping(destination=[name], timeout=ASK_SECONDS, limit=1))
         except (OperationalError, OSError):
             return False
-    return any(name.startswith(f"{part.name}@") for answer in answers for name in answer)

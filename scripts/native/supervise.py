@@ -5,6 +5,7 @@ terminal asks for a stop or a restart by leaving a file named after the part, wh
 """
 
 import os
+import shutil
 import subprocess
 import time
 from collections import defaultdict
@@ -29,8 +30,8 @@ POLL_SECONDS = 0.5
 MOST_DEATHS = 3
 """Within DEATH_SECONDS; a part that dies more often is not started again."""
 DEATH_SECONDS = 600.0
-STOP, RESTART, STARTED = "stop", "restart", "started"
-"""What a request says; the last one is written by the cluster itself, until the part answers."""
+STOP, RESTART, STARTED, REFUSED = "stop", "restart", "started", "refused"
+"""What a request says; the last two are the cluster's own words: until the part answers, and where it has no such."""
 LEADER = "cluster"
 """Name of the process of `up` itself in the list of what runs."""
 HEALTHY, COMPLETED = "service_healthy", "service_completed_successfully"
@@ -72,7 +73,8 @@ class Cluster:
                     self.start(name)
             self._bury_one_shots()
             for name, process in self._running.items():
-                if process.poll() is not None:
+                # A one-shot part may just have ended well; it is buried in the next round.
+                if process.poll() is not None and (name, process.returncode) != (parts.INIT, 0):
                     raise self._death(name, "everything else is stopped too")
             self._look()
             if time.monotonic() - began > START_SECONDS:
@@ -132,7 +134,10 @@ class Cluster:
         Raises:
             UserError: a part died too often.
         """
-        folder = make_folder(_requests(self._home))
+        folder = _requests(self._home)
+        # What was asked of a cluster that is gone is nobody's wish any more.
+        shutil.rmtree(folder, ignore_errors=True)
+        make_folder(folder)
         while True:
             for request in sorted(folder.glob("[!.]*")):
                 self._answer(request)
@@ -142,6 +147,9 @@ class Cluster:
 
     def _answer(self, request: Path) -> None:
         name, wanted = request.name, request.read_text(encoding="utf-8")
+        if name not in self._wanted:
+            request.write_text(REFUSED, encoding="utf-8")
+            return
         if wanted == STARTED:
             if healthy(self._parts[name], self._parts):
                 request.unlink()
@@ -217,7 +225,10 @@ def ask(home: Home, name: str, wanted: str) -> None:
     temporary.write_text(wanted, encoding="utf-8")
     temporary.replace(request)
     deadline = time.monotonic() + START_SECONDS
-    while request.exists():
+    while (said := _read(request)) is not None:
+        if said == REFUSED:
+            request.unlink()
+            raise UserError(f"The cluster that runs here has no {name}.", next_step="python -m scripts.native status")
         if time.monotonic() > deadline:
             raise UserError(
                 f"{name} does not answer after {START_SECONDS:.0f} seconds.",
@@ -234,6 +245,13 @@ def log_of(home: Home, name: str) -> Path:
 def lock_of(home: Home) -> Path:
     """Return the lock of whoever runs services on a state folder; `behavior up` holds the same one."""
     return home.services / "up.lock"
+
+
+def _read(request: Path) -> str | None:
+    try:
+        return request.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
 
 
 def _requests(home: Home) -> Path:

@@ -5,9 +5,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from behavior_tasks.base.config import load_config, setting_keys
+from behavior_tasks.base.config import SECTIONS, load_config, presets, setting_keys
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.form import CONFIG_FILE, INPUT, PRESET, form_fields, read_as_of, read_form
+from behavior_tasks.base.form_words import CHOICES, EXAMPLES, FIRST, PRESETS, TITLES, in_order
 
 FIELDS = form_fields()
 
@@ -26,7 +27,8 @@ def model_accepts(name: str, value: object) -> bool:
 
 
 def test_there_is_a_field_for_the_log_the_preset_and_every_setting() -> None:
-    assert list(FIELDS) == [INPUT, PRESET, CONFIG_FILE, *setting_keys()]
+    assert list(FIELDS) == [INPUT, PRESET, CONFIG_FILE, *in_order(setting_keys())]
+    assert sorted(in_order(setting_keys())) == sorted(setting_keys())
 
 
 def test_a_form_that_nobody_touched_asks_for_nothing() -> None:
@@ -67,13 +69,36 @@ def test_form_and_model_accept_and_refuse_the_same(name: str, good: object, bad:
 
 
 def test_each_setting_says_what_it_is_its_section_and_its_default() -> None:
+    headings: dict[str, set[str]] = {}
     for name in setting_keys():
         field: dict[str, Any] = FIELDS[name]
-        assert field["title"] == name
-        assert field["section"].startswith(name.partition(".")[0] + " · ")
-    assert FIELDS["train.epochs"]["description"].endswith("Empty: the preset's value, else 3.")
+        assert field["title"] != name
+        assert field["description"].endswith(f" ({name})"), "what a file or the command line calls it"
+        assert ("section" in field) == (name not in FIRST)
+        if name not in FIRST:
+            headings.setdefault(field["section"], set()).add(name.partition(".")[0])
+    assert [len(sections) for sections in headings.values()] == [1] * len(SECTIONS), "one heading for each section"
+    assert set(FIRST) <= set(setting_keys())
+    said = "Most passes over the train split. From 1 to 1000. Empty: the preset's value, else 3. (train.epochs)"
+    assert FIELDS["train.epochs"]["description"] == said
+    assert "Less than 1." not in FIELDS["model.dropout"]["description"]
+    assert "From 0 to less than 1." in FIELDS["model.dropout"]["description"]
+    assert "At least 0." in FIELDS["train.seed"]["description"]
     assert FIELDS["source.period_start"]["format"] == "date"
-    assert FIELDS["source.period_end"]["description"].endswith("else nothing.")
+    assert FIELDS["source.period_end"]["description"].endswith("else nothing. (source.period_end)")
+
+
+def test_every_choice_has_words_and_no_words_are_for_a_choice_that_there_is_not() -> None:
+    for name, field in FIELDS.items():
+        choices = {str(choice) for choice in field.get("enum", []) if choice is not None}
+        labels = set(field.get("values_display", {})) - {"null", "None", "true", "false"}
+        assert labels == choices, name
+    assert FIELDS["text.feature_words"]["values_display"]["false"] == "no"
+    assert FIELDS["model.size"]["values_display"]["null"] == "as the preset has it"
+    for name in (*CHOICES, *EXAMPLES, *TITLES):
+        assert name in FIELDS
+    assert all(accepts(name, example) for name, examples in EXAMPLES.items() for example in examples)
+    assert set(PRESETS) == set(presets())
 
 
 def test_a_preset_is_chosen_from_a_list() -> None:

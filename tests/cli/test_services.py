@@ -69,8 +69,10 @@ def test_up_serves_both_pages_runs_the_dag_and_leaves_nothing(started: Callable[
 
     with airflow_api.connect(up.airflow, "admin", password) as client:
         wait_until(lambda: client.get(f"/dags/{DAG_ID}").is_success, seconds=60)
-        views = client.get("/plugins").json()["plugins"][0]["external_views"]
-        assert [(view["name"], view["href"]) for view in views] == [("MLflow", up.mlflow)]
+        plugins = {plugin["name"]: plugin for plugin in client.get("/plugins").json()["plugins"]}
+        views = {view["name"]: view["href"] for view in plugins["behavior"]["external_views"]}
+        assert views["MLflow"] == up.mlflow
+        assert "training" in {pool["name"] for pool in client.get("/pools").json()["pools"]}
         run_id = airflow_api.trigger(client, DAG_ID, TINY, datetime(2026, 11, 23, 2, tzinfo=UTC))
         wait_until(lambda: [*up.home.runs.glob("*/stages/simulate.json")], seconds=120)
         assert airflow_api.state(client, DAG_ID, run_id) == "running"

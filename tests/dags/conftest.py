@@ -45,6 +45,7 @@ for name, dag in bag.dags.items():
             "owner": t.owner,
             "links": [link.name for link in t.operator_extra_links],
             "says": bool(t.doc_md),
+            "place": [t.pool, t.queue],
             "mapped": t.is_mapped,
             "outlets": [asset.name for asset in t.outlets],
             "retry": {
@@ -60,6 +61,7 @@ for name, dag in bag.dags.items():
     dags[name] = {
         "tasks": tasks,
         "catchup": dag.catchup,
+        "alarms": bool(dag.on_failure_callback),
         "active": dag.max_active_runs,
         "tags": sorted(dag.tags),
         "doc": dag.doc_md,
@@ -67,8 +69,28 @@ for name, dag in bag.dags.items():
         "summary": DagSerialization.to_dict(dag)["dag"]["timetable"],
         "params": {key: dag.params.get_param(key).serialize() for key in dag.params},
     }
-print("RESULT" + json.dumps({"errors": bag.import_errors, "dags": dags}, default=str))
+sys.path.insert(0, sys.argv[3])
+import behavior_form, behavior_notes
+form = {name: behavior_form.mistakes(*asked) for name, asked in json.loads(sys.argv[4]).items()}
+first = behavior_notes.joined("Spring sale!", "ada", "keep: F1 0.41")
+notes = [
+    behavior_notes.joined(None, None, "keep: F1 0.41"),
+    behavior_notes.joined("older", None, "keep: F1 0.41"),
+    first,
+    behavior_notes.joined(first, "ada", "promoted"),
+    behavior_notes.joined(None, None, "x" * 2000),
+]
+print("RESULT" + json.dumps({"errors": bag.import_errors, "dags": dags, "form": form, "notes": notes}, default=str))
 """
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "untouched": ("behavior_training", {"input": None, "preset": "canonical", "train.epochs": None}),
+    "three": ("behavior_training", {"train.epochs": 0, "gate.min_f1": 7, "train.epoch": 1}),
+    "contradiction": ("behavior_training", {"decision.policy": "precision", "preset": "taobao"}),
+    "day": ("behavior_scoring", {"as_of": "yesterday", "serve.keep_days": 0}),
+    "good day": ("behavior_monitoring", {"as_of": "2026-11-23"}),
+    "own file": ("behavior_training", {"config_file": "/etc/passwd", "train.epochs": 0}),
+}
+"""Filled-in forms that the plugin is asked about."""
 
 
 @pytest.fixture(scope="session")
@@ -76,8 +98,21 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     home = tmp_path_factory.mktemp("airflow")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "BEHAVIOR"))}
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, str(PROJECT / "dags"), ",".join(HEAVY)],
-        env={**clean, "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"},
+        [
+            sys.executable,
+            "-c",
+            LOAD,
+            str(PROJECT / "dags"),
+            ",".join(HEAVY),
+            str(PROJECT / "plugins"),
+            json.dumps(FORMS),
+        ],
+        env={
+            **clean,
+            "BEHAVIOR_TRAIN_QUEUE": "gpu",
+            "AIRFLOW_HOME": str(home),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from behavior_tasks.base.config import setting_keys
+from behavior_tasks.base.form_words import in_order
 from behavior_tasks.pipeline import WATCHING, settings_of
 
 GROUPS = {
@@ -54,6 +55,6 @@ def test_it_runs_after_the_scoring_and_its_asset_starts_a_training(dag: dict[str
 def test_the_form_asks_for_a_day_and_for_the_settings_that_are_read(dag: dict[str, Any]) -> None:
     read = settings_of(WATCHING)
     expected = [key for key in setting_keys() if {key, key.partition(".")[0]} & read]
-    assert list(dag["params"]) == ["input", "preset", "config_file", "as_of", *expected]
+    assert list(dag["params"]) == ["input", "preset", "config_file", "as_of", *in_order(expected)]
     assert "watch.max_psi" in expected
     assert "audiences.holdout" not in expected

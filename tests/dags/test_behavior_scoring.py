@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from behavior_tasks.base.config import setting_keys
+from behavior_tasks.base.form_words import in_order
 from behavior_tasks.base.home import HOME_VARIABLE, Home
 from behavior_tasks.cli.airflow import PROJECT, SCORING_DAG, DagResult, run_dag
 from behavior_tasks.pipeline import SERVING, settings_of
@@ -72,7 +73,7 @@ def test_it_runs_every_night_and_whenever_a_model_is_promoted(dag: dict[str, Any
 def test_the_form_asks_for_a_day_and_for_the_settings_that_are_read(dag: dict[str, Any]) -> None:
     read = settings_of(SERVING)
     expected = [key for key in setting_keys() if {key, key.partition(".")[0]} & read]
-    assert list(dag["params"]) == ["input", "preset", "config_file", "as_of", *expected]
+    assert list(dag["params"]) == ["input", "preset", "config_file", "as_of", *in_order(expected)]
     assert dag["params"]["as_of"]["schema"]["format"] == "date"
     assert "train.threads" in expected
     assert "train.epochs" not in expected

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from behavior_tasks.base.config import SERVING_SECTIONS, setting_keys
+from behavior_tasks.base.form_words import in_order
 from behavior_tasks.pipeline import STAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -70,7 +71,51 @@ def test_the_mlflow_run_is_opened_and_closed_whatever_happens(dag: dict[str, Any
     assert closed["teardown"]
     assert closed["rule"] == "all_done_setup_success"
     assert not closed["fails_run"]
-    assert opened["links"] == dag["tasks"]["registry.register"]["links"] == ["MLflow run"]
+
+
+def test_where_a_task_leads_to(loaded: dict[str, Any]) -> None:
+    links = {name: task["links"] for dag in loaded["dags"].values() for name, task in dag["tasks"].items()}
+    assert {name: set(found) for name, found in links.items() if found} == {
+        "open_tracking": {"MLflow run"},
+        "registry.register": {"MLflow run", "Report", "Registered version"},
+        "registry.promote": {"MLflow run", "Models"},
+        "keep": {"MLflow run", "Report", "Models"},
+        "look": {"Marketing"},
+    }
+
+
+def test_trainings_run_one_at_a_time_a_gpu_on_the_queue_that_is_named(loaded: dict[str, Any]) -> None:
+    every = [(dag, name, task["place"]) for dag, one in loaded["dags"].items() for name, task in one["tasks"].items()]
+    assert {(dag, name) for dag, name, place in every if place == ["training", "gpu"]} == {
+        ("behavior_training", "model.train"),
+        ("behavior_tuning", "work"),
+    }
+    assert {tuple(place) for *_, place in every} == {("training", "gpu"), ("default_pool", "default")}
+
+
+def test_every_dag_tells_somebody_when_it_fails(loaded: dict[str, Any]) -> None:
+    assert all(dag["alarms"] for dag in loaded["dags"].values())
+
+
+def test_a_form_is_refused_with_all_its_mistakes_before_there_is_a_run(loaded: dict[str, Any]) -> None:
+    told = loaded["form"]
+    assert told["untouched"] is None
+    assert told["good day"] is None
+    assert "3 mistakes" in told["three"]
+    assert all(name in told["three"] for name in ("train.epochs: 0", "did you mean train.epochs", "gate.min_f1: 7"))
+    assert "decision.min_precision" in told["contradiction"]
+    assert "not a date" in told["day"]
+    assert "serve.keep_days" in told["day"]
+    assert told["own file"] is None, "the page's server reads no file that somebody names"
+
+
+def test_a_note_stands_below_what_a_person_wrote(loaded: dict[str, Any]) -> None:
+    alone, anew, below, later, long = loaded["notes"]
+    assert alone == anew == "keep: F1 0.41"
+    assert below.splitlines()[0] == "Spring sale!"
+    assert below.endswith("keep: F1 0.41")
+    assert later == below.replace("keep: F1 0.41", "promoted")
+    assert len(long) == 1000
 
 
 def test_what_is_tried_again(dag: dict[str, Any]) -> None:
@@ -92,7 +137,7 @@ def test_when_it_runs_and_what_it_says_about_itself(dag: dict[str, Any]) -> None
 
 def test_the_form_holds_every_setting_with_its_bounds(dag: dict[str, Any]) -> None:
     read = [key for key in setting_keys() if key.partition(".")[0] not in {"tuning", *SERVING_SECTIONS}]
-    assert list(dag["params"]) == ["input", "preset", "config_file", *read]
+    assert list(dag["params"]) == ["input", "preset", "config_file", *in_order(read)]
     epochs = dag["params"]["train.epochs"]
     assert epochs["value"] is None
     assert (epochs["schema"]["type"], epochs["schema"]["minimum"], epochs["schema"]["maximum"]) == (

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from behavior_tasks.base.config import SERVING_SECTIONS, load_config, setting_keys
+from behavior_tasks.base.form_words import in_order
 from behavior_tasks.base.home import HOME_VARIABLE, Home
 from behavior_tasks.cli.airflow import AIRFLOW, PROJECT, airflow_environment, ensure_database
 from behavior_tasks.model.study import Study
@@ -43,7 +44,7 @@ def test_work_is_mapped_over_the_workers_that_prepare_names(dag: dict[str, Any])
 
 def test_its_form_is_the_whole_configuration_and_it_runs_when_asked(dag: dict[str, Any]) -> None:
     read = [key for key in setting_keys() if key.partition(".")[0] not in SERVING_SECTIONS]
-    assert list(dag["params"]) == ["input", "preset", "config_file", *read]
+    assert list(dag["params"]) == ["input", "preset", "config_file", *in_order(read)]
     assert (dag["catchup"], dag["active"], dag["tags"]) == (False, 1, ["behavior", "tuning"])
     assert "tuned/NAME" in dag["doc"]
     assert "Null" in json.dumps(dag["summary"])
