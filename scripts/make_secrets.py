@@ -101,7 +101,7 @@ def make(folder: Path) -> str:
         # Data may be there already that was made with another key, so no new one is made up.
         raise CannotError(
             f"{path.name} is there already, but without {IDENTITY}; nothing was changed.\n"
-            f"  next:     if a state folder is there already, add {IDENTITY}=… with the key in its secrets/identity.key\n"
+            f"  next:     if there is a state folder, add {IDENTITY}=… with the key in its secrets/identity.key\n"
             f"            if not, add {IDENTITY}=$(openssl rand -hex 32); then make secrets again"
         )
     if not lacking:
@@ -169,7 +169,7 @@ def _line(name: str) -> str:
 
 
 def _values(text: str) -> dict[str, str]:
-    pairs = re.findall(r"^\s*([A-Z][A-Z0-9_]*)\s*=\s*(.*?)\s*$", text, re.MULTILINE)
+    pairs = re.findall(r"^[ \t]*([A-Z][A-Z0-9_]*)[ \t]*=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE)
     return dict(pairs)
 
 

@@ -29,15 +29,7 @@ VERSION = tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["projec
 OPEN = {"MLFLOW_TRACKING_URI", "AWS_ACCESS_KEY_ID", "BEHAVIOR_SMTP_PASSWORD"}
 """Look like secrets, but are an address, a name and something that only who sends mail has."""
 PINNED = re.compile(r"^[a-z/-]+:\d+\.\d+(\.\d+)?(-[a-z]+)*$")
-DEPLOYMENT = (
-    "docker-compose.yaml",
-    "Dockerfile",
-    ".dockerignore",
-    "Makefile",
-    "scripts",
-    "deploy",
-    "docs/deployment.md",
-)
+DEPLOYMENT = ("docker-compose.yaml", "Dockerfile", ".dockerignore", "Makefile", "scripts", "deploy", "docs")
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +145,7 @@ def test_each_part_knows_only_the_secrets_that_it_needs(compose: dict[str, Any],
 def test_no_deployment_file_holds_a_password() -> None:
     paths = [PROJECT / name for name in DEPLOYMENT]
     files = [path for place in paths for path in ([place] if place.is_file() else place.iterdir()) if path.is_file()]
-    given = re.compile(r"(?im)^[^#]*?(?:password|secret|_key|token)[\"']?[:=] *[\"']?([a-z0-9+/]{6,}={0,2})[\"']?$")
+    given = re.compile(r"(?im)^[^#\n]*?(?:password|secret|_key|token)[\"']?[:=] *[\"']?([a-z0-9+/]{6,}={0,2})[\"']?$")
     for path in files:
         for found in given.finditer(path.read_text(encoding="utf-8")):
             assert found[1] in {"postgres"}, f"{path.name} gives away {found[0].strip()}"
@@ -321,3 +313,34 @@ def test_the_set_up_has_every_password_that_it_asks_for(compose: dict[str, Any])
     assert words(compose["services"]["init"]) == ["python", "/opt/behavior/scripts/init_cluster.py"]
     assert environment(compose["services"]["mlflow"])["MLFLOW_BACKEND_STORE_URI"] == given["MLFLOW_BACKEND_STORE_URI"]
     assert environment(compose["services"]["worker"])["MLFLOW_TRACKING_PASSWORD"] == given["MLFLOW_BEHAVIOR_PASSWORD"]
+
+
+def test_kubernetes_gets_the_same_settings(compose: dict[str, Any]) -> None:
+    values = yaml.safe_load((PROJECT / "deploy" / "airflow-values.yaml").read_text(encoding="utf-8"))
+    ours = environment(compose["services"]["worker"])
+    public = {"AIRFLOW__API__BASE_URL", "AIRFLOW__FAB__COOKIE_SECURE", "BEHAVIOR_MLFLOW_URL", "BEHAVIOR_TRAIN_QUEUE"}
+    given = {entry["name"]: entry["value"] for entry in values["env"]}
+    assert public < set(given)
+    for name, value in given.items():
+        assert name in public or ours[name] == value, name
+    for entry in values["secret"]:
+        assert entry["envName"] in ours
+        assert entry["secretKey"] in make_secrets.SECRETS
+    assert values["images"]["airflow"]["tag"] == compose["services"]["worker"]["image"].partition(":")[2]
+    assert values["airflowHome"] == ours["AIRFLOW_HOME"]
+
+
+def test_the_proxy_leads_to_the_two_published_ports(compose: dict[str, Any]) -> None:
+    caddy = (PROJECT / "deploy" / "Caddyfile").read_text(encoding="utf-8")
+    leads = set(re.findall(r"reverse_proxy 127\.0\.0\.1:\{\$[A-Z_]+:(\d+)\}", caddy))
+    assert leads == {compose["services"][name]["ports"][0].split(":")[1] for name in ("api-server", "mlflow")}
+    for name in re.findall(r"^#   (BEHAVIOR_[A-Z_]+)=", caddy, re.MULTILINE):
+        assert name in compose_file.names(), name
+
+
+def test_the_page_tells_of_every_variable_and_of_no_other() -> None:
+    page = (PROJECT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    settings = {name for name in compose_file.names() if name not in make_secrets.SECRETS} - {"HOSTNAME"}
+    table = page.partition("## Settings")[2].partition("## Secrets")[0]
+    told = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", table))
+    assert told == settings - {"REDIS_PASSWORD"} | {"COMPOSE_PROFILES"}
