@@ -12,13 +12,12 @@ import pytest
 
 from behavior_tasks.cli import airflow_api
 from behavior_tasks.cli.airflow import DAG_ID
-from tests.cluster.native import Native, secrets_in
+from tests.cluster.native import Native, secrets_in, wait_until
 from tests.shop import TINY
-from tests.up import wait_until
 
 EASY = {"gate.margin": 1, "gate.min_f1": 0, "gate.min_positives": 1, "gate.max_ece": 1, "gate.slice_drop": 1}
 """Limits that any model that beats the prior keeps, so that there is a champion."""
-LONG = {"train.epochs": 40, "train.patience": 100, "train.checkpoint_steps": 5, "train.threads": 1}
+LONG = {"train.epochs": 60, "train.patience": 100, "train.checkpoint_steps": 5, "train.threads": 1}
 """A training that lasts for as long as the faults take that befall it."""
 TRAIN = "model.train"
 OUTAGE_SECONDS = 6
@@ -64,9 +63,9 @@ def _go_through(native: Native) -> Night:
         native.call("restart", "redis")
         wait_until(lambda: len(_epochs(native)) > 1, seconds=900)
         seen.training = _task(client, seen.run_id, TRAIN)
-        native.call("stop", "mlflow")
         seen.epochs_before = _epochs(native)
         native.kill("worker-gpu")
+        native.call("stop", "mlflow")
         wait_until(lambda: _task(client, seen.run_id, TRAIN)["state"] == "up_for_retry", seconds=400)
         # The pause before the second try is a minute or two; an engineer who sees it needn't wait either.
         again = {"dry_run": False, "task_ids": [TRAIN], "dag_run_id": seen.run_id, "only_failed": False}

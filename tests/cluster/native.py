@@ -7,21 +7,25 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from behavior_tasks.base.home import Home
 from behavior_tasks.cli import airflow_api, processes
 from scripts.make_secrets import main as make_secrets
 from scripts.native.compose import read_secrets
-from tests.up import free_port, wait_until
+from tests.up import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 NATIVE = [sys.executable, "-m", "scripts.native"]
-LOST_SECONDS = 20
+ANSWER_SECONDS, LOOK_SECONDS = 120.0, 2.0
+LOST_SECONDS = 45
 """After so long without a sign of life a task counts as lost; five minutes outside of tests."""
 QUICKLY = {
     "PGOPTIONS": "-csynchronous_commit=off",
@@ -42,6 +46,17 @@ def secrets_in(folder: Path) -> Path:
         shutil.copy(PROJECT / name, folder / name)
     assert make_secrets(["--folder", str(folder)]) == 0
     return folder / ".env"
+
+
+def wait_until(reached: Callable[[], object], *, seconds: float) -> None:
+    """Look every two seconds, so that looking costs little; an api-server that is away has nothing to say yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(httpx.TransportError):
+            if reached():
+                return
+        assert time.monotonic() < deadline, f"not reached within {seconds} seconds"
+        time.sleep(LOOK_SECONDS)
 
 
 class Native:
@@ -102,9 +117,11 @@ class Native:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
 
-    def client(self) -> Any:
+    def client(self) -> httpx.Client:
         """Return a client of Airflow's REST API, logged in as admin."""
-        return airflow_api.connect(self.airflow, "admin", self.values["AIRFLOW_ADMIN_PASSWORD"])
+        client = airflow_api.connect(self.airflow, "admin", self.values["AIRFLOW_ADMIN_PASSWORD"])
+        client.timeout = httpx.Timeout(ANSWER_SECONDS)
+        return client
 
     def served(self) -> dict[str, Any]:
         """Load the champion from the MLflow server, as the account of the tasks, and ask it about its own example."""

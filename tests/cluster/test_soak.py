@@ -14,9 +14,8 @@ import pytest
 from behavior_tasks.cli import airflow_api, processes
 from behavior_tasks.cli.airflow import DAG_ID
 from tests.cluster.conftest import EASY, LONG, TRAIN
-from tests.cluster.native import Native, secrets_in
+from tests.cluster.native import Native, secrets_in, wait_until
 from tests.shop import TINY
-from tests.up import wait_until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(5400)]
 SOAK_SECONDS = 620
