@@ -14,7 +14,7 @@ export BEHAVIOR_HOME ?= var
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-gpu check up status clean
+.PHONY: help setup run test test-slow test-soak test-gpu check up status clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ test: check ## Every check and the default tests
 
 test-slow: setup ## The slow suites
 	@$(BIN)/python -m pytest -m slow -n logical --maxprocesses 4 --dist loadfile
+
+test-soak: setup ## What takes longer than anybody waits: a training of more than ten minutes, compiling
+	@$(BIN)/python -m pytest -m soak
 
 test-gpu: setup ## What needs an NVIDIA GPU; says why when there is none
 	@$(BIN)/python -m pytest -m gpu tests/model/test_gpu.py
