@@ -5,11 +5,13 @@ bits, which is what a resumed training and a repeated scoring rely on.
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
 import torch
+from torch.utils._triton import has_triton
 
 from behavior_tasks.base.errors import UserError
 
@@ -55,6 +57,14 @@ def pick_precision(name: PrecisionName, device: torch.device) -> MixedPrecision:
     if name == "auto":
         return "bf16" if device.type == "cuda" and has_it else "no"
     return "bf16" if name == "bf16" else "no"
+
+
+def missing_for_compiling(device: torch.device) -> str | None:
+    """Return what `torch.compile` lacks on a device: a C++ compiler on a CPU, Triton on a GPU; None when nothing."""
+    if device.type == "cuda":
+        return None if has_triton() else "Triton, which comes with torch for CUDA"
+    there = shutil.which(os.environ.get("CXX") or "g++") is not None
+    return None if there else "a C++ compiler: g++, or CXX names it"
 
 
 def gpu_computes_bf16(device: torch.device) -> bool:

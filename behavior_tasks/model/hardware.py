@@ -12,11 +12,17 @@ from typing import Literal
 import psutil
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch.utils._triton import has_triton
 
 from behavior_tasks.base.config import TrainConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.device import cores, cpu_computes_bf16, gpu_computes_bf16, pick_device, pick_precision
+from behavior_tasks.model.device import (
+    cores,
+    cpu_computes_bf16,
+    gpu_computes_bf16,
+    missing_for_compiling,
+    pick_device,
+    pick_precision,
+)
 from behavior_tasks.model.launch import check_hardware
 
 INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "neon", "sve", "bf16")
@@ -140,13 +146,8 @@ def _choice(settings: TrainConfig) -> list[Found]:
 
 
 def _compiler(settings: TrainConfig, device: torch.device) -> Found:
-    """Say whether torch.compile has what it needs: a C++ compiler on a CPU, Triton on a GPU."""
-    if device.type == "cuda":
-        there, needed = has_triton(), "Triton, which comes with torch for CUDA"
-    else:
-        there, needed = shutil.which(os.environ.get("CXX") or "g++") is not None, "a C++ compiler: g++, or CXX names it"
+    """Say whether torch.compile has what it needs; that it is asked for and can't be had, `check_hardware` says."""
     asked = f"train.compile={str(settings.compile).lower()}"
-    if there:
-        return Found(level="ok", what="torch.compile", found=f"possible; {asked}")
-    level: Literal["none", "fail"] = "fail" if settings.compile else "none"
-    return Found(level=level, what="torch.compile", found=f"not possible; {asked}", why=f"it needs {needed}")
+    if missing := missing_for_compiling(device):
+        return Found(level="none", what="torch.compile", found=f"not possible; {asked}", why=f"it needs {missing}")
+    return Found(level="ok", what="torch.compile", found=f"possible; {asked}")

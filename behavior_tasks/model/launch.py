@@ -12,7 +12,7 @@ import yaml
 
 from behavior_tasks.base.config import TrainConfig
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.model.device import cores, cpu_computes_bf16, pick_device, pick_precision
+from behavior_tasks.model.device import cores, cpu_computes_bf16, missing_for_compiling, pick_device, pick_precision
 from behavior_tasks.model.work_folder import WorkFolder
 
 
@@ -20,7 +20,7 @@ def check_hardware(settings: TrainConfig) -> list[str]:
     """Check that this machine can do what the settings ask for; return what it can do but slowly, a sentence each.
 
     Raises:
-        UserError: a GPU, a precision or a number of processes that there is not.
+        UserError: a GPU, a precision, a compiler or a number of processes that there is not.
     """
     device = pick_device(settings.device)
     precision = pick_precision(settings.precision, device)
@@ -31,6 +31,13 @@ def check_hardware(settings: TrainConfig) -> list[str]:
             found=f"train.processes = {settings.processes} on {device.type}",
             expected=f"at most {most}: one a {'core' if device.type == 'cpu' else 'GPU'}",
             next_step=f"set train.processes={most}",
+        )
+    if settings.compile and (missing := missing_for_compiling(device)):
+        raise UserError(
+            "train.compile asks for torch.compile, which this machine can't do.",
+            found=f"train.compile = true on {device.type}",
+            expected=missing,
+            next_step="set train.compile=false",
         )
     slow = []
     if settings.threads * settings.processes > cores():

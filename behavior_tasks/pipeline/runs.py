@@ -214,7 +214,8 @@ def safe_id(run_id: str) -> str:
 
 def _refuse_missing_hardware(settings: TrainConfig) -> None:
     """Refuse before the first stage what the training would refuse after minutes of work."""
-    if settings.device in {"auto", "cpu"} and settings.precision != "bf16" and settings.processes == 1:
+    usual = settings.device in {"auto", "cpu"} and settings.precision != "bf16" and not settings.compile
+    if usual and settings.processes == 1:
         return  # Every machine can do that, so torch is not loaded to ask.
     from behavior_tasks.model.launch import check_hardware
 

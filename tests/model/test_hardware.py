@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from behavior_tasks.base.config import TrainConfig
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.model import hardware
 from behavior_tasks.model.hardware import Found, look_at_hardware
+from behavior_tasks.model.launch import check_hardware
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
@@ -74,4 +76,8 @@ def test_settings_that_cannot_be_had_are_the_one_failure() -> None:
 def test_compiling_needs_a_compiler_only_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _name: None)
     assert finding("torch.compile").level == "none"
-    assert finding("torch.compile", compile=True).level == "fail"
+    assert finding("training", compile=True).level == "fail"
+    with pytest.raises(UserError, match=r"torch\.compile") as told:
+        check_hardware(TrainConfig(compile=True))
+    assert told.value.expected == "a C++ compiler: g++, or CXX names it"
+    assert told.value.next_step == "set train.compile=false"

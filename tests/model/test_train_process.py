@@ -1,5 +1,7 @@
 import json
 import math
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,3 +222,18 @@ def test_the_process_needs_neither_airflow_nor_mlflow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(shutil.which(os.environ.get("CXX") or "g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_it_learns_the_same(toy: Toy, tmp_path: Path) -> None:
+    epochs = {}
+    for compiled in (False, True):
+        settings = {"epochs": 1, "compile": compiled, "device": "cpu"}
+        work = make_work(tmp_path / str(compiled), toy, model={"dropout": 0.0}, **settings)
+        with work.log.open("wb") as log:
+            command = [sys.executable, "-m", "behavior_tasks.model.train_process", str(work.root)]
+            assert subprocess.run(command, stdout=log, stderr=log, timeout=900).returncode == 0, work.log.read_text()
+        (epochs[compiled],) = work.read_metrics()
+    for name in ("purchase_loss", "next_token_loss", "validation_loss"):
+        assert getattr(epochs[True], name) == pytest.approx(getattr(epochs[False], name), rel=1e-3)
