@@ -73,8 +73,9 @@ def up(
         stack.callback(_stopped, cluster)
         cluster.start_all()
         pages = {parts.API_SERVER: ("Airflow", "AIRFLOW"), parts.MLFLOW: ("MLflow", "MLFLOW")}
-        for name in pages.keys() & wanted.keys():
-            title, prefix = pages[name]
+        for name, (title, prefix) in pages.items():
+            if name not in wanted:
+                continue
             told = f"{title:<8} {everything[name].url}  user admin, password {prefix}_ADMIN_PASSWORD"
             console.print(told, highlight=False, soft_wrap=True)
         console.print(
