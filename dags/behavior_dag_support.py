@@ -22,6 +22,8 @@ TRAINING_PLACE: dict[str, Any] = {"pool": "training", **({"queue": QUEUE} if QUE
 is one (`BEHAVIOR_TRAIN_QUEUE`), else anywhere."""
 CHAMPION = Asset("behavior_champion", uri="behavior://champion", group="behavior")
 """Updated when a version becomes champion: the shop is scored anew."""
+SERVED = Asset("behavior_served", uri="behavior://served", group="behavior")
+"""Updated when a night was handed out and nothing has to be looked at first; the monitoring reads it at its hour."""
 DRIFT = Asset("behavior_drift", uri="behavior://drift", group="behavior")
 """Updated when what comes in no longer looks like what the champion was trained on: a training is due."""
 
