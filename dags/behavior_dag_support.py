@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, Param
 
 from behavior_tasks.base.config import DEFAULT_PRESET
 from behavior_tasks.base.form import AS_OF, form_fields, read_as_of, read_form
@@ -22,6 +22,8 @@ TRAINING_PLACE: dict[str, Any] = {"pool": "training", **({"queue": QUEUE} if QUE
 is one (`BEHAVIOR_TRAIN_QUEUE`), else anywhere."""
 CHAMPION = Asset("behavior_champion", uri="behavior://champion", group="behavior")
 """Updated when a version becomes champion: the shop is scored anew."""
+SERVED = Asset("behavior_served", uri="behavior://served", group="behavior")
+"""Updated when a night was handed out and nothing has to be looked at first; the monitoring reads it at its hour."""
 DRIFT = Asset("behavior_drift", uri="behavior://drift", group="behavior")
 """Updated when what comes in no longer looks like what the champion was trained on: a training is due."""
 
@@ -56,6 +58,14 @@ def form(
         placed=placed,
     )
     return {name: Param(field.pop("default"), **field) for name, field in fields.items()}
+
+
+def ask_for(dag: DAG, fields: Mapping[str, Param]) -> None:
+    """Give a DAG its trigger form, once its tasks are made: of fields that it has before, each task gets a copy.
+
+    With 120 fields and 24 tasks those copies were most of the time that reading the file took.
+    """
+    dag.params.update(fields)
 
 
 def what_is_asked(dag_run: Any, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from behavior_dag_faults import RETRIES, explained, look_at
 from behavior_dag_links import DayLink, ModelsLink, ReportLink, keep_pages, with_links
 from behavior_dag_notes import begun, note_run, skip
 from behavior_dag_stages import draw_stages
-from behavior_dag_support import DRIFT, RUN, form, nightly, what_is_watched
+from behavior_dag_support import DRIFT, RUN, SERVED, ask_for, form, nightly, what_is_watched
 
 from behavior_tasks import pipeline
 
@@ -31,7 +31,7 @@ GROUPS = {
 }
 
 
-@task
+@task(inlets=[SERVED])
 def start(dag_run: Any = None, params: Any = None) -> str:
     """Check all settings and open the run."""
     return begun(explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_watched(dag_run, params))))
@@ -71,9 +71,9 @@ with DAG(
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
     on_failure_callback=alarm(what_is_watched),
     tags=["behavior", "monitoring"],
-    params=form(only=pipeline.settings_of(pipeline.WATCHING), placed=True),
 ) as dag:
     started, kept = start(), with_links(keep(RUN), DayLink(), ReportLink(), ModelsLink())
     made = draw_stages(GROUPS, pipeline.WATCHING, pipeline.run_stage)
     started >> [made["simulate"], made["champions"]]
     [started, made["watch"]] >> kept >> [ask_for_training(RUN), look(RUN)]
+    ask_for(dag, form(only=pipeline.settings_of(pipeline.WATCHING), placed=True))

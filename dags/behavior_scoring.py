@@ -21,7 +21,7 @@ from behavior_dag_faults import RETRIES, explained, look_at
 from behavior_dag_links import MarketingLink, with_links
 from behavior_dag_notes import begun, note_run
 from behavior_dag_stages import draw_stages
-from behavior_dag_support import CHAMPION, RUN, form, nightly_or, what_is_scored
+from behavior_dag_support import CHAMPION, RUN, SERVED, ask_for, form, nightly_or, what_is_scored
 
 from behavior_tasks import pipeline
 
@@ -39,7 +39,7 @@ def start(dag_run: Any = None, params: Any = None) -> str:
     return begun(explained(lambda: pipeline.start_run(dag_run.run_id, **what_is_scored(dag_run, params))))
 
 
-@task(trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS)
+@task(trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS, outlets=[SERVED])
 def look(run: str) -> None:
     """Say what failed, and what must be known before what was handed out is used; red if there is anything."""
     problems = explained(pipeline.conclude_scoring, run).problems
@@ -59,9 +59,9 @@ with DAG(
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
     on_failure_callback=alarm(what_is_scored),
     tags=["behavior", "scoring"],
-    params=form(only=pipeline.settings_of(pipeline.SERVING), placed=True),
 ) as dag:
     started, looked = start(), with_links(look(RUN), MarketingLink())
     made = draw_stages(GROUPS, pipeline.SERVING, pipeline.serve_stage)
     started >> [made["simulate"], made["champions"]]
     [made[name] for name in GROUPS["scores"] + GROUPS["applications"]] >> looked
+    ask_for(dag, form(only=pipeline.settings_of(pipeline.SERVING), placed=True))

@@ -20,7 +20,7 @@ from behavior_dag_faults import RETRIES, explained
 from behavior_dag_links import OPENED, MlflowRunLink, ModelsLink, ReportLink, VersionLink, keep_pages, with_links
 from behavior_dag_notes import begun, note, note_run, skip
 from behavior_dag_stages import draw_stages
-from behavior_dag_support import CHAMPION, DRIFT, RUN, form, nightly_or, what_is_asked
+from behavior_dag_support import CHAMPION, DRIFT, RUN, ask_for, form, nightly_or, what_is_asked
 
 from behavior_tasks import pipeline
 from behavior_tasks.base.config import SERVING_SECTIONS
@@ -84,7 +84,6 @@ with DAG(
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
     on_failure_callback=alarm(what_is_asked),
     tags=["behavior", "training"],
-    params=form(without=("tuning", *SERVING_SECTIONS)),
 ) as dag:
     started, opened, closed = start(), with_links(open_tracking(RUN), MlflowRunLink()), close_tracking(RUN)
     made = draw_stages(GROUPS, pipeline.STAGES, pipeline.run_stage)
@@ -96,3 +95,4 @@ with DAG(
         promoted = with_links(promote(RUN, version, made["gate"]), MlflowRunLink(), ModelsLink())
         version >> asked >> promoted >> closed.as_teardown(setups=opened)
     started >> opened >> [made["simulate"], made["champion"]]
+    ask_for(dag, form(without=("tuning", *SERVING_SECTIONS)))

@@ -17,7 +17,7 @@ from airflow.sdk import DAG, task
 from behavior_dag_alarm import alarm
 from behavior_dag_faults import RETRIES, explained
 from behavior_dag_links import OPENED, MlflowRunLink, with_links
-from behavior_dag_support import RUN, TRAINING_PLACE, form, what_is_tuned
+from behavior_dag_support import RUN, TRAINING_PLACE, ask_for, form, what_is_tuned
 
 from behavior_tasks import pipeline
 from behavior_tasks.base.config import SERVING_SECTIONS
@@ -77,9 +77,9 @@ with DAG(
     default_args={"owner": "behavior", "execution_timeout": timedelta(minutes=30), **RETRIES},
     on_failure_callback=alarm(what_is_tuned),
     tags=["behavior", "tuning"],
-    params=form(without=SERVING_SECTIONS),
 ) as dag:
     opened, closed = with_links(open_tracking(RUN), MlflowRunLink()), close_tracking(RUN)
     workers = prepare(RUN)
     start() >> opened >> workers
     work.partial(run=RUN).expand(number=workers) >> conclude(RUN) >> closed.as_teardown(setups=opened)
+    ask_for(dag, form(without=SERVING_SECTIONS))

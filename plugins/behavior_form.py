@@ -2,8 +2,8 @@
 
 Airflow itself checks a form field by field, tells the first mistake alone, and knows nothing of fields that contradict
 each other. So requests that start a run of a behavior DAG (from the page, over REST, a backfill) pass here first. The
-one thing to know: a configuration file lies where the tasks run, so a form that names one is checked by the task
-`start`, which is the first and tells all mistakes too.
+one thing to know: configuration files and hardware are where the tasks run, so a form that names a file is checked by
+the task `start`, which is the first, looks at the hardware too, and tells all mistakes as well.
 """
 
 import json
@@ -40,7 +40,7 @@ def mistakes(dag_id: str, conf: Mapping[str, Any]) -> str | None:
         told.append(str(error))
     asked = read_form({name: value for name, value in conf.items() if not (placed and name == AS_OF)})
     try:
-        check_settings(preset=asked.preset, config_file=None, overrides=asked.overrides)
+        check_settings(preset=asked.preset, overrides=asked.overrides)
     except UserError as error:
         told.append(str(error))
     return "\n".join(told) or None
@@ -106,14 +106,16 @@ async def _refused(scope: Scope, path: str, body: bytes) -> str | None:
 async def _may_start(scope: Scope, dag_id: str) -> bool:
     """Whether Airflow knows who asks, and lets them start a run of the DAG; all others learn nothing here."""
     from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.base_auth_manager import COOKIE_NAME_JWT_TOKEN
     from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity, DagDetails
     from airflow.api_fastapi.core_api.security import resolve_user_from_token
     from fastapi import HTTPException, Request
 
     request = Request(scope)
     kind, _, token = request.headers.get("authorization", "").partition(" ")
+    given = token if kind.lower() == "bearer" else request.cookies.get(COOKIE_NAME_JWT_TOKEN)
     try:
-        user = await resolve_user_from_token(token if kind.lower() == "bearer" else request.cookies.get("_token"))
+        user = await resolve_user_from_token(given)
     except HTTPException:
         return False
     return bool(

@@ -68,11 +68,11 @@ def _told(run_id: str, check: Callable[[], object]) -> tuple[str, str, str | Non
         except UserError as error:
             return "start", error.problem + (f" {error.found}" if error.found else ""), error.next_step
         return (*UNKNOWN, None)
-    scored, error = run.noted("scored"), run.noted("error")
+    scored, stopped = run.noted("scored"), run.noted("error")
     if scored is not None:
         return _scoring(run, scored)
-    if error is not None:
-        return str(error["stage"]), str(error["problem"]), error["next_step"]
+    if stopped is not None:
+        return str(stopped["stage"]), str(stopped["problem"]), stopped["next_step"]
     severe = watched_problems(run.uri)
     if severe:
         return "look", " ".join(severe), "see the report of the day; each alert says what to do"

@@ -63,6 +63,8 @@ def _finding(what: str, lost: list[date], days: Collection[date]) -> Finding:
         about=what,
         level="warning",
         words=f"The {what} of the {nights} {', '.join(map(str, lost))} never began; the last one was for {max(days)}.",
-        next_step=f"look whether behavior_{what} is paused in Airflow and the scheduler ran; to make it up: airflow "
-        f"backfill create --dag-id behavior_{what} --from-date {lost[0]} --to-date {lost[-1]}",
+        # Airflow reads a day as its beginning, which is before the night of that day: so one day more.
+        next_step=f"look whether behavior_{what} is paused in Airflow and the scheduler ran; to make it up, trigger it "
+        f"with that logical date, or (on Postgres) airflow backfill create --dag-id behavior_{what} --from-date "
+        f"{lost[0]} --to-date {lost[-1] + timedelta(days=1)}",
     )

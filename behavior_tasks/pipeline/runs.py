@@ -174,7 +174,7 @@ def start_run(
     Raises:
         UserError: naming everything that is wrong with the settings, or hardware that they ask for and there is not.
     """
-    config = load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
+    config = check_settings(preset=preset, config_file=config_file, overrides=overrides)
     if trigger != "inspection":
         _refuse_missing_hardware(config.train)
     home = current_home()
@@ -192,15 +192,19 @@ def start_run(
     return keep_run(home, record).uri
 
 
-def check_settings(*, preset: str, config_file: str | None, overrides: Mapping[str, Any], **_: Any) -> Config:
-    """Check what a run is asked for, as `start_run` does, and start nothing.
+def check_settings(
+    *,
+    preset: str = DEFAULT_PRESET,
+    config_file: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    **_: Any,
+) -> Config:
+    """Check the settings that a run is asked for; the machine that shall run it is looked at by `start_run`.
 
     Raises:
-        UserError: naming everything that is wrong with the settings, or hardware that they ask for and there is not.
+        UserError: naming everything that is wrong with them.
     """
-    config = load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
-    _refuse_missing_hardware(config.train)
-    return config
+    return load_config(preset, file=Path(config_file) if config_file else None, overrides=overrides)
 
 
 def safe_id(run_id: str) -> str:

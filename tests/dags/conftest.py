@@ -47,6 +47,7 @@ for name, dag in bag.dags.items():
             "says": bool(t.doc_md),
             "place": [t.pool, t.queue],
             "mapped": t.is_mapped,
+            "inlets": [asset.name for asset in t.inlets],
             "outlets": [asset.name for asset in t.outlets],
             "retry": {
                 kind: t.retry_policy.evaluate(error, 1, 2).action.value

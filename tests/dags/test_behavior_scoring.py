@@ -68,6 +68,10 @@ def test_it_runs_every_night_and_whenever_a_model_is_promoted(dag: dict[str, Any
     training = loaded["dags"]["behavior_training"]["tasks"]
     assert [name for name, task in training.items() if task["outlets"]] == ["registry.promote"]
     assert training["registry.promote"]["outlets"] == ["behavior_champion"]
+    assert {name: task["outlets"] for name, task in dag["tasks"].items() if task["outlets"]} == {
+        "look": ["behavior_served"]
+    }
+    assert loaded["dags"]["behavior_monitoring"]["tasks"]["start"]["inlets"] == ["behavior_served"]
 
 
 def test_the_form_asks_for_a_day_and_for_the_settings_that_are_read(dag: dict[str, Any]) -> None:

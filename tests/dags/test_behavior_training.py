@@ -74,13 +74,19 @@ def test_the_mlflow_run_is_opened_and_closed_whatever_happens(dag: dict[str, Any
 
 
 def test_where_a_task_leads_to(loaded: dict[str, Any]) -> None:
-    links = {name: task["links"] for dag in loaded["dags"].values() for name, task in dag["tasks"].items()}
-    assert {name: set(found) for name, found in links.items() if found} == {
-        "open_tracking": {"MLflow run"},
-        "registry.register": {"MLflow run", "Report", "Registered version"},
-        "registry.promote": {"MLflow run", "Models"},
-        "keep": {"MLflow run", "Report", "Models"},
-        "look": {"Marketing"},
+    found = {
+        f"{dag.removeprefix('behavior_')} {name}": sorted(task["links"])
+        for dag, one in loaded["dags"].items()
+        for name, task in one["tasks"].items()
+        if task["links"]
+    }
+    assert found == {
+        "training open_tracking": ["MLflow run"],
+        "training registry.register": ["MLflow run", "Registered version", "Report"],
+        "training registry.promote": ["MLflow run", "Models"],
+        "scoring look": ["Marketing"],
+        "monitoring keep": ["MLflow run", "Models", "Report"],
+        "tuning open_tracking": ["MLflow run"],
     }
 
 

@@ -89,8 +89,8 @@ def test_a_refusal_keeps_its_places_and_passwords_to_itself() -> None:
 def test_a_missed_night_is_seen_on_the_next_one(home: Home) -> None:
     moment = datetime(2026, 11, 24, 7, tzinfo=UTC)
 
-    def found(at: datetime = moment, **settings: str) -> dict[str, str]:
-        return {one.code: one.words for one in missed_nights(home, at, settings=settings)}
+    def found(**settings: str) -> dict[str, str]:
+        return {one.code: f"{one.words} {one.next_step}" for one in missed_nights(home, moment, settings=settings)}
 
     assert found() == {}, "nobody has ever meant to run it by night"
     for days in (1, 3, 4):
@@ -99,6 +99,7 @@ def test_a_missed_night_is_seen_on_the_next_one(home: Home) -> None:
     told = found()
     assert list(told) == ["missed_training"]
     assert "2026-11-22, 2026-11-24" in told["missed_training"]
+    assert "--from-date 2026-11-22 --to-date 2026-11-25" in told["missed_training"], "the night of the 24th too"
     # On Mondays alone: the 16th was before the first night that is known, the 23rd is there.
     assert found(BEHAVIOR_SCHEDULE="0 2 * * 1") == {}
     assert "night 2026-11-22 never" in found(BEHAVIOR_SCHEDULE="30 6 * * *")["missed_training"], "it may be late"
