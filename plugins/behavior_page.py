@@ -94,7 +94,8 @@ async def _stale(request: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, UserError)
     visitor = await _visitor(request)
-    return problem(request, visitor, error, status=409, title="shell.refused_title")
+    title = "shell.refused_title" if request.method == "POST" else "shell.not_now_title"
+    return problem(request, visitor, error, status=409, title=title)
 
 
 async def _other(request: Request, error: Exception) -> Response:

@@ -39,8 +39,8 @@ def log_action(
         what: what it was about, JSON-able; no real id and no secret.
     """
     path = make_folder(home.registry) / actions_path(home).name
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY)
-    with FileLock(path.with_name(".actions.lock")), os.fdopen(handle, "r+b") as stream:
+    flags = os.O_RDWR | os.O_CREAT
+    with FileLock(path.with_name(".actions.lock")), os.fdopen(os.open(path, flags, OWNER_ONLY), "r+b") as stream:
         content = stream.read()
         whole = content[: content.rfind(b"\n") + 1]
         last = whole.splitlines()[-1] if whole else b""

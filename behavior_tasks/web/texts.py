@@ -51,7 +51,7 @@ def preferred(asked: str | None, kept: str | None, accepted: str) -> str:
     ('zh', 'en', 'en')
     """
     wishes = [asked, kept, *(part.split(";")[0].strip().split("-")[0].lower() for part in accepted.split(","))]
-    return next((wish for wish in wishes if wish in LANGUAGES), "en")
+    return next((wish for wish in wishes if wish is not None and wish in LANGUAGES), "en")
 
 
 def _flat(found: Mapping[str, Any], prefix: str) -> dict[str, str]:

@@ -95,11 +95,8 @@ def shown_time(value: str | date | None) -> str:
     """
     if value is None:
         return "–"
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            return value
-    if not isinstance(value, datetime):
-        return value.isoformat()
-    return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    try:
+        instant = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        return str(value)
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if isinstance(instant, datetime) else instant.isoformat()
