@@ -4,14 +4,18 @@ The challenger is the newest version that was registered after the champion's ru
 know: both come from the state folder, so MLflow is not asked; what is gone from there can't be compared here.
 """
 
+from typing import TYPE_CHECKING
+
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.model.formats import BOOSTING, LANGUAGE_MODEL
 from behavior_tasks.pipeline import Run, last_runs
-from behavior_tasks.pipeline.compare import Comparison, compare
 from behavior_tasks.web.engineer_runs import LOOKED_AT, run_files
 from behavior_tasks.web.engineer_title import KINDS_OF_BOOSTING, Title
 from behavior_tasks.web.remember import remembered
+
+if TYPE_CHECKING:
+    from behavior_tasks.pipeline.compare import Comparison
 
 
 def challenger_of(home: Home, title: Title) -> Run | None:
@@ -26,12 +30,14 @@ def challenger_of(home: Home, title: Title) -> Run | None:
     return None
 
 
-def compare_with_challenger(home: Home, title: Title) -> Comparison:
+def compare_with_challenger(home: Home, title: Title) -> "Comparison":
     """Return in what the newest other version differs from the champion; kept until a run changes.
 
     Raises:
         UserError: when there is no such version, or what is needed of one of the two is gone.
     """
+    from behavior_tasks.pipeline.compare import compare  # loads what measures models, which only this needs
+
     run = challenger_of(home, title)
     if run is None or title.run_id is None:
         raise UserError(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from behavior_tasks.web.engineer_watch import LIMITS, HeatMap, Matured
+from behavior_tasks.watch.kept_day import SHADES
+from behavior_tasks.web.engineer_watch import HeatMap, Matured
 
 CELL, ROW, NAMES = 22, 20, 190
 """Pixels: a field's width and height, and the room for names."""
@@ -35,7 +36,7 @@ def draw_heat(heat: HeatMap) -> Drawing:
         {
             "x": NAMES + CELL * x,
             "y": ROW * y,
-            "shade": bisect_right(LIMITS, value),
+            "shade": bisect_right(SHADES, value),
             "title": f"{name}, {day}: {value:.2f}",
         }
         for y, (name, row) in enumerate(zip(heat.columns, heat.values, strict=True))

@@ -14,13 +14,10 @@ import pandas as pd
 from behavior_tasks.base.home import Home
 from behavior_tasks.watch.alerts import JOURNAL, Alert
 from behavior_tasks.watch.folders import day_folder, kept_days
-from behavior_tasks.watch.kept import find_kept
-from behavior_tasks.watch.plots import STEPS
+from behavior_tasks.watch.kept_day import find_kept
 from behavior_tasks.web.remember import remembered
 
 SHOWN_DAYS, SHOWN_COLUMNS = 30, 16
-LIMITS: tuple[float, ...] = tuple(limit for limit, _ in STEPS[:-1])
-"""Stability index at which a field of the heat map gets the next shade."""
 
 
 @dataclass(frozen=True, kw_only=True)

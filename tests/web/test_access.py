@@ -1,11 +1,13 @@
 """Who may do what: every route of the page, for every role; forms of other sessions; the headers."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from fastapi.routing import APIRoute
 
-from tests.web.door import ANONYMOUS, ROLES, client, make_app, part
+from tests.web.door import ANONYMOUS, PLUGINS, ROLES, client, make_app, part
 
 LEVELS = {"viewer": {"viewer", "user", "op", "admin"}, "user": {"user", "op", "admin"}, "op": {"op", "admin"}}
 
@@ -62,3 +64,16 @@ def test_every_answer_keeps_scripts_and_frames_of_others_out(app):
         assert "script-src 'self'" in headers["content-security-policy"]
         assert "frame-ancestors 'self'" in headers["content-security-policy"]
         assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_server_of_pages_loads_nothing_that_only_models_need():
+    """The page lives in Airflow's own server, whose start and memory are everybody's."""
+    code = f"""
+import sys
+sys.path.append({str(PLUGINS)!r})
+import behavior_page
+behavior_page.make_page(None)
+print([name for name in ("torch", "sklearn", "skops", "mlflow", "matplotlib", "duckdb") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.strip() == "[]"
