@@ -9,7 +9,6 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,10 @@ from behavior_tasks.watch.alerts import LEVELS, Day, Finding, keep_day, read_jou
 from behavior_tasks.watch.figures import PROMISED
 from behavior_tasks.watch.folders import alone, day_folder, kept_days
 from behavior_tasks.watch.handed_out import newest
+from behavior_tasks.watch.kept_day import ALERTS, Kept, find_kept
 from behavior_tasks.watch.stage import FINDINGS, TABLES
 
 PAGE = Path(__file__).with_name("report.html")
-ALERTS = "alerts.json"
 SHOWN_DAYS = 60
 """Days before whose columns and alerts the page shows."""
 MEASURES = ("f1", "average_precision", "ece", "brier", "lift_10", PROMISED)
@@ -44,20 +43,6 @@ CAPTIONS: Mapping[str, str] = {
     "columns": "Darker is farther from what the champion was tested on; 0.25 and more has drifted.",
     "volume": "A line that falls away while the others go on is a tracking that fell out; grey: no event at all.",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kept:
-    """A watched day in the state folder."""
-
-    day: date
-    folder: Path
-    standing: Day
-    artifact: str
-
-    def table(self, name: str) -> pd.DataFrame:
-        """Return one of TABLES."""
-        return pd.read_parquet(self.folder / f"{name}.parquet")
 
 
 def keep(home: Home, artifact: Artifact, *, further: Iterable[Finding] = ()) -> Kept:
@@ -88,17 +73,6 @@ def keep(home: Home, artifact: Artifact, *, further: Iterable[Finding] = ()) -> 
         folder.rename(place)
     shutil.rmtree(old, ignore_errors=True)
     return Kept(day=day, folder=place, standing=standing, artifact=artifact.uri)
-
-
-def find_kept(home: Home, day: date) -> Kept | None:
-    """Return a watched day, or None."""
-    place = day_folder(home, day)
-    try:
-        told = json.loads((place / ALERTS).read_bytes())
-    except FileNotFoundError:
-        return None
-    artifact = told.pop("artifact")
-    return Kept(day=day, folder=place, standing=Day.model_validate(told), artifact=artifact)
 
 
 def need_kept(home: Home, day: date | None = None) -> Kept:

@@ -31,6 +31,7 @@ from behavior_tasks.base.figures import (
     say,
 )
 from behavior_tasks.base.schema import ACTIONS
+from behavior_tasks.watch.kept_day import SHADES
 
 WIDE = (11.0, 4.2)
 LOOKS = ((BLUE, "o"), (RED, "s"), (GREEN, "^"), (PINK, "D"), (ORANGE, "v"), (SKY, "P"))
@@ -43,7 +44,7 @@ SHOWN_FIGURES = {
 MOST_AUDIENCES = len(LOOKS)
 MEASURES = {"f1": "F1", "average_precision": "Average precision", "ece": "Calibration error (ECE)"}
 FEWEST_COLUMNS, MOST_COLUMNS = 8, 30
-STEPS = ((0.1, "#f3f5f7"), (0.25, "#c6dbef"), (0.5, "#6baed6"), (1.0, "#2171b5"), (np.inf, "#08306b"))
+STEPS = tuple(zip((*SHADES, np.inf), ("#f3f5f7", "#c6dbef", "#6baed6", "#2171b5", "#08306b"), strict=True))
 """Stability index below which a field has which shade."""
 LINES = dict(zip(ACTIONS, (GREY, SKY, BLUE, PINK, ORANGE, GREEN, RED), strict=True))
 
