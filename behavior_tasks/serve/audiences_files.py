@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-MEMBERS, TABLE, PAGE = "members.parquet", "shoppers.parquet", "page.html"
-"""All lists in one table; everybody who is scored with what conditions read; the page."""
+MEMBERS, TABLE, PAGE, JOURNEYS = "members.parquet", "shoppers.parquet", "page.html", "journeys.parquet"
+"""All lists in one table; everybody who is scored with what conditions read; the page; what some shoppers did."""
 MEMBER_COLUMNS = (
     *("audience", "campaign", "place", "group", "shopper"),
     *("probability", "expected_amount", "profit", "reason"),
