@@ -42,14 +42,7 @@ def _environment(template: Path) -> Environment:
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "count": _count,
-        "share": _share,
-        "number": shown_number,
-        "figure": _figure,
-        "words": _words,
-        "cell": _cell,
-    }
+    environment.filters |= FILTERS
     return environment
 
 
@@ -109,3 +102,14 @@ def _cell(value: object) -> str:
     """
     text = " ".join(str(value).split())
     return text.replace("|", "/").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+FILTERS: Mapping[str, Callable[..., str]] = {
+    "count": _count,
+    "share": _share,
+    "number": shown_number,
+    "figure": _figure,
+    "words": _words,
+    "cell": _cell,
+}
+"""What every template may use."""

@@ -25,18 +25,25 @@ SHELL = """\
 </html>
 """
 """What every page stands in; a template fills its blocks `title`, `main` and, for rules of its own, `style`."""
-STYLE = """
-:root {
+LIGHT = """\
   --ground: #f3f5f7; --card: #ffffff; --ink: #1f2933; --soft: #56616d; --line: #dfe3e8; --blue: #0072b2;
   --warn: #b34700;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --ground: #12161a; --card: #1c2127; --ink: #dfe4ea; --soft: #9aa4af; --line: #343c45; --blue: #56b4e9;
-    --warn: #ff9a4d;
-  }
-}
-* { box-sizing: border-box; }
+"""
+DARK = """\
+  --ground: #12161a; --card: #1c2127; --ink: #dfe4ea; --soft: #9aa4af; --line: #343c45; --blue: #56b4e9;
+  --warn: #ff9a4d;
+"""
+"""The two palettes; a page that follows something else than the reader's system names the one it wants."""
+STYLE = (
+    f"""
+:root {{
+{LIGHT}}}
+@media (prefers-color-scheme: dark) {{
+  :root {{
+{DARK}  }}
+}}
+"""
+    + """* { box-sizing: border-box; }
 body {
   margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
@@ -104,3 +111,4 @@ tr.ours small { font-weight: 400; }
 .dense small { font-size: .68rem; letter-spacing: -.02em; }
 .wrap td { white-space: normal; overflow-wrap: anywhere; }
 """
+)

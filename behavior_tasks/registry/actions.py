@@ -1,0 +1,81 @@
+"""The log of actions: what a person did on the page in; one more line, chained to the lines before it, out.
+
+`registry/actions.jsonl` is only ever added to; each line holds the hash of the line before, as in the promotion ledger.
+The one thing to know: the line is written before the action's answer is shown, and says how it ended.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.registry.ledger import digest
+
+OWNER_ONLY = 0o600
+
+
+def actions_path(home: Home) -> Path:
+    """Return the log's file; it need not exist."""
+    return home.registry / "actions.jsonl"
+
+
+def log_action(
+    home: Home, *, when: datetime, who: str, action: str, outcome: str, what: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Add a line, flushed to disk, and return it. Half a line, left by a crash, is cut off first.
+
+    Args:
+        home: the state folder.
+        when: the instant, with its zone.
+        who: the person, as Airflow calls them.
+        action: one word, e.g. `rollback`.
+        outcome: `done`, or why it was refused.
+        what: what it was about, JSON-able; no real id and no secret.
+    """
+    path = make_folder(home.registry) / actions_path(home).name
+    with FileLock(path.with_name(".actions.lock")), path.open("a+b", opener=_owner_only) as stream:
+        stream.seek(0)
+        content = stream.read()
+        whole = content[: content.rfind(b"\n") + 1]
+        last = whole.splitlines()[-1] if whole else b""
+        told = {"when": when.isoformat(timespec="seconds"), "who": who, "action": action, "outcome": outcome}
+        line = {**told, "what": dict(what), "previous_hash": digest(last)}
+        stream.truncate(len(whole))
+        stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    return line
+
+
+def read_actions(home: Home) -> list[dict[str, Any]]:
+    """Return all lines, oldest first.
+
+    Raises:
+        UserError: naming the line that does not follow the one before it.
+    """
+    path = actions_path(home)
+    content = path.read_bytes() if path.is_file() else b""
+    lines = content[: content.rfind(b"\n") + 1].splitlines()
+    found, last = [], b""
+    for number, line in enumerate(lines, start=1):
+        entry = json.loads(line)
+        if entry["previous_hash"] != digest(last):
+            raise UserError(
+                f"Line {number} of the log of actions does not follow what stands before it.",
+                found=f"registry/{path.name}, in which a line was changed, lost or put in",
+                expected=f"a line before it with the hash {entry['previous_hash']}",
+                next_step="bring registry/actions.jsonl back from a backup, or move it away; a new one begins by itself",
+            )
+        found.append(entry)
+        last = line
+    return found
+
+
+def _owner_only(path: str, flags: int) -> int:
+    return os.open(path, flags, OWNER_ONLY)
