@@ -4,7 +4,7 @@ The one thing to know: products and categories are called as the champion's own 
 name could give away stands there as a letter, so a journey holds no id.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect
 from behavior_tasks.data.events import open_events
-from behavior_tasks.serve.audiences_files import JOURNEYS
+from behavior_tasks.serve.audiences_files import JOURNEY_COLUMNS, JOURNEYS, TOLD
 from behavior_tasks.serve.audiences_pick import Picked
 from behavior_tasks.serve.audiences_reasons import is_in
 from behavior_tasks.serve.audiences_scores import Scored
@@ -21,16 +21,13 @@ from behavior_tasks.text.phrases import tell_phrases
 from behavior_tasks.text.settings import TextSettings
 from behavior_tasks.text.words import load_templates
 
-TOLD = 3
-"""Shoppers of an audience whose journey is told."""
 LAST_EVENTS = 12
 """Newest events of a journey that are told one by one."""
 LANGUAGES = ("en", "zh")
-COLUMNS = ("audience", "shopper", "language", "journey")
 
 
 def write_journeys(job: Job, scored: Scored, moment: Moment, picked: Sequence[Picked], folder: Path) -> None:
-    """Write JOURNEYS: COLUMNS, the first shoppers of each audience, control left out."""
+    """Write JOURNEYS: JOURNEY_COLUMNS, the first shoppers of each audience, control left out."""
     first = {one.audience.name: _first(one) for one in picked}
     wanted = sorted({shopper for shoppers in first.values() for shopper in shoppers})
     told = _journeys(job, scored, moment, wanted) if wanted else {}
@@ -41,22 +38,7 @@ def write_journeys(job: Job, scored: Scored, moment: Moment, picked: Sequence[Pi
         for language in LANGUAGES
         if told[language].get(shopper)
     ]
-    pd.DataFrame(rows, columns=list(COLUMNS)).astype("string").to_parquet(folder / JOURNEYS, index=False)
-
-
-def read_journeys(folder: Path, language: str) -> Mapping[tuple[str, str], str]:
-    """Return (audience, shopper) → journey; nothing of a date that was handed out without.
-
-    Args:
-        folder: of the audiences of a date.
-        language: of LANGUAGES.
-    """
-    file = folder / JOURNEYS
-    if not file.is_file():
-        return {}
-    table = pd.read_parquet(file, filters=[("language", "==", language)])
-    keys = zip(table["audience"], table["shopper"], strict=True)
-    return dict(zip(keys, table["journey"], strict=True))
+    pd.DataFrame(rows, columns=list(JOURNEY_COLUMNS)).astype("string").to_parquet(folder / JOURNEYS, index=False)
 
 
 def _first(one: Picked) -> list[str]:

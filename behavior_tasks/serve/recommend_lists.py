@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from behavior_tasks.serve.products_files import RECOMMENDED_FILE
 from behavior_tasks.serve.recommend_log import Log
 from behavior_tasks.serve.recommend_measure import NOBODY
 from behavior_tasks.serve.recommend_methods import similar_products
@@ -24,8 +25,6 @@ from behavior_tasks.serve.recommend_study import Rules
 from behavior_tasks.serve.recommend_world import RECENT, World
 
 FILE, CSV, FEWER, ANYBODY = "recommendations.parquet", "recommendations.csv", "fewer.csv", "new_shoppers.csv"
-TOP = "products.csv"
-"""Each recommended product: on how many lists it stands, and on how many in the first place."""
 SCHEMA = pa.schema(
     [
         ("shopper", pa.string()),
@@ -109,7 +108,7 @@ def write_lists(serving: Serving, folder: Path, *, as_of: str) -> Written:
             products.update(zip(table["product_id"], table["product_name"].fillna(""), strict=True))
             firsts.update(table.loc[table["rank"] == 1, "product_id"])
             rows, filled = rows + len(table), filled + int((table["method"] != serving.method).sum())
-    _write_products(products, firsts, folder / TOP)
+    _write_products(products, firsts, folder / RECOMMENDED_FILE)
     why = _why_fewer(serving)
     fewer = pd.DataFrame(few, columns=["shopper", "products"]).assign(why=why)
     fewer.to_csv(folder / FEWER, index=False)

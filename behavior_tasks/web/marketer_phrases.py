@@ -13,8 +13,9 @@ import yaml
 
 FOLDER = Path(__file__).parent
 PLACE = re.compile(r"\\\{(\w+)\\\}")
-FIGURES = r"[−+\-\d.,]+"
-"""What the places `n` and `n2` take; any other takes anything."""
+ANYTHING, FIGURES = ".+?", r"[−+\-\d.,]*\d"
+PLACES = {"n": FIGURES, "n2": FIGURES}
+"""What a place takes."""
 
 
 def phrase(language: str, words: str) -> str:
@@ -42,8 +43,8 @@ def _known(language: str) -> tuple[Mapping[str, str], Sequence[tuple[re.Pattern[
 
 def _pattern(words: str) -> re.Pattern[str]:
     """Return what finds words with `{places}` anywhere in a sentence."""
-    found = PLACE.sub(lambda at: f"(?P<{at[1]}>{FIGURES if at[1] in {"n", "n2"} else '.+?'})", re.escape(words))
-    return re.compile(rf"(?<!\w){found}(?!\w)" if words[-1:].isalnum() or words.endswith("}") else rf"(?<!\w){found}")
+    found = PLACE.sub(lambda at: f"(?P<{at[1]}>{PLACES.get(at[1], ANYTHING)})", re.escape(words))
+    return re.compile(rf"(?<!\w){found}(?!\w)")
 
 
 def _filled(other: str) -> str:
