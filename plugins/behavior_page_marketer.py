@@ -143,8 +143,8 @@ def _file(asked: List, visitor: Visitor, *, real_ids: bool) -> Response:
     return Response(file.content, media_type="text/csv; charset=utf-8", headers={"content-disposition": named})
 
 
-def _part(request: Request, visitor: Visitor, name: str, **asked: Any) -> HTMLResponse:
+def _part(request: Request, visitor: Visitor, part: str, **asked: Any) -> HTMLResponse:
     view = view_of(request, visitor, tab=TAB)
-    template, values = make_part(name, current_home(), view, now=datetime.now(UTC), **asked)
+    template, values = make_part(part, current_home(), view, now=datetime.now(UTC), **asked)
     scoring = root_of(request).removesuffix("/behavior") + DAG_PATH
     return page(request, visitor, template, {**values, "scoring_url": scoring}, tab=TAB)

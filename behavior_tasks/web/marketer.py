@@ -38,11 +38,11 @@ _MAKERS: Mapping[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def make_part(name: str, home: Home, view: View, *, now: datetime, **asked: Any) -> tuple[str, dict[str, Any]]:
+def make_part(part: str, home: Home, view: View, *, now: datetime, **asked: Any) -> tuple[str, dict[str, Any]]:
     """Return a part's template and values.
 
     Args:
-        name: of a part, or `audience`, which is one of the lists.
+        part: its name, or `audience`, which is one of the lists.
         home: the state folder.
         view: who looks, and in which language.
         now: the time, with its zone.
@@ -51,9 +51,9 @@ def make_part(name: str, home: Home, view: View, *, now: datetime, **asked: Any)
     Raises:
         UserError: when there is nothing of what was asked for.
     """
-    values = _MAKERS[name](home, view, now=now, **asked)
+    values = _MAKERS[part](home, view, now=now, **asked)
     parts = {one: path for one, path in PARTS.items() if one not in FOR_DECIDERS or view.visitor.may_decide}
-    place = "audiences" if name == "audience" else name
+    place = "audiences" if part == "audience" else part
     # Of what is empty or damaged there is no figure that its own template could ask for.
-    template = f"marketer_{name}.html" if values["is_there"] else "marketer.html"
+    template = f"marketer_{part}.html" if values["is_there"] else "marketer.html"
     return template, {**values, "part": place, "parts": parts}
