@@ -39,7 +39,7 @@ def log_action(
         what: what it was about, JSON-able; no real id and no secret.
     """
     path = make_folder(home.registry) / actions_path(home).name
-    with FileLock(path.with_name(".actions.lock")), path.open("a+b", opener=_owner_only) as stream:
+    with FileLock(path.with_name(".actions.lock")), os.fdopen(_open(path), "a+b") as stream:
         stream.seek(0)
         content = stream.read()
         whole = content[: content.rfind(b"\n") + 1]
@@ -77,5 +77,5 @@ def read_actions(home: Home) -> list[dict[str, Any]]:
     return found
 
 
-def _owner_only(path: str, flags: int) -> int:
-    return os.open(path, flags, OWNER_ONLY)
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, OWNER_ONLY)

@@ -2,13 +2,12 @@
 
 import csv
 import io
-import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -25,7 +24,7 @@ from behavior_tasks.serve.audiences_taken import taken_lists
 from behavior_tasks.serve.served import find_served
 from behavior_tasks.web.marketer_download import csv_text
 from tests.web.door import ANONYMOUS, client
-from tests.web.marketer_world import DAY, FORMULA, HARM, HOLDOUT, serve_audiences, serve_products
+from tests.web.marketer_world import DAY, FORMULA, HARM, HOLDOUT, scored_once, serve_audiences, serve_products
 
 ROOT = "/behavior/marketing"
 PAGES = ("", "/audience/likely", "/audience/alone", "/audience/whales", "/budget", "/campaigns", "/recommendations", "/demand")
@@ -39,13 +38,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv(KEY_VARIABLE, KEY.hex())
         serve_audiences(Home(root))
         serve_products(Home(root))
+        scored_once(Home(root))
     return root
 
 
 @pytest.fixture
 def home(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     """A copy that may be changed."""
-    shutil.copytree(served / "served", tmp_path / "home" / "served")
+    for name in ("served", "runs"):
+        shutil.copytree(served / name, tmp_path / "home" / name)
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     monkeypatch.setenv(KEY_VARIABLE, KEY.hex())
     yield Home(tmp_path / "home")
@@ -166,7 +167,10 @@ def test_a_list_is_taken_without_its_control_kept_and_logged(home: Home) -> None
         ("viewer", "contact", len(groups["contact"])),
         ("viewer", "control", len(groups["control"])),
     ]
-    assert "Taken by viewer" in client("viewer").get(f"{ROOT}/campaigns").text or "scored" in json.dumps(form)
+    page = client("viewer").get(f"{ROOT}/campaigns").text
+    assert "Taken by viewer on " in page
+    assert "(Asia/Shanghai)" in page
+    assert "Not over yet: purchases count before 2026-03-08" in page
 
 
 def test_a_budgets_list_is_a_campaign_and_another_of_the_same_name_is_refused(home: Home) -> None:
@@ -262,8 +266,6 @@ def test_a_list_that_is_not_there_is_named_with_the_nearest(home: Home) -> None:
 
 
 def test_what_was_handed_out_long_ago_is_stale(home: Home) -> None:
-    import os
-
     record = home.served / "demand" / f"date={DAY}" / "served.json"
     old = record.stat().st_mtime - 9 * 86_400
     os.utime(record, (old, old))
