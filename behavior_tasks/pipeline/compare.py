@@ -69,7 +69,9 @@ class Comparison:
     """F1 and average precision, second minus first; empty where predictions are missing or test sets differ."""
 
 
-def compare(home: Home, config: Config, first: str, second: str) -> Comparison:
+def compare(
+    home: Home, config: Config, first: str, second: str, *, kinds: tuple[str, str] = (LANGUAGE_MODEL, LANGUAGE_MODEL)
+) -> Comparison:
     """Return in what two versions or runs differ.
 
     Args:
@@ -77,11 +79,12 @@ def compare(home: Home, config: Config, first: str, second: str) -> Comparison:
         config: names the experiment and the registered model; its gate settings draw the bootstrap.
         first: a version's number, an alias, a run's id or unique name, or MLflow's id of a run.
         second: likewise.
+        kinds: which model of a run is meant, where the word names a run; MLflow is not asked about one that is here.
 
     Raises:
         UserError: when a word names nothing or several runs, or a run was never measured.
     """
-    one, other = (_side(home, config, word) for word in (first, second))
+    one, other = (_side(home, config, word, kind) for word, kind in zip((first, second), kinds, strict=True))
     problem = _not_comparable(one, other)
     return Comparison(
         first=one,
@@ -108,7 +111,7 @@ def _rows(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[Row, ...
     return tuple(row for row in told if row.first != row.second)
 
 
-def _side(home: Home, config: Config, word: str) -> Side:
+def _side(home: Home, config: Config, word: str, kind: str) -> Side:
     version = find_registered(home, config, word)
     run_id = version.run_id if version is not None else _run_id(home, config, word)
     if run_id is None:
@@ -118,10 +121,10 @@ def _side(home: Home, config: Config, word: str) -> Side:
             next_step="`behavior status` lists runs, `behavior history` versions",
         )
     run = _open(home, run_id)
-    side = _from_folder(run, word, version) if run is not None else None
+    side = _from_folder(run, word, version, kind) if run is not None else None
     if side is None:
         logged = find_logged(home, config, run_id)
-        side = _from_mlflow(logged, word, version) if logged is not None else None
+        side = _from_mlflow(logged, word, version, kind) if logged is not None else None
     if side is None:
         raise UserError(
             f"{word} can't be compared: its run {run_id} was not measured, or what it left is gone.",
@@ -155,7 +158,7 @@ def _open(home: Home, run_id: str) -> Run | None:
     return Run(home, run_id)
 
 
-def _from_folder(run: Run, word: str, version: Version | None) -> Side | None:
+def _from_folder(run: Run, word: str, version: Version | None, kind: str) -> Side | None:
     """Return what the state folder has of a run; None when its evaluation is not there (any more)."""
     try:
         evaluated = run.artifact("evaluate")
@@ -164,7 +167,7 @@ def _from_folder(run: Run, word: str, version: Version | None) -> Side | None:
     if evaluated is None:
         return None
     measured = json.loads((evaluated.path / "metrics.json").read_bytes())
-    kind = version.kind if version is not None else LANGUAGE_MODEL
+    kind = version.kind if version is not None else kind
     scores = pd.read_parquet(evaluated.path / "predictions.parquet")
     column = measured_as(kind)
     scores = scores[["example", "shopper", "label", column]].rename(columns={column: "probability"})
@@ -183,8 +186,8 @@ def _from_folder(run: Run, word: str, version: Version | None) -> Side | None:
     )
 
 
-def _from_mlflow(logged: Logged, word: str, version: Version | None) -> Side | None:
-    kind = version.kind if version is not None else LANGUAGE_MODEL
+def _from_mlflow(logged: Logged, word: str, version: Version | None, kind: str) -> Side | None:
+    kind = version.kind if version is not None else kind
     metrics = _metrics(logged.metrics, kind)
     if not metrics:
         return None

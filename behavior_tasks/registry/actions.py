@@ -70,7 +70,7 @@ def read_actions(home: Home) -> list[dict[str, Any]]:
                 f"Line {number} of the log of actions does not follow what stands before it.",
                 found=f"registry/{path.name}, in which a line was changed, lost or put in",
                 expected=f"a line before it with the hash {entry['previous_hash']}",
-                next_step="bring registry/actions.jsonl back from a backup, or move it away; a new one begins by itself",
+                next_step="bring the file back from a backup, or move it away; a new one begins by itself",
             )
         found.append(entry)
         last = line

@@ -28,7 +28,11 @@ def part(name: str) -> Any:
 
 
 class FakeDoor:
-    """Knows a visitor by the cookie that would hold Airflow's token."""
+    """Knows a visitor by the cookie that would hold Airflow's token; Airflow's REST API says what a test wants."""
+
+    def __init__(self) -> None:
+        self.questions: list[dict[str, Any]] = []
+        self.answered: list[tuple[str, Any]] = []
 
     async def visitor(self, request: Request) -> Visitor:
         name = request.cookies.get("_token", "").partition(".")[0]
@@ -43,11 +47,18 @@ class FakeDoor:
     def secret(self) -> bytes:
         return b"a key of the test"
 
+    async def ask_airflow(self, request: Request, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        if method == "PATCH":
+            self.answered.append((path, options["json"]))
+            self.questions.clear()
+            return 200, {}
+        return 200, {"hitl_details": self.questions}
 
-def make_app() -> FastAPI:
+
+def make_app(door: FakeDoor | None = None) -> FastAPI:
     """Return the page, mounted as Airflow mounts it."""
     outer = FastAPI()
-    outer.mount("/behavior", part("behavior_page").make_page(FakeDoor()))
+    outer.mount("/behavior", part("behavior_page").make_page(door or FakeDoor()))
     return outer
 
 
