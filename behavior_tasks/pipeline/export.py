@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 from datetime import datetime
-from glob import glob
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -69,7 +69,8 @@ def real_ids_are_there(home: Home, served: HandedOut) -> bool:
     where = run.record.input
     if where is None:
         return run.artifact("simulate") is not None
-    return "://" in where or bool(glob(where))
+    is_elsewhere = "://" in where or any(mark in where for mark in "*?[")
+    return is_elsewhere or Path(where).exists()
 
 
 def _files(run: Run, input_path: str | None) -> tuple[RawFile, ...]:

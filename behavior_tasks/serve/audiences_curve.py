@@ -166,7 +166,9 @@ def write_curves(folder: Path, table: pd.DataFrame, *, holdout: float, draw: Dra
     moments = amount_moments(table)
     # The order of `pick_all`: by probability first, so that equals stay as they are there.
     some = np.argsort(table["probability_rank"].to_numpy(), kind="stable")
-    drawn = draw(CAMPAIGN, table["shopper"].iloc[some].tolist(), holdout) if holdout else np.zeros(len(some), dtype=bool)
+    drawn = (
+        draw(CAMPAIGN, table["shopper"].iloc[some].tolist(), holdout) if holdout else np.zeros(len(some), dtype=bool)
+    )
     probability = table["probability"].to_numpy(dtype=np.float64)[some]
     amounts = None if moments is None else (moments[0][some], moments[1][some])
     values: Sequence[tuple[Order, np.ndarray]] = [("probability", probability)]

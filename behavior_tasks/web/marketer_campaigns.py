@@ -47,13 +47,20 @@ def campaigns_values(home: Home, view: View, *, now: datetime) -> dict[str, Any]
         now: the time, with its zone.
     """
     look = look_for(home, APPLICATION)
-    values: dict[str, Any] = {**part_values(home, view, look, now=now), "campaigns": [], "waiting": False, "is_there": True}
+    values: dict[str, Any] = {
+        **part_values(home, view, look, now=now),
+        "campaigns": [],
+        "waiting": False,
+        "is_there": True,
+    }
     try:
         states = campaign_states(home)
         zone = ZoneInfo(newest_scoring(home).record.config.source.timezone) if states else ZoneInfo("UTC")
     except UserError as trouble:
         return {**values, "trouble": shown_problem(view, trouble)}
-    campaigns = [_row(view, one, measured(home, one["campaign"], date.fromisoformat(one["as_of"])), zone) for one in states]
+    campaigns = [
+        _row(view, one, measured(home, one["campaign"], date.fromisoformat(one["as_of"])), zone) for one in states
+    ]
     return {
         **values,
         "campaigns": campaigns,

@@ -58,6 +58,11 @@ def bars_of(figures: Sequence[tuple[float, float, float]]) -> list[Bar]:
     most = max((max(figure, upper) for figure, _, upper in figures), default=0.0)
     part = BAR_WIDTH / most if most > 0 else 0.0
     return [
-        Bar(**{name: round(max(value, 0.0) * part, 1) for name, value in zip(("length", "lower", "upper"), row, strict=True)})
+        Bar(
+            **{
+                name: round(max(value, 0.0) * part, 1)
+                for name, value in zip(("length", "lower", "upper"), row, strict=True)
+            }
+        )
         for row in figures
     ]

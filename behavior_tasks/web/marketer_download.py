@@ -79,9 +79,7 @@ def take_list(home: Home, wanted: Wanted, *, who: str, when: datetime) -> File:
     part = "control" if wanted.is_control else "contact" if chosen.told["contact"] else "leave"
     what = {"audience": chosen.name, "campaign": chosen.campaign, "as_of": chosen.as_of.isoformat(), "part": part}
     ids = "real" if wanted.real_ids else "pseudonyms"
-    log_action(
-        home, when=when, who=who, action="download", outcome="done", what=what | {"rows": len(some), "ids": ids}
-    )
+    log_action(home, when=when, who=who, action="download", outcome="done", what=what | {"rows": len(some), "ids": ids})
     name = f"{chosen.name}-{chosen.as_of}-{part}.csv"
     return File(name=name, content=csv_text(some).encode(), rows=len(some))
 

@@ -69,7 +69,12 @@ def serve_audiences(home: Home, shoppers: int = 400, *, day: date = DAY) -> Serv
         pd.DataFrame(rows, columns=list(JOURNEY_COLUMNS)).to_parquet(folder / JOURNEYS)
         end = datetime(day.year, day.month, day.day) + timedelta(days=7)
         return {
-            **{"as_of": day.isoformat(), "cutoff": f"{day}T00:00:00", "end": end.isoformat(), "timezone": "Asia/Shanghai"},
+            **{
+                "as_of": day.isoformat(),
+                "cutoff": f"{day}T00:00:00",
+                "end": end.isoformat(),
+                "timezone": "Asia/Shanghai",
+            },
             **{"horizon_days": 7, "method": "champion", "version": "3", "identity_key": fingerprint(key)},
             **{"holdout": HOLDOUT, "overlap": "first", "scored": shoppers, "on_lists": sum(map(len, frames))},
             **{"audiences": told, "compared": None, "compared_at": None, "in_words": None, "banners": BANNERS},

@@ -5,7 +5,6 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +26,16 @@ from tests.web.door import ANONYMOUS, client
 from tests.web.marketer_world import DAY, FORMULA, HARM, HOLDOUT, scored_once, serve_audiences, serve_products
 
 ROOT = "/behavior/marketing"
-PAGES = ("", "/audience/likely", "/audience/alone", "/audience/whales", "/budget", "/campaigns", "/recommendations", "/demand")
+PAGES = (
+    "",
+    "/audience/likely",
+    "/audience/alone",
+    "/audience/whales",
+    "/budget",
+    "/campaigns",
+    "/recommendations",
+    "/demand",
+)
 KEY = bytes(range(32))
 
 
@@ -43,13 +51,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+def home(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A copy that may be changed."""
     for name in ("served", "runs"):
         shutil.copytree(served / name, tmp_path / "home" / name)
     monkeypatch.setenv(HOME_VARIABLE, str(tmp_path / "home"))
     monkeypatch.setenv(KEY_VARIABLE, KEY.hex())
-    yield Home(tmp_path / "home")
+    return Home(tmp_path / "home")
 
 
 def text_of(page: str) -> str:
@@ -88,7 +96,20 @@ def test_the_chinese_page_holds_no_english_words(home: Home, path: str) -> None:
     # Names of the shop, of accounts, of Airflow and of settings stay as they are.
     for name in (HARM, HARM.replace("<", "&lt;"), "English", "Behavior", "CSV", "DAG", "likely", "toys", "B", "op"):
         told = told.replace(name, " ")
-    words = set(re.findall(r"[A-Za-z]{3,}", told)) - {"lt", "gt", "script", "alert", "whales", "Whales", "bought", "Asia", "Shanghai", "UTC", "quot", "amp"}
+    words = set(re.findall(r"[A-Za-z]{3,}", told)) - {
+        "lt",
+        "gt",
+        "script",
+        "alert",
+        "whales",
+        "Whales",
+        "bought",
+        "Asia",
+        "Shanghai",
+        "UTC",
+        "quot",
+        "amp",
+    }
     assert not words
 
 
@@ -271,5 +292,3 @@ def test_what_was_handed_out_long_ago_is_stale(home: Home) -> None:
     os.utime(record, (old, old))
     assert "this was handed out 9 days ago" in client("viewer").get(f"{ROOT}/demand").text
     assert "days ago, and nothing since" not in client("viewer").get(f"{ROOT}/recommendations").text
-
-
