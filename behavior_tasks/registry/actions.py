@@ -39,14 +39,15 @@ def log_action(
         what: what it was about, JSON-able; no real id and no secret.
     """
     path = make_folder(home.registry) / actions_path(home).name
-    with FileLock(path.with_name(".actions.lock")), os.fdopen(_open(path), "a+b") as stream:
-        stream.seek(0)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY)
+    with FileLock(path.with_name(".actions.lock")), os.fdopen(handle, "r+b") as stream:
         content = stream.read()
         whole = content[: content.rfind(b"\n") + 1]
         last = whole.splitlines()[-1] if whole else b""
         told = {"when": when.isoformat(timespec="seconds"), "who": who, "action": action, "outcome": outcome}
         line = {**told, "what": dict(what), "previous_hash": digest(last)}
         stream.truncate(len(whole))
+        stream.seek(len(whole))
         stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         stream.flush()
         os.fsync(stream.fileno())
@@ -75,7 +76,3 @@ def read_actions(home: Home) -> list[dict[str, Any]]:
         found.append(entry)
         last = line
     return found
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, OWNER_ONLY)
