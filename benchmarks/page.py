@@ -45,14 +45,20 @@ def main() -> None:
         serve_products(home)
         scored_once(home)
         sizes = sum(file.stat().st_size for file in served.folder.glob("budget-*.npy"))
-        print(f"{shoppers:,} shoppers handed out, {time.process_time() - began:.0f} s of processor; "
-              f"budgets {sizes / 1e6:.0f} MB", flush=True)
+        print(
+            f"{shoppers:,} shoppers handed out, {time.process_time() - began:.0f} s of processor; "
+            f"budgets {sizes / 1e6:.0f} MB",
+            flush=True,
+        )
         who = client("op")
         for name, path in VIEWS.items():
             told = [_once(who, f"/behavior/marketing{path}") for _ in range(1 + TIMES)]
             wall, cpu = ([1000 * one[at] for one in told] for at in (0, 1))
-            print(f"{name:<24} median {statistics.median(wall[1:]):6.0f} ms, first {wall[0]:6.0f} ms; "
-                  f"processor median {statistics.median(cpu[1:]):6.0f} ms", flush=True)
+            print(
+                f"{name:<24} median {statistics.median(wall[1:]):6.0f} ms, first {wall[0]:6.0f} ms; "
+                f"processor median {statistics.median(cpu[1:]):6.0f} ms",
+                flush=True,
+            )
 
 
 def _once(who, path: str) -> tuple[float, float]:  # noqa: ANN001 - the tests' client

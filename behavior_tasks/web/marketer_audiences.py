@@ -21,6 +21,8 @@ from behavior_tasks.web.view import View
 
 APPLICATION = "audiences"
 FIGURES = ("buyers", "amount", "profit")
+NEXT_TO_NOTHING = 1e-3
+"""Of a total: below, it is written as nought."""
 
 
 def audiences_values(home: Home, view: View, *, now: datetime) -> dict[str, Any]:
@@ -110,8 +112,20 @@ def _row(view: View, told: Mapping[str, Any], most: int) -> dict[str, Any]:
         "heading": phrase(view.language, told["heading"]),
         "about": phrase(view.language, told["about"]),
         "note": phrase(view.language, told["note"]) if told["note"] else None,
+        **{name: tidied(told[name]) for name in FIGURES},
         "bar": round(100 * told["contacts"] / most) if most else 0,
     }
+
+
+def tidied(figure: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Return a figure and its interval, with nought in the place of what is next to nothing.
+
+    >>> tidied({"expected": 14.5, "lower": 1.29e-27, "upper": 163.0})
+    {'expected': 14.5, 'lower': 0.0, 'upper': 163.0}
+    """
+    if figure is None:
+        return None
+    return {name: 0.0 if abs(value) < NEXT_TO_NOTHING else value for name, value in figure.items()}
 
 
 def _curve(told: Mapping[str, Any]) -> dict[str, Any] | None:

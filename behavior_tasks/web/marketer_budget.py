@@ -5,7 +5,7 @@ added up when the day was scored.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from behavior_tasks.pipeline.export import real_ids_are_there
 from behavior_tasks.serve.audiences_curve import Budget, Curve
 from behavior_tasks.serve.audiences_profit import Estimate
 from behavior_tasks.serve.audiences_rules import Costs
-from behavior_tasks.web.marketer_audiences import APPLICATION, part_values
+from behavior_tasks.web.marketer_audiences import APPLICATION, part_values, tidied
 from behavior_tasks.web.marketer_charts import Scale, line_of, scale_of
 from behavior_tasks.web.marketer_look import look_for, shown_problem
 from behavior_tasks.web.view import View
@@ -131,8 +131,8 @@ def told_estimate(view: View, estimate: Estimate | None) -> str:
     """Return a figure with its interval."""
     if estimate is None:
         return "–"
-    figures = (estimate.expected, estimate.lower, estimate.upper)
-    found, lower, upper = (shown_number(one).replace("-", "−") for one in figures)
+    figures = tidied(asdict(estimate)) or {}
+    found, lower, upper = (shown_number(one).replace("-", "−") for one in figures.values())
     return view.text("marketer.interval", found=found, lower=lower, upper=upper)
 
 
