@@ -2,8 +2,9 @@
 
     python -m benchmarks.page --shoppers 1000000
 
-The one thing to know: the views are asked through the page's own routes, with the door of the tests in Airflow's place,
-so what Airflow adds to every request is not in the figures. Processor time is told beside the clock, for a busy machine.
+The one thing to know: the views are asked through the page's own routes, with the door of the tests in place of
+Airflow's, so what Airflow adds to every request is not in the figures. Processor time stands beside the clock, for a
+busy machine.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+
+from starlette.testclient import TestClient
 
 from behavior_tasks.base.home import HOME_VARIABLE, Home
 from behavior_tasks.data.keys import KEY_VARIABLE
@@ -61,7 +64,7 @@ def main() -> None:
             )
 
 
-def _once(who, path: str) -> tuple[float, float]:  # noqa: ANN001 - the tests' client
+def _once(who: TestClient, path: str) -> tuple[float, float]:
     began = time.perf_counter(), time.process_time()
     found = who.get(path)
     assert found.status_code == 200, found.text[:500]
