@@ -19,10 +19,13 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.web.texts import text
 from behavior_tasks.web.view import Visitor
 
-PARTS = ("behavior_page_static", "behavior_page_engineer", "behavior_page_approvals", "behavior_page_reports")
+PARTS = (
+    *("behavior_page_static", "behavior_page_engineer", "behavior_page_approvals", "behavior_page_reports"),
+    "behavior_page_marketer",
+)
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
-    "frame-ancestors 'self'; base-uri 'none'"
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "form-action 'self'; frame-ancestors 'self'; base-uri 'none'"
 )
 HEADERS = {
     "content-security-policy": POLICY,

@@ -12,7 +12,12 @@ from starlette.exceptions import HTTPException
 from behavior_tasks.web.style import STATIC, sheet
 
 router = APIRouter(prefix="/static", tags=[FILE])
-KINDS = {"page.css": "text/css", "page.js": "text/javascript", "models.svg": "image/svg+xml"}
+KINDS = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "marketer.js": "text/javascript",
+    "models.svg": "image/svg+xml",
+}
 KINDS |= {"marketing.svg": "image/svg+xml"}
 KEPT = {"cache-control": "private, max-age=600"}
 

@@ -166,8 +166,10 @@ def _show(told: Mapping[str, Any]) -> None:
 
 
 def _verdict(told: Mapping[str, Any]) -> str:
-    rate, needed = told["more"]["rate"], told["needed_control"]
-    if not told["enough"] or rate["lower"] <= 0 <= rate["upper"]:
+    from behavior_tasks.serve.audiences_lift import effect_of
+
+    effect, needed = effect_of(told), told["needed_control"]
+    if effect == "unclear":
         words = "No effect can be told from chance."
         if needed is not None:
             words += (
@@ -175,7 +177,7 @@ def _verdict(told: Mapping[str, Any]) -> str:
                 f"{told['control']['shoppers']:,} (audiences.holdout, or a larger audience)."
             )
         return words
-    return "The contact raised purchases." if rate["lower"] > 0 else "The contact lowered purchases."
+    return f"The contact {effect} purchases."
 
 
 def _line(what: str, told: Mapping[str, float] | None, words: Any) -> None:

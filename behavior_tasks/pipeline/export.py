@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -54,6 +55,22 @@ def with_real_ids(home: Home, served: HandedOut, members: pd.DataFrame, input_pa
             next_step="--input with the log of that day",
         )
     return members.assign(user_id=members["shopper"].map(found)).drop(columns="shopper")
+
+
+def real_ids_are_there(home: Home, served: HandedOut) -> bool:
+    """Whether real ids could be given: the same key is here, and so is a log, as far as that is seen at once."""
+    if not key_exists(home):
+        return False
+    try:
+        same_key(home, served)
+        run = scoring_of(home, served)
+    except UserError:
+        return False
+    where = run.record.input
+    if where is None:
+        return run.artifact("simulate") is not None
+    is_elsewhere = "://" in where or any(mark in where for mark in "*?[")
+    return is_elsewhere or Path(where).exists()
 
 
 def _files(run: Run, input_path: str | None) -> tuple[RawFile, ...]:

@@ -19,8 +19,10 @@ from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import combine_hashes, connect, hash_rows
 from behavior_tasks.data.keys import fingerprint, identity_key
 from behavior_tasks.serve.audiences_backtest import check_audience, in_words
+from behavior_tasks.serve.audiences_curve import write_curves
 from behavior_tasks.serve.audiences_files import LIST_FILES, MEMBER_COLUMNS, MEMBERS, PAGE, TABLE, write_list
 from behavior_tasks.serve.audiences_holdout import Holdout
+from behavior_tasks.serve.audiences_journeys import write_journeys
 from behavior_tasks.serve.audiences_page import write_page
 from behavior_tasks.serve.audiences_pick import Picked, pick_all
 from behavior_tasks.serve.audiences_reasons import add_reasons
@@ -33,7 +35,7 @@ from behavior_tasks.serve.served import FOLDER
 
 
 def audiences_stage(job: Job) -> Output:
-    """Fill the audiences and write `members.parquet`, `shoppers.parquet`, a folder of CSVs for each, and `page.html`.
+    """Fill the audiences and write the lists as Parquet and CSV, what any budget buys, some journeys, and `page.html`.
 
     Raises:
         UserError: naming everything that is wrong with the file of rules.
@@ -47,6 +49,8 @@ def audiences_stage(job: Job) -> Output:
     folder = job.out / FOLDER
     folder.mkdir()
     hashes = _write_lists(folder, picked, scored.table)
+    write_curves(folder, scored.table, holdout=job.config.audiences.holdout, draw=Holdout(key).drawn)
+    write_journeys(job, scored, moment, picked, folder)
     on_lists = len({shopper for one in picked for shopper in one.members["shopper"]})
     facts: dict[str, Any] = {
         **moment.model_dump(mode="json"),

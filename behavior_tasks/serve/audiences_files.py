@@ -4,16 +4,20 @@ The one thing to know: a CSV of contacts never holds the control, which lies in 
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-MEMBERS, TABLE, PAGE = "members.parquet", "shoppers.parquet", "page.html"
-"""All lists in one table; everybody who is scored with what conditions read; the page."""
+MEMBERS, TABLE, PAGE, JOURNEYS = "members.parquet", "shoppers.parquet", "page.html", "journeys.parquet"
+"""All lists in one table; everybody who is scored with what conditions read; the page; what some shoppers did."""
 MEMBER_COLUMNS = (
     *("audience", "campaign", "place", "group", "shopper"),
     *("probability", "expected_amount", "profit", "reason"),
 )
+JOURNEY_COLUMNS = ("audience", "shopper", "language", "journey")
+TOLD = 3
+"""Shoppers of an audience whose journey is told."""
 CSV_COLUMNS = ("place", "shopper", "user_id", "probability", "expected_amount", "profit", "reason")
 LIST_FILES = {"contact": "contact.csv", "control": "control.csv", "leave": "leave.csv"}
 """Group → its file in the audience's folder."""
@@ -29,6 +33,21 @@ def list_text(members: pd.DataFrame) -> str:
     """Return a list as the text of a CSV."""
     there = [name for name in CSV_COLUMNS if name in members and (name == "place" or members[name].notna().any())]
     return members[there].to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def read_journeys(folder: Path, language: str) -> Mapping[tuple[str, str], str]:
+    """Return (audience, shopper) → journey; nothing of a date that was handed out without.
+
+    Args:
+        folder: of the audiences of a date.
+        language: en or zh.
+    """
+    file = folder / JOURNEYS
+    if not file.is_file():
+        return {}
+    table = pd.read_parquet(file, filters=[("language", "==", language)])
+    keys = zip(table["audience"], table["shopper"], strict=True)
+    return dict(zip(keys, table["journey"], strict=True))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ list was really contacted, and the control was not. Too few buyers are said to b
 import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -103,6 +103,18 @@ def measure_lift(members: pd.DataFrame, costs: Costs, *, has_amounts: bool) -> d
     needed = needed_control(base, ratio=n1 / n2)
     why = _why_not_enough(told)
     return {**told, "more": more, "needed_control": needed, "enough": why is None, "why": why}
+
+
+def effect_of(lift: Mapping[str, Any]) -> Literal["unclear", "raised", "lowered"]:
+    """Return what can be said of the contact: whether it raised or lowered purchases, beyond chance.
+
+    Args:
+        lift: what `measure_lift` gives.
+    """
+    rate = lift["more"]["rate"]
+    if not lift["enough"] or rate["lower"] <= 0 <= rate["upper"]:
+        return "unclear"
+    return "raised" if rate["lower"] > 0 else "lowered"
 
 
 def _told(group: pd.DataFrame) -> dict[str, Any]:

@@ -62,13 +62,18 @@ def worth_of(table: pd.DataFrame, costs: Costs, *, confidence: float = CONFIDENC
     buyers = buyers_estimate(probability, confidence)
     moments = amount_moments(table)
     amount = None if moments is None else total_estimate(*moments, confidence)
+    return worth_with(len(table), buyers, amount, costs)
+
+
+def worth_with(shoppers: int, buyers: Estimate, amount: Estimate | None, costs: Costs) -> Worth:
+    """Return what shoppers will bring, of whom so many will buy for so much."""
     value = None
     if costs.margin is not None and amount is not None:
         value = amount.times(costs.margin)
     elif costs.value_of_sale is not None:
         value = buyers.times(costs.value_of_sale)
-    profit = None if value is None else value.times(1.0, -costs.contact_cost * len(table))
-    return Worth(shoppers=len(table), buyers=buyers, amount=amount, profit=profit)
+    profit = None if value is None else value.times(1.0, -costs.contact_cost * shoppers)
+    return Worth(shoppers=shoppers, buyers=buyers, amount=amount, profit=profit)
 
 
 def amount_moments(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray] | None:
@@ -105,10 +110,13 @@ def buyers_estimate(probability: np.ndarray, confidence: float = CONFIDENCE) -> 
         reached = np.cumsum(_buyers_distribution(probability))
         lower, upper = (int(np.searchsorted(reached, q - 1e-12)) for q in (tail, 1 - tail))
         return Estimate(expected=expected, lower=float(lower), upper=float(min(upper, len(probability))))
-    half = float(stats.norm.ppf(1 - tail) * np.sqrt((probability * (1 - probability)).sum()) + 0.5)
-    return Estimate(
-        expected=expected, lower=max(0.0, expected - half), upper=min(float(len(probability)), expected + half)
-    )
+    return many_buyers(len(probability), expected, float((probability * (1 - probability)).sum()), confidence)
+
+
+def many_buyers(shoppers: int, expected: float, variance: float, confidence: float = CONFIDENCE) -> Estimate:
+    """Return how many of more than EXACT_UP_TO independent shoppers buy, of this mean and variance."""
+    half = float(stats.norm.ppf((1 + confidence) / 2) * np.sqrt(variance) + 0.5)
+    return Estimate(expected=expected, lower=max(0.0, expected - half), upper=min(float(shoppers), expected + half))
 
 
 def _buyers_distribution(probability: np.ndarray) -> np.ndarray:
@@ -124,7 +132,12 @@ def _buyers_distribution(probability: np.ndarray) -> np.ndarray:
 
 def total_estimate(mean: np.ndarray, variance: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
     """Return the total of independent, positive amounts with these means and variances, shape (n,) each."""
-    expected, spread, tail = float(mean.sum()), float(variance.sum()), (1 - confidence) / 2
+    return amount_estimate(float(mean.sum()), float(variance.sum()), confidence)
+
+
+def amount_estimate(expected: float, spread: float, confidence: float = CONFIDENCE) -> Estimate:
+    """Return a total amount of this mean and variance."""
+    tail = (1 - confidence) / 2
     if expected <= 0 or spread <= 0:
         return Estimate(expected=expected, lower=expected, upper=expected)
     total = stats.gamma(expected**2 / spread, scale=spread / expected)

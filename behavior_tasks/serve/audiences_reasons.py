@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from behavior_tasks.base.home import temporary_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_file
-from behavior_tasks.data.events import open_events
+from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.model.reasons import reasons_of
 from behavior_tasks.serve.asked import write_asked
 from behavior_tasks.serve.audiences_pick import Picked
@@ -39,7 +39,7 @@ def _reasons(job: Job, champion: Champion, moment: Moment, wanted: list[str]) ->
         pairs = []
         for number, bucket in enumerate(events):
             pairs.append(bucket_file(folder, number))
-            mine = [shopper for shopper in wanted if bucket.range.low <= shopper and _below(shopper, bucket.range.high)]
+            mine = [shopper for shopper in wanted if is_in(bucket, shopper)]
             columns = {"shopper": pa.array(mine, pa.string()), "product_id": pa.nulls(len(mine), pa.string())}
             pq.write_table(pa.table(columns), pairs[-1])
         asked = write_asked(champion, events, moment, folder / "asked", engine=job.config.engine, pairs=pairs)
@@ -60,5 +60,6 @@ def _reasons(job: Job, champion: Champion, moment: Moment, wanted: list[str]) ->
     return found
 
 
-def _below(shopper: str, high: str | None) -> bool:
-    return high is None or shopper < high
+def is_in(bucket: BucketEvents, shopper: str) -> bool:
+    """Whether a shopper's events lie in a bucket."""
+    return bucket.range.low <= shopper and (bucket.range.high is None or shopper < bucket.range.high)

@@ -31,10 +31,11 @@ from behavior_tasks.serve.demand_stock import Stock, judge_stock, read_stock
 from behavior_tasks.serve.demand_table import PARQUET_FILE, STOCK_COLUMNS, forecast_table, write_table
 from behavior_tasks.serve.demand_windows import Past
 from behavior_tasks.serve.moment import Moment
+from behavior_tasks.serve.products_files import REORDER_FILE
 from behavior_tasks.serve.score import Place
 from behavior_tasks.serve.served import FOLDER
 
-REORDER_FILE, UNKNOWN_FILE, METHODS_FILE, PAGE_FILE = "reorder.csv", "stock_unknown.csv", "methods.csv", "page.html"
+UNKNOWN_FILE, METHODS_FILE, PAGE_FILE = "stock_unknown.csv", "methods.csv", "page.html"
 SCORES = f"{FOLDER}/scores"
 MUCH_BIAS = 0.15
 """Share of what came by which all forecasts together may be off without a banner."""

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from behavior_tasks.serve.demand_backtest import Choice, Tried, group_sums, outcomes
 from behavior_tasks.serve.demand_intervals import Asked, Calibration
 from behavior_tasks.serve.demand_log import MILLI, History
+from behavior_tasks.serve.products_files import DEMAND_FILE
 
-PARQUET_FILE, CSV_FILE = "demand.parquet", "demand.csv"
+PARQUET_FILE, CSV_FILE = DEMAND_FILE, "demand.csv"
 STOCK_COLUMNS = (
     *("stock", "on_order", "lead_time_days", "days_left", "days_left_pessimistic", "days_left_optimistic"),
     *("reorder_point", "order"),

@@ -5,6 +5,7 @@ a list goes on with what is popular lately, and the column `method` says so on t
 """
 
 import csv
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from behavior_tasks.serve.products_files import RECOMMENDED_FILE
 from behavior_tasks.serve.recommend_log import Log
 from behavior_tasks.serve.recommend_measure import NOBODY
 from behavior_tasks.serve.recommend_methods import similar_products
@@ -88,7 +90,8 @@ def write_lists(serving: Serving, folder: Path, *, as_of: str) -> Written:
     who, reasons = np.flatnonzero(log.active), Reasons(log, similar_products(log))
     rows = filled = 0
     few: list[tuple[str, int]] = []
-    products: set[str] = set()
+    products: Counter[tuple[str, str]] = Counter()
+    firsts: Counter[str] = Counter()
     with (
         pq.ParquetWriter(folder / FILE, SCHEMA, compression="zstd") as parquet,
         (folder / CSV).open("w", encoding="utf-8", newline="") as stream,
@@ -102,12 +105,23 @@ def write_lists(serving: Serving, folder: Path, *, as_of: str) -> Written:
             counts = (lists != NOBODY).sum(axis=1)
             short = np.flatnonzero(counts < serving.top)
             few += zip(log.shoppers[candidates.who[short]], counts[short].tolist(), strict=True)
-            products.update(table["product_id"])
+            products.update(zip(table["product_id"], table["product_name"].fillna(""), strict=True))
+            firsts.update(table.loc[table["rank"] == 1, "product_id"])
             rows, filled = rows + len(table), filled + int((table["method"] != serving.method).sum())
+    _write_products(products, firsts, folder / RECOMMENDED_FILE)
     why = _why_fewer(serving)
     fewer = pd.DataFrame(few, columns=["shopper", "products"]).assign(why=why)
     fewer.to_csv(folder / FEWER, index=False)
     return Written(shoppers=len(who), rows=rows, fewer=len(fewer), products=len(products), filled=filled)
+
+
+def _write_products(products: Counter[tuple[str, str]], firsts: Counter[str], path: Path) -> None:
+    """Write each recommended product and its lists, the one of most lists first."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        lines = csv.writer(stream, lineterminator="\n")
+        lines.writerow(["product_id", "product_name", "lists", "first"])
+        for (product, name), lists in sorted(products.items(), key=lambda one: (-one[1], one[0])):
+            lines.writerow([product, name, lists, firsts[product]])
 
 
 def _table(

@@ -1,10 +1,11 @@
 """Audiences from a served shop: the stage, what is handed out, budgets, lift and export, with real parts."""
 
+import io
 import json
 import shutil
 import stat
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,16 @@ from behavior_tasks.pipeline.later import same_key
 from behavior_tasks.pipeline.lift import campaign_lift, campaign_states
 from behavior_tasks.serve.audiences_backtest import choose_way
 from behavior_tasks.serve.audiences_budget import pick_budget
+from behavior_tasks.serve.audiences_curve import CAMPAIGN, Curve
 from behavior_tasks.serve.audiences_facts import facts_at, outcomes_at
+from behavior_tasks.serve.audiences_files import read_journeys
+from behavior_tasks.serve.audiences_profit import worth_of
 from behavior_tasks.serve.audiences_rules import Costs
 from behavior_tasks.serve.audiences_way import Way
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.served import Served, publish
+from behavior_tasks.web.marketer_campaigns import measure, measured
+from behavior_tasks.web.marketer_download import Wanted, take_list
 from tests.cli.typing_in import exit_code
 from tests.serve.office import RULES, Office
 from tests.serve.world import ServedShop
@@ -381,3 +387,44 @@ def test_the_way_of_the_night_before_stays_until_another_is_better_beyond_chance
     assert office.serve(None).artifact == again.artifact != newest.artifact
     shutil.rmtree(yesterday.folder)
     assert office.serve(None).artifact == newest.artifact
+
+
+def test_every_budget_is_added_up_and_journeys_are_told_when_a_day_is_scored(office: Office, newest: Served) -> None:
+    costs = Costs(contact_cost=0.2, margin=0.3)
+    for contacts in (1, 20, 1000):
+        picked = pick_budget(
+            newest, identity_key(office.home), campaign=CAMPAIGN, contacts=contacts, costs=costs, holdout=0.3
+        )
+        worth = worth_of(picked.of_group("contact"), costs)
+        found = Curve.load(newest.folder, costs).ask(contacts, costs).worth
+        assert found.shoppers == worth.shoppers
+        assert found.buyers.expected == pytest.approx(worth.buyers.expected)
+        assert found.profit is not None
+        assert worth.profit is not None
+        assert found.profit.upper == pytest.approx(worth.profit.upper)
+    told = {one["name"]: one for one in newest.facts["audiences"]}
+    english, chinese = (read_journeys(newest.folder, language) for language in ("en", "zh"))
+    assert english.keys() == chinese.keys()
+    assert {audience for audience, _ in english} == {name for name, one in told.items() if one["contacts"]}
+    first = told["likely"]["first"][0]["shopper"]
+    assert "browsed" in english["likely", first] or "clicked" in english["likely", first]
+    assert "浏览" in chinese["likely", first] or "点击" in chinese["likely", first]
+    assert first not in english["likely", first]
+
+
+def test_the_page_gives_real_ids_and_measures_a_lift_as_the_commands_do(office: Office, earlier: Served) -> None:
+    wanted = Wanted(as_of=earlier.as_of, audience="likely", budget={}, real_ids=True)
+    file = take_list(office.home, wanted, who="anna", when=datetime(2026, 3, 1, tzinfo=UTC))
+    rows = pd.read_csv(io.BytesIO(file.content), dtype=str)
+    members = members_of(earlier)
+    contacts = members[(members["audience"] == "likely") & (members["group"] == "contact")]["shopper"]
+    key = identity_key(office.home)
+    assert [pseudonym(one, key) for one in rows["user_id"]] == contacts.tolist()
+    logged = (office.home.registry / "exports.jsonl").read_text(encoding="utf-8").splitlines()[-1]
+    assert json.loads(logged)["who"] == "anna"
+    assert measured(office.home, "likely", earlier.as_of).state == "none"
+    measure(office.home, "likely", earlier.as_of)
+    found = measured(office.home, "likely", earlier.as_of)
+    told = campaign_lift(office.home, "likely", as_of=earlier.as_of, **READ)
+    assert found.state == "done"
+    assert json.loads(json.dumps(told)) == found.told

@@ -1,0 +1,157 @@
+"""The lists of the newest date: what was handed out in; their sizes, worth and a few journeys in words, out.
+
+The one thing to know: nothing is counted here; every figure stands in the facts of the audiences, however many
+shoppers there are.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from behavior_tasks.base.errors import UserError, nearest
+from behavior_tasks.base.home import Home
+from behavior_tasks.pipeline.export import real_ids_are_there
+from behavior_tasks.serve.audiences_files import TOLD, read_journeys
+from behavior_tasks.serve.audiences_taken import scored_again
+from behavior_tasks.serve.served import Served
+from behavior_tasks.web.marketer_charts import line_of, scale_of
+from behavior_tasks.web.marketer_look import Look, banners_for, look_for, shown_problem
+from behavior_tasks.web.marketer_phrases import phrase
+from behavior_tasks.web.view import View
+
+APPLICATION = "audiences"
+FIGURES = ("buyers", "amount", "profit")
+NEXT_TO_NOTHING = 1e-3
+"""Of a total: below, it is written as nought."""
+
+
+def audiences_values(home: Home, view: View, *, now: datetime) -> dict[str, Any]:
+    """Return what the page of all audiences shows.
+
+    Args:
+        home: the state folder.
+        view: whose language.
+        now: the time, with its zone.
+    """
+    look = look_for(home, APPLICATION)
+    values = part_values(home, view, look, now=now)
+    if look.served is None:
+        return values
+    facts = look.served.facts
+    most = max((one["contacts"] for one in facts["audiences"]), default=0)
+    return {
+        **values,
+        "facts": facts,
+        "method": method_words(view, facts["method"]),
+        "audiences": [_row(view, one, most) for one in facts["audiences"]],
+    }
+
+
+def audience_values(home: Home, view: View, *, name: str, now: datetime) -> dict[str, Any]:
+    """Return what the page of one audience shows.
+
+    Args:
+        home: the state folder.
+        view: whose language.
+        name: of the audience.
+        now: the time, with its zone.
+
+    Raises:
+        UserError: when there is none of that name.
+    """
+    look = look_for(home, APPLICATION)
+    if look.served is None:
+        return part_values(home, view, look, now=now)
+    told = {one["name"]: one for one in look.served.facts["audiences"]}
+    if name not in told:
+        raise UserError(
+            f"There is no audience {name} of {look.served.as_of}.",
+            expected=", ".join(told),
+            next_step=f"open {nearest(name, told) or 'one of these'} on the page of the audiences",
+        )
+    one = told[name]
+    return {
+        **part_values(home, view, look, now=now),
+        "facts": look.served.facts,
+        "one": _row(view, one, one["contacts"]),
+        "curve": _curve(one),
+        "journeys": _journeys(view, look.served, one),
+        "real_ids": view.visitor.may_decide and real_ids_are_there(home, look.served),
+    }
+
+
+def part_values(home: Home, view: View, look: Look, *, now: datetime) -> dict[str, Any]:
+    """Return what every part of the page shows: whether there is anything, and what must be known of it."""
+    also = []
+    if look.application == APPLICATION and look.served is not None:
+        also = _scored_again(home, look.served)
+    return {
+        "look": look,
+        "is_there": look.served is not None,
+        "banners": banners_for(home, view, look, also, now=now),
+        "trouble": shown_problem(view, look.trouble) if look.trouble else None,
+    }
+
+
+def method_words(view: View, method: str) -> str:
+    """Return whose chances the lists rest on, in words."""
+    return view.text(f"marketer.methods.{method}")
+
+
+def _scored_again(home: Home, served: Served) -> list[Any]:
+    try:
+        return scored_again(home, served)
+    except UserError:
+        return []  # a damaged campaign is told where the campaigns are
+
+
+def _row(view: View, told: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """Return one audience for a template."""
+    return {
+        **told,
+        "heading": phrase(view.language, told["heading"]),
+        "about": phrase(view.language, told["about"]),
+        "note": phrase(view.language, told["note"]) if told["note"] else None,
+        **{name: tidied(told[name]) for name in FIGURES},
+        "bar": round(100 * told["contacts"] / most) if most else 0,
+    }
+
+
+def tidied(figure: Mapping[str, float] | None) -> dict[str, float] | None:
+    """Return a figure and its interval, with nought in the place of what is next to nothing.
+
+    >>> tidied({"expected": 14.5, "lower": 1.29e-27, "upper": 163.0})
+    {'expected': 14.5, 'lower': 0.0, 'upper': 163.0}
+    """
+    if figure is None:
+        return None
+    return {name: 0.0 if abs(value) < NEXT_TO_NOTHING else value for name, value in figure.items()}
+
+
+def _curve(told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the picture of what contacting ever more of an audience is expected to bring."""
+    points = list(zip(map(float, told["curve"]["contacts"]), told["curve"]["values"], strict=True))
+    if len(points) < 2:
+        return None
+    scale = scale_of(points)
+    value = max((value for contacts, value in points if contacts <= told["contacts"]), default=0.0)
+    return {
+        "of": told["curve"]["of"],
+        "line": line_of(points, scale),
+        "mark": scale.place(float(told["contacts"]), value),
+        "most_x": int(scale.most_x),
+        "most_y": scale.most_y,
+    }
+
+
+def _journeys(view: View, served: Served, told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the first shoppers of an audience: what they did, their chance, and why it is what it is."""
+    journeys = read_journeys(served.folder, view.language)
+    return [
+        {
+            **row,
+            "journey": journeys.get((told["name"], row["shopper"])),
+            "reasons": [phrase(view.language, one) for one in (row["reason"] or "").split("; ") if one],
+        }
+        for row in told["first"][:TOLD]
+    ]

@@ -1,0 +1,124 @@
+"""Products: what was handed out of recommendations and demand in; the first of them, with their figures, out.
+
+The one thing to know: only the first rows are read, however many products a shop has.
+"""
+
+import csv
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from behavior_tasks.base.home import Home
+from behavior_tasks.base.tables import connect, quote
+from behavior_tasks.serve.products_files import DEMAND_FILE, RECOMMENDED_FILE, REORDER_FILE
+from behavior_tasks.web.marketer_audiences import part_values
+from behavior_tasks.web.marketer_charts import bars_of
+from behavior_tasks.web.marketer_look import look_for
+from behavior_tasks.web.marketer_phrases import phrase
+from behavior_tasks.web.view import View
+
+SHOWN = 20
+"""Products on a page; the files hold them all."""
+
+
+def recommendations_values(home: Home, view: View, *, now: datetime) -> dict[str, Any]:
+    """Return what the page of the recommendations shows.
+
+    Args:
+        home: the state folder.
+        view: whose language.
+        now: the time, with its zone.
+    """
+    look = look_for(home, "recommendations")
+    values = part_values(home, view, look, now=now)
+    if look.served is None:
+        return values
+    facts, rows = look.served.facts, _first_rows(look.served.folder / RECOMMENDED_FILE)
+    lists = [float(row["lists"]) for row in rows]
+    exam = facts["study"]["reported"]
+    methods = exam["methods"] if exam else []
+    return {
+        **values,
+        "facts": facts,
+        "method": phrase(view.language, facts["method"]),
+        "has_rows": (look.served.folder / RECOMMENDED_FILE).is_file(),
+        "products": [
+            {
+                "id": row["product_id"],
+                "name": row["product_name"],
+                "lists": int(row["lists"]),
+                "share": int(row["lists"]) / max(facts["shoppers"], 1),
+                "first": int(row["first"]),
+                "bar": bar,
+            }
+            for row, bar in zip(rows, bars_of([(count, count, count) for count in lists]), strict=True)
+        ],
+        "exam": exam,
+        "methods": [
+            {**row, "words": phrase(view.language, row["method"]), "bar": bar}
+            for row, bar in zip(methods, bars_of([_triple(row["hit"]) for row in methods]), strict=True)
+        ],
+    }
+
+
+def demand_values(home: Home, view: View, *, now: datetime) -> dict[str, Any]:
+    """Return what the page of the demand shows.
+
+    Args:
+        home: the state folder.
+        view: whose language.
+        now: the time, with its zone.
+    """
+    look = look_for(home, "demand")
+    values = part_values(home, view, look, now=now)
+    if look.served is None:
+        return values
+    folder, facts = look.served.folder, look.served.facts
+    total = _largest(folder, "total", 1)
+    return {
+        **values,
+        "facts": facts,
+        "unit": phrase(view.language, facts["unit"]),
+        "method": phrase(view.language, facts["method"]),
+        "total": total[0] if total else None,
+        "products": _with_bars(view, _largest(folder, "product", SHOWN)),
+        "categories": _with_bars(view, _largest(folder, "category", SHOWN)),
+        "reorder": _first_rows(folder / REORDER_FILE),
+        "has_stock": (folder / REORDER_FILE).is_file(),
+    }
+
+
+def _largest(folder: Path, level: str, most: int) -> list[dict[str, Any]]:
+    """Return the rows of a level with the largest demand."""
+    source = f"read_parquet({quote(folder / DEMAND_FILE)})"
+    query = f"""
+        SELECT product_id, product_name, category, CAST(expected AS DOUBLE) AS expected, lower, upper, last_horizon,
+               expected_amount, note, days_left, "order"
+        FROM {source} WHERE level = ? ORDER BY expected DESC, product_id, category LIMIT {most}
+    """
+    with connect() as connection:
+        found = connection.execute(query, [level])
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def _with_bars(view: View, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    bars = bars_of([(row["expected"], row["lower"], row["upper"]) for row in rows])
+    return [
+        {**row, "note": phrase(view.language, row["note"] or ""), "bar": bar}
+        for row, bar in zip(rows, bars, strict=True)
+    ]
+
+
+def _triple(figure: Mapping[str, float]) -> tuple[float, float, float]:
+    return figure["value"], figure["lower"], figure["upper"]
+
+
+def _first_rows(file: Path) -> list[dict[str, str]]:
+    """Return the first rows of a CSV; none where there is no file."""
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(islice(csv.DictReader(stream), SHOWN))
