@@ -9,6 +9,7 @@ import ast
 import dataclasses
 import functools
 import itertools
+import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +32,7 @@ STAND_FOR: Mapping[str, str] = {"DATE": "2026-11-24", "name": "canonical", "NAME
 """What a reader puts in → what stands for it here."""
 TUNED = "tuned/"
 """Presets that a study writes; they are there once it has run."""
-MAKE_VARIABLES = ("INPUT", "PRESET", "SET", "PYTHON")
+MAKE_VARIABLE = re.compile(r"^(?:export )?([A-Z_]+) \?=", re.MULTILINE)
 
 
 def problems_of(command: Command) -> Iterator[str]:
@@ -106,9 +107,10 @@ def _settings(pairs: list[str], preset: str = "canonical") -> Iterator[str]:
 
 def _make(command: Command) -> Iterator[str]:
     words = [word for word in command.words[1:] if word != ELLIPSIS]
-    for word in words:
-        if "=" in word and word.partition("=")[0] not in MAKE_VARIABLES:
-            yield f"the Makefile reads no {word.partition('=')[0]}"
+    known = MAKE_VARIABLE.findall((PROJECT / "Makefile").read_text(encoding="utf-8"))
+    for name in (word.partition("=")[0] for word in words if "=" in word):
+        if name not in known:
+            yield f"the Makefile reads no {name}"
     recipe = _planned(tuple(words))
     if recipe is None:
         yield f"the Makefile can't make {' '.join(words)}"

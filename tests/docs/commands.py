@@ -6,6 +6,7 @@ know: in a block of `sh` every line counts, so that no command escapes by being 
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,14 @@ class Command:
 def commands_in(page: Path) -> list[Command]:
     """Return every command of a page, in order."""
     return list(_read(page.read_text(encoding="utf-8"), page.relative_to(PROJECT).as_posix()))
+
+
+def yaml_in(page: Path) -> list[str]:
+    """Return every block of settings of a page: fenced as yaml, or indented, beginning with a name and a colon."""
+    text = page.read_text(encoding="utf-8")
+    indented = re.findall(r"(?:^|\n)((?:    [^\n]*\n)+)", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    blocks = [*re.findall(r"```yaml\n(.*?)```", text, re.DOTALL), *map(textwrap.dedent, indented)]
+    return [block for block in blocks if re.match(r"[a-z]+:\n", block)]
 
 
 def every_command() -> list[Command]:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from behavior_tasks.base.config import SECTIONS, setting_keys
+from behavior_tasks.base.config import SECTIONS, load_config, setting_keys
 from tests.docs.checks import problems_of
-from tests.docs.commands import PAGES, PROJECT, Command, every_command
+from tests.docs.commands import PAGES, PROJECT, Command, every_command, yaml_in
 
 SPAN = re.compile(r"`([^`\n]+)`")
 FILE_ENDINGS = "json|jsonl|csv|parquet|html|py|yaml|md|safetensors"
@@ -64,6 +64,14 @@ def test_settings_and_files_that_a_page_names_exist(page: Path) -> None:
     assert sorted(settings - modules - set(setting_keys())) == []
     files = {found[0] for span in spans if (found := PLACE.fullmatch(span))}
     assert [file for file in sorted(files) if not list(PROJECT.glob(file.rstrip("/")))] == []
+
+
+def test_every_block_of_settings_is_a_configuration(tmp_path: Path) -> None:
+    blocks = [block for page in PAGES if page.exists() for block in yaml_in(page)]
+    assert len(blocks) >= 3
+    for block in blocks:
+        (tmp_path / "mine.yaml").write_text(block, encoding="utf-8")
+        load_config(file=tmp_path / "mine.yaml")
 
 
 def test_every_variable_that_a_page_names_is_read_somewhere() -> None:
