@@ -30,6 +30,7 @@ from tests.docs.commands import ELLIPSIS, PROJECT, Command
 
 STAND_FOR: Mapping[str, str] = {"DATE": "2026-11-24", "name": "canonical", "NAME": "canonical", "LOG": "log.csv"}
 """What a reader puts in → what stands for it here."""
+OUR_MODULES = ("behavior_tasks.", "benchmarks.", "scripts.", "tests.")
 TUNED = "tuned/"
 """Presets that a study writes; they are there once it has run."""
 MAKE_VARIABLE = re.compile(r"^(?:export )?([A-Z_]+) \?=", re.MULTILINE)
@@ -133,7 +134,7 @@ def _python(command: Command) -> Iterator[str]:
     script, *rest = command.words[1:]
     if script == "-m":
         module = rest[0]
-        if module.startswith(("tests.", "behavior_tasks.")) and not _module(module):
+        if module.startswith(OUR_MODULES) and not _module(module):
             yield f"there is no module {module}"
         return
     path = PROJECT / script
@@ -177,13 +178,13 @@ def _docker(command: Command) -> Iterator[str]:
     verb = next((n for n, word in enumerate(words) if word in COMPOSE_VERBS), None)
     if verb is None:
         yield f"no verb among {', '.join(sorted(COMPOSE_VERBS))}"
-    elif words[verb] in ("exec", "run"):
-        service = next((word for word in words[verb + 1 :] if not word.startswith("-")), "")
-        if service not in known["services"]:
-            yield f"there is no service {service}"
+    elif words[verb] in ("exec", "run") and not known["services"].keys() & set(words[verb + 1 :]):
+        yield f"there is no service among {' '.join(words[verb + 1 :])}"
 
 
-COMPOSE_VERBS = frozenset({"up", "down", "ps", "logs", "exec", "run", "build", "pull", "config", "stop", "restart"})
+COMPOSE_VERBS = frozenset(
+    {"up", "down", "cp", "ps", "logs", "exec", "run", "build", "pull", "config", "stop", "restart"}
+)
 
 
 def _curl(command: Command) -> Iterator[str]:

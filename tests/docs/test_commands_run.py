@@ -97,7 +97,7 @@ def stand_for(place: Home) -> Mapping[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)  # the first of them makes the state folder
 @pytest.mark.parametrize("words", typed(), ids=" ".join)
 def test_a_command_ends_as_its_page_says(
     words: tuple[str, ...], stand_for: Mapping[str, str], capsys: pytest.CaptureFixture[str]
