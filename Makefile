@@ -72,3 +72,8 @@ test-gpu: setup ## What needs an NVIDIA GPU; says why when there is none
 
 clean: ## Delete the virtual environment and the tools' caches; the state folder stays
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+
+.PHONY: docs
+docs: setup ## Build the documentation into site/, with every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
