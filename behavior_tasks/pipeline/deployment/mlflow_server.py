@@ -180,12 +180,18 @@ def clock_of(deployment: Deployment) -> str:
 def _client(deployment: Deployment, *, login: bool = True) -> httpx.Client:
     """Return a client of the server; with the tasks' login, unless it is to look like a stranger."""
     token, user = deployment.get("MLFLOW_TRACKING_TOKEN"), deployment.get("MLFLOW_TRACKING_USERNAME")
-    trusted = ssl.create_default_context(cafile=deployment.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or None)
     return httpx.Client(
         base_url=deployment.mlflow,
         auth=(user, deployment.get("MLFLOW_TRACKING_PASSWORD")) if user and login else None,
         headers={"Authorization": f"Bearer {token}"} if token and login else {},
         timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-        verify=trusted if deployment.get("MLFLOW_TRACKING_INSECURE_TLS").lower() != "true" else False,
+        verify=_trusted(deployment),
         trust_env=not is_loopback(urlsplit(deployment.mlflow).hostname or ""),
     )
+
+
+def _trusted(deployment: Deployment) -> ssl.SSLContext | bool:
+    """Return whose certificates count; reading them all takes its time, so only where there is one to check."""
+    if deployment.mlflow.startswith("http:") or deployment.get("MLFLOW_TRACKING_INSECURE_TLS").lower() == "true":
+        return False
+    return ssl.create_default_context(cafile=deployment.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or None)
