@@ -175,7 +175,7 @@ def _part(kind: str, beats: Mapping[tuple[str, str], tuple[datetime, float]], mo
     behind = {host: age for host, age in ages.items() if age > QUIET_SECONDS and (kind, host) in moved}
     ahead = {host: -age for host, age in ages.items() if age < -AHEAD_SECONDS}
     alive = [host for host, age in ages.items() if age <= QUIET_SECONDS or host in behind]
-    for word, hosts in (("behind", behind), ("ahead", ahead)):
+    for word, hosts in (("behind", behind), ("ahead of", ahead)):
         for host, seconds in hosts.items():
             told = f"{host} beats, but its clock is about {seconds:.0f} s {word} the database's"
             return fail(what, told, "switch on time synchronisation (chrony, systemd-timesyncd) on that machine")
