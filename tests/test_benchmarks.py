@@ -64,6 +64,17 @@ def test_without_a_gpu_its_benchmark_says_so_and_claims_nothing() -> None:
 
 
 @pytest.mark.slow
+def test_the_orchestration_benchmark_reads_the_dags_and_runs_both_ways() -> None:
+    told = run("orchestration.py", "--shoppers", 150, "--repeats", 1, "--without-scheduler")
+    assert "Heavy modules imported: none. Connections opened: none." in told
+    assert "| behavior_training.py | " in told
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines() if "MLflow |" in line]
+    assert len(lines) == 1
+    assert float(lines[0][1]) > float(lines[0][4]) > 0
+    assert int(lines[0][3]) > 20
+
+
+@pytest.mark.slow
 def test_the_data_benchmark_fills_its_tables_and_the_plan_is_computed_from_it(tmp_path: Path) -> None:
     kept = tmp_path / "measured.json"
     text = run("data.py", "--sizes", 0.02, "--repeats", 1, "--days", 2, "--folder", tmp_path, "--json", kept)

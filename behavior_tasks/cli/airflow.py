@@ -28,10 +28,11 @@ from behavior_tasks.base.artifacts import hash_of, write_durably
 from behavior_tasks.base.config import load_config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.form import AS_OF, CONFIG_FILE, INPUT, read_as_of, read_form
-from behavior_tasks.base.home import HOME_VARIABLE, Home, make_folder
+from behavior_tasks.base.home import HOME_VARIABLE, Home, current_home, make_folder
 from behavior_tasks.cli import airflow_api, processes
 from behavior_tasks.cli.task_logs import keep_task_logs
 from behavior_tasks.pipeline import close_tracking
+from behavior_tasks.pipeline.deployment.settings import Deployment
 
 DAG_ID, SCORING_DAG, MONITORING_DAG = "behavior_training", "behavior_scoring", "behavior_monitoring"
 PLACED = (SCORING_DAG, MONITORING_DAG)
@@ -114,6 +115,17 @@ def airflow_environment(home: Home, project: Path = PROJECT, *, base: Mapping[st
         "OMP_WAIT_POLICY": "passive",
     }
     return {**others, **named, **base, "AIRFLOW_HOME": str(folder), HOME_VARIABLE: str(home.root)}
+
+
+def current_deployment() -> Deployment:
+    """Return the deployment that this environment names: a cluster's, else this machine's own."""
+    home = current_home()
+    # Looking makes nothing: without keys of its own, the embedded Airflow was never started.
+    if "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" in os.environ or not password_file(home).is_file():
+        environment: Mapping[str, str] = os.environ
+    else:
+        environment = airflow_environment(home)
+    return Deployment(home=home, project=PROJECT, environment=environment)
 
 
 def port_of(variable: str, base: Mapping[str, str] = os.environ) -> int:

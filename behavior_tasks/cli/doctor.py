@@ -1,20 +1,26 @@
-"""`behavior doctor`: whether a log can be learned from, before anything is trained."""
+"""`behavior doctor`: whether a log can be learned from, what a machine can train with, whether a deployment is well."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from behavior_tasks.base.config import DEFAULT_PRESET, Config, load_config
+from behavior_tasks.cli.airflow import current_deployment
 from behavior_tasks.cli.inspection import start_inspection
 from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, parse_settings
 from behavior_tasks.cli.screen import console
 from behavior_tasks.pipeline import Run, open_run, run_stage
 
+if TYPE_CHECKING:
+    from behavior_tasks.pipeline.deployment import Finding
+
 MARKS = {"ok": "[green]ok[/]", "warn": "[yellow]warning[/]", "fail": "[red]missing[/]"}
+DEPLOYMENT_MARKS = {**MARKS, "unseen": "[dim]not seen[/]"}
 DEVICE_MARKS = {"ok": "[green]ok[/]", "none": "[dim]none[/]", "fail": "[red]missing[/]"}
 
 
@@ -27,10 +33,15 @@ def doctor(
     device: Annotated[
         bool, typer.Option("--device", help="Look at this machine instead of a log: what a training would run on.")
     ] = False,
+    deployment: Annotated[
+        bool,
+        typer.Option("--deployment", help="Look at the services instead of a log: database, broker, MLflow, disks, …"),
+    ] = False,
 ) -> None:
     """Say whether a log can be learned from; every finding with a number and what to do.
 
     Exit code 0: yes. 1: yes, with warnings. 2: no. With --device, 0 when the settings can be trained with here, else 2.
+    With --deployment, 0 when nothing is wrong with the services, 1 with warnings, 2 when something is.
 
     Examples:
 
@@ -39,7 +50,11 @@ def doctor(
         behavior doctor --input log.csv.gz --preset taobao --json
 
         behavior doctor --device --set train.device=cuda
+
+        behavior doctor --deployment
     """
+    if deployment:
+        raise typer.Exit(_look_at_services(as_json))
     if device:
         raise typer.Exit(_look_at_machine(load_config(preset, file=config, overrides=parse_settings(set)), as_json))
     from behavior_tasks.examples.diagnosis import diagnose
@@ -64,6 +79,29 @@ def doctor(
         console.print(table)
         console.print(("Yes.", "Yes, with the warnings above.", "No: see what is missing.")[worst(findings)])
     raise typer.Exit(worst(findings))
+
+
+def _look_at_services(as_json: bool) -> int:
+    """Show what is well and what is not with the services of this environment; return the exit code."""
+    from behavior_tasks.pipeline.deployment import look_at_deployment, worst
+
+    findings = look_at_deployment(current_deployment())
+    if as_json:
+        console.print_json(json.dumps([asdict(finding) for finding in findings]))
+        return worst(findings)
+    console.print("Is this deployment well?", style="bold")
+    console.print(_table_of(findings))
+    console.print(("Yes.", "Yes, with the warnings above.", "No: see what is missing.")[worst(findings)])
+    return worst(findings)
+
+
+def _table_of(findings: "Sequence[Finding]") -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for finding in findings:
+        table.add_row(DEPLOYMENT_MARKS[finding.level], escape(finding.what), escape(finding.found))
+        if finding.advice:
+            table.add_row("", "", f"[dim]→ {escape(finding.advice)}[/]")
+    return table
 
 
 def _look_at_machine(config: Config, as_json: bool) -> int:

@@ -37,6 +37,7 @@ from behavior_tasks.cli import (
     status,
     sync,
     tune,
+    wait,
     watch,
 )
 from behavior_tasks.cli.screen import errors
@@ -75,6 +76,7 @@ app.command("audiences")(audiences.audiences)
 app.command("lift")(lift.lift)
 app.command("recommend")(recommend.recommend)
 app.command("up")(services.up)
+app.command("wait")(wait.wait)
 
 
 def _show_version(wanted: bool) -> None:
