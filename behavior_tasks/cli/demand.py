@@ -14,7 +14,6 @@ from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import current_home
 from behavior_tasks.base.page import shown_number
 from behavior_tasks.cli.screen import console, tell_banners
-from behavior_tasks.serve.demand import reorder_list
 from behavior_tasks.serve.demand_stock import judge_stock, read_stock
 from behavior_tasks.serve.demand_table import read_table
 from behavior_tasks.serve.served import Served, need_served
@@ -76,6 +75,8 @@ def _only(table: pd.DataFrame, category: str) -> pd.DataFrame:
 
 def _order(served: Served, table: pd.DataFrame, chosen: pd.DataFrame, stock: Path, out: Path | None) -> pd.DataFrame:
     """Judge a stock file by what was handed out; rows of unknown products go into a file beside `out`."""
+    from behavior_tasks.serve.demand import reorder_list  # its backtest and plots take seconds to import
+
     if not stock.is_file():
         raise UserError(f"There is no stock file {stock}.", next_step="check the path")
     products = table[table["level"] == "product"]

@@ -19,7 +19,6 @@ from behavior_tasks.cli.screen import console, count, figure, tell_banners
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import identity_key, key_exists
 from behavior_tasks.data.parse import plain_user_sql
-from behavior_tasks.serve.recommend_lists import ANYBODY, FILE
 from behavior_tasks.serve.served import Served, need_served
 
 SHOWN_SHOPPERS = 3
@@ -82,6 +81,8 @@ def _names(home: Home, asked: str) -> list[str]:
 def _lists(
     connection: duckdb.DuckDBPyConnection, served: Served, names: list[str] | None, *, everything: bool
 ) -> pd.DataFrame:
+    from behavior_tasks.serve.recommend_lists import FILE  # what makes the lists takes seconds to import
+
     source = f"read_parquet({quote(served.folder / FILE)})"
     if names is not None:
         wanted = f"SELECT * FROM {source} WHERE shopper IN (SELECT unnest(CAST(? AS VARCHAR[]))) ORDER BY shopper, rank"
@@ -92,6 +93,8 @@ def _lists(
 
 
 def _for_anybody(served: Served) -> pd.DataFrame:
+    from behavior_tasks.serve.recommend_lists import ANYBODY
+
     with (served.folder / ANYBODY).open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if not row["category"]]
     columns = ["rank", "product_id", "product_name"]

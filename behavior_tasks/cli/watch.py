@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pandas as pd
 import typer
@@ -20,10 +20,10 @@ from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, pars
 from behavior_tasks.cli.screen import LEVEL_STYLES, console, count, figure
 from behavior_tasks.cli.stages import say_stage, start_now
 from behavior_tasks.pipeline import Run, open_run, watch_stages
-from behavior_tasks.pipeline.watching import kept_of
 from behavior_tasks.serve.banners import EXIT_CODE
-from behavior_tasks.watch.handed_out import newest
-from behavior_tasks.watch.kept import Kept, version_rows
+
+if TYPE_CHECKING:
+    from behavior_tasks.watch.kept import Kept
 
 WIDTH = 15
 """Of the names of stages."""
@@ -70,8 +70,11 @@ def watch(
         raise typer.Exit(EXIT_CODE)
 
 
-def closing_page(kept: Kept) -> RenderableType:
+def closing_page(kept: "Kept") -> RenderableType:
     """Return what the engineer on call wants to know."""
+    from behavior_tasks.watch.handed_out import newest  # what watches takes seconds to import
+    from behavior_tasks.watch.kept import version_rows
+
     matured = kept.table("matured")
     table = Table(title=f"Watch of {kept.day}", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("served", "days", "buyers", "promised", "F1", "F1 at its test", "AP"):
@@ -133,7 +136,7 @@ def _what_came(table: pd.DataFrame) -> Iterator[str]:
         yield f"Audiences of {lists['as_of'].iloc[0].date()}: {int(inside_of.sum())} of {len(lists)} {words}."
 
 
-def _here(run: Run) -> Kept:
+def _here(run: Run) -> "Kept":
     with console.status("starting") as status:
         return watch_stages(
             run.uri,
@@ -142,12 +145,14 @@ def _here(run: Run) -> Kept:
         )
 
 
-def _through_airflow(asked: dict[str, Any], now: datetime) -> Kept:
+def _through_airflow(asked: dict[str, Any], now: datetime) -> "Kept":
     """Run the DAG and return what it kept.
 
     Raises:
         UserError: when the day was not watched.
     """
+    from behavior_tasks.pipeline.watching import kept_of
+
     console.print(f"Airflow runs the DAG {airflow.MONITORING_DAG} (the first time, its database is made too).")
     home = current_home()
     with console.status("starting Airflow") as status:
