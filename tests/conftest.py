@@ -8,15 +8,16 @@ if TYPE_CHECKING:
     from tests.serve.world import ServedShop
 
 DEAREST = (
+    "cluster/",
     # of the slow tests
     *("test_benchmarks.py", "pipeline/test_audit.py", "dags/test_whole_run.py", "test_replay.py"),
     *("dags/test_approval_live.py", "cli/test_services.py", "pipeline/test_engines.py", "pipeline/test_tuning.py"),
-    *("dags/test_behavior_scoring.py", "dags/test_behavior_tuning.py", "registry/test_server.py"),
+    *("dags/test_behavior_scoring.py", "dags/test_behavior_tuning.py", "registry/test_server.py", "docs/", "web/"),
     # of the default ones
     *("cli/test_commands.py", "registry/test_package.py", "model/test_train_process.py", "model/test_train.py"),
     *("data/test_kill.py", "model/test_trainer.py"),
 )
-"""Files that take longest, by their ends. Begun last, one of them would keep a single worker busy at the end."""
+"""Files and folders that take longest. Begun last, one of them would keep a single worker busy at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     def place(item: pytest.Item) -> int:
         path = item.path.as_posix()
-        return next((n for n, end in enumerate(DEAREST) if path.endswith(f"/tests/{end}")), len(DEAREST))
+        return next((n for n, name in enumerate(DEAREST) if f"/tests/{name}" in path), len(DEAREST))
 
     items.sort(key=place)
 
