@@ -10,6 +10,7 @@ import pytest
 
 from behavior_tasks.base.home import HOME_VARIABLE, Home
 from behavior_tasks.pipeline import last_runs
+from behavior_tasks.registry import package_stage
 from tests.cli.typing_in import exit_code
 from tests.shop import TINY, check_verdict
 
@@ -24,6 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv(HOME_VARIABLE, str(path))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("COLUMNS", "100")
+        patch.setattr(package_stage, "SINGLE", 3)  # shoppers that both models are asked about one by one
         yield path
 
 
