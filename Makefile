@@ -58,11 +58,18 @@ check: setup ## Lint, format, import order and types
 	@$(BIN)/lint-imports
 	@$(BIN)/mypy
 
+# A worker a core: threads beyond that only get in each other's way. The tests start hundreds of Python processes, so
+# what is compiled is kept. The files come in the order of tests/conftest.py, the dearest first.
+test test-slow: export OMP_NUM_THREADS := 1
+test test-slow: export OMP_WAIT_POLICY := passive
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: check ## Every check and the default tests
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	@$(PYTEST)
 
 test-slow: setup ## The slow suites
-	@$(BIN)/python -m pytest -m slow -n logical --maxprocesses 4 --dist loadfile
+	@$(PYTEST) -m slow tests
 
 test-soak: setup ## What takes longer than anybody waits: a training of more than ten minutes, compiling
 	@$(BIN)/python -m pytest -m soak

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 
+import pandas as pd
+
 from behavior_tasks.base.config import DEFAULT_PRESET
 from behavior_tasks.pipeline import Run, open_run, run_stages, start_run
 
@@ -45,6 +47,25 @@ def run_until(
     )
     run_stages(uri, until=last, without=without)
     return open_run(uri)
+
+
+def check_verdict(run: Run, unit: str, *, most: int) -> None:
+    """Check a run up to its gate: a decision, and every model's answer about every test example of its unit.
+
+    Args:
+        run: whose gate is done.
+        unit: what an example is.
+        most: examples of a shopper in test.
+    """
+    gate, evaluated = run.need("gate"), run.need("evaluate")
+    assert gate.facts["decision"] in ("promote", "keep")
+    assert run.need("cutoffs").facts["unit"] == run.need("features").facts["unit"] == unit
+    predictions = pd.read_parquet(evaluated.path / "predictions.parquet")
+    assert predictions.groupby("shopper").size().max() == most
+    assert predictions[["candidate", "prior", "logistic", "boosting"]].notna().all().all()
+    # Probabilities are those of all candidates, though train knew a sample of the negatives.
+    share = predictions["label"].mean()
+    assert share / 2 < predictions["candidate"].mean() < share * 2
 
 
 def content_hashes(run: Run) -> dict[str, str | None]:

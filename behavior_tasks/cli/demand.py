@@ -75,7 +75,7 @@ def _only(table: pd.DataFrame, category: str) -> pd.DataFrame:
 
 def _order(served: Served, table: pd.DataFrame, chosen: pd.DataFrame, stock: Path, out: Path | None) -> pd.DataFrame:
     """Judge a stock file by what was handed out; rows of unknown products go into a file beside `out`."""
-    from behavior_tasks.serve.demand import reorder_list  # loads torch: not for every command
+    from behavior_tasks.serve.demand import reorder_list  # its backtest and plots take seconds to import
 
     if not stock.is_file():
         raise UserError(f"There is no stock file {stock}.", next_step="check the path")

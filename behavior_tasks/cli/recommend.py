@@ -81,7 +81,7 @@ def _names(home: Home, asked: str) -> list[str]:
 def _lists(
     connection: duckdb.DuckDBPyConnection, served: Served, names: list[str] | None, *, everything: bool
 ) -> pd.DataFrame:
-    from behavior_tasks.serve.recommend_lists import FILE  # loads torch: not for every command
+    from behavior_tasks.serve.recommend_lists import FILE  # what makes the lists takes seconds to import
 
     source = f"read_parquet({quote(served.folder / FILE)})"
     if names is not None:
@@ -93,7 +93,7 @@ def _lists(
 
 
 def _for_anybody(served: Served) -> pd.DataFrame:
-    from behavior_tasks.serve.recommend_lists import ANYBODY  # loads torch: not for every command
+    from behavior_tasks.serve.recommend_lists import ANYBODY
 
     with (served.folder / ANYBODY).open(encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if not row["category"]]

@@ -20,7 +20,6 @@ from behavior_tasks.cli.options import ConfigFile, Input, Preset, Settings, pars
 from behavior_tasks.cli.screen import LEVEL_STYLES, console, count, figure
 from behavior_tasks.cli.stages import say_stage, start_now
 from behavior_tasks.pipeline import Run, open_run, watch_stages
-from behavior_tasks.pipeline.watching import kept_of
 from behavior_tasks.serve.banners import EXIT_CODE
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def watch(
 
 def closing_page(kept: "Kept") -> RenderableType:
     """Return what the engineer on call wants to know."""
-    from behavior_tasks.watch.handed_out import newest  # loads torch: not for every command
+    from behavior_tasks.watch.handed_out import newest  # what watches takes seconds to import
     from behavior_tasks.watch.kept import version_rows
 
     matured = kept.table("matured")
@@ -152,6 +151,8 @@ def _through_airflow(asked: dict[str, Any], now: datetime) -> "Kept":
     Raises:
         UserError: when the day was not watched.
     """
+    from behavior_tasks.pipeline.watching import kept_of
+
     console.print(f"Airflow runs the DAG {airflow.MONITORING_DAG} (the first time, its database is made too).")
     home = current_home()
     with console.status("starting Airflow") as status:

@@ -11,20 +11,20 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-import skops.io
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sklearn.pipeline import Pipeline
-from skops.io.exceptions import UntrustedTypesFoundException
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.formats import BOOSTING_FILES, BOOSTING_FORMAT, CONFIG_FILE, PIPELINE_FILE, read_content
 from behavior_tasks.model.predictions import Predictions
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 TRUSTED: tuple[str, ...] = (
     "functools.partial",
@@ -68,7 +68,7 @@ class BoostingScorer:
 
     folder: Path
     config: BoostingConfig
-    pipeline: Pipeline
+    pipeline: "Pipeline"
     decision: Decision
     threads: int
 
@@ -83,6 +83,9 @@ class BoostingScorer:
         Raises:
             UserError: when it is damaged, of another format, or holds types that are not trusted.
         """
+        import skops.io  # it imports the whole of scikit-learn, which takes seconds
+        from skops.io.exceptions import UntrustedTypesFoundException
+
         config = read_boosting_config(model_folder)
         try:
             pipeline = skops.io.load(model_folder / PIPELINE_FILE, trusted=list(TRUSTED))
@@ -134,7 +137,7 @@ class BoostingScorer:
         return self.score(table)
 
 
-def save_boosting(folder: Path, pipeline: Pipeline, config: BoostingConfig, decision: Decision) -> None:
+def save_boosting(folder: Path, pipeline: "Pipeline", config: BoostingConfig, decision: Decision) -> None:
     """Write a model folder, in place of an older one.
 
     Args:
@@ -143,6 +146,8 @@ def save_boosting(folder: Path, pipeline: Pipeline, config: BoostingConfig, deci
         config: what it is and reads.
         decision: calibration and threshold, chosen on validation.
     """
+    import skops.io  # it imports the whole of scikit-learn, which takes seconds
+
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2), encoding="utf-8")
@@ -166,7 +171,7 @@ def read_boosting_config(model_folder: Path) -> BoostingConfig:
         raise _unreadable(model_folder, f"config.json, {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def pipeline_logits(pipeline: Pipeline, table: pd.DataFrame) -> np.ndarray:
+def pipeline_logits(pipeline: "Pipeline", table: pd.DataFrame) -> np.ndarray:
     """Return a fitted pipeline's logits of a purchase, float64, shape (n,)."""
     return np.asarray(pipeline.decision_function(table), dtype=np.float64)
 

@@ -10,7 +10,7 @@ import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,9 @@ from behavior_tasks.base.code import code_digest
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.workfolder import sweep, work_folder
-from behavior_tasks.model.predict import Scorer
+
+if TYPE_CHECKING:
+    from behavior_tasks.model.predict import Scorer
 
 MOST_ANSWERS = 1 << 25
 """Kept answers of one model, in all buckets together: about a gigabyte. Those that were used longest ago go first."""
@@ -71,7 +73,7 @@ class Shelf:
             shutil.rmtree(old, ignore_errors=True)
         return cls(folder=folder, most=min(MOST_OF_BUCKET, max(MOST_ANSWERS // max(buckets, 1), 1)))
 
-    def tell(self, scorer: Scorer, parts: pa.ListArray, bucket: str) -> Told:
+    def tell(self, scorer: "Scorer", parts: pa.ListArray, bucket: str) -> Told:
         """Return what texts tell, and keep what was not kept before.
 
         Args:

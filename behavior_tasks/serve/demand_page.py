@@ -8,14 +8,16 @@ import base64
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from behavior_tasks.base.figures import BLUE, GREY, INK, ORANGE, canvas, say
 from behavior_tasks.base.page import render_page
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAGE = Path(__file__).with_name("demand.html")
 SHOWN = 20
@@ -66,7 +68,7 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def plot_products(products: pd.DataFrame, facts: Mapping[str, Any]) -> Figure:
+def plot_products(products: pd.DataFrame, facts: Mapping[str, Any]) -> "Figure":
     """Draw the products that will sell most, with their intervals and what the last horizon sold."""
     selling = products[products["expected"] > 0].iloc[::-1]
     size = (8.6, 1.6 + 0.27 * max(6, len(selling)))
@@ -86,7 +88,7 @@ def plot_products(products: pd.DataFrame, facts: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def plot_methods(figures: pd.DataFrame, served: str) -> Figure:
+def plot_methods(figures: pd.DataFrame, served: str) -> "Figure":
     """Draw the WAPE of every method on products, with its interval; where the model was tried, on its windows."""
     figure, axes = canvas(
         "Error of every method on past horizons", "WAPE by product (smaller is better)", size=(7.4, 3.6)
@@ -106,7 +108,7 @@ def plot_methods(figures: pd.DataFrame, served: str) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> str:
+def _png(figure: "Figure") -> str:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -7,6 +7,7 @@ can't name is read as one further letter and its category, and shares that with 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,20 +19,24 @@ from behavior_tasks.base.home import temporary_folder
 from behavior_tasks.base.tables import bucket_file
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.model.formats import is_boosting
-from behavior_tasks.model.next_product import NextReader
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.recommend_log import Log
 from behavior_tasks.serve.score import Place, score_at
 from behavior_tasks.text.next_words import OpenTexts, open_texts
 
+if TYPE_CHECKING:
+    from behavior_tasks.model.next_product import NextReader
+
 TAIL = 10
 """Most popular products that share what is read of a category, or of a further product without one."""
 PAIRS = pa.schema([("shopper", pa.string()), ("product_id", pa.string())])
 
 
-def find_reader(champions: Sequence[Champion | None], place: Place) -> tuple[Champion, NextReader] | None:
+def find_reader(champions: Sequence[Champion | None], place: Place) -> "tuple[Champion, NextReader] | None":
     """Return the first champion whose model learned language, and its reader; None when there is none."""
+    from behavior_tasks.model.next_product import NextReader  # torch takes seconds to import
+
     for champion in champions:
         if champion is not None and champion.text is not None and not is_boosting(champion.model):
             reader = NextReader.load(champion.model, device=place.device, threads=place.threads)
@@ -66,7 +71,13 @@ class _Goods:
 
 
 def read_next(
-    champion: Champion, reader: NextReader, events: Sequence[BucketEvents], log: Log, who: np.ndarray, *, memory_mb: int
+    champion: Champion,
+    reader: "NextReader",
+    events: Sequence[BucketEvents],
+    log: Log,
+    who: np.ndarray,
+    *,
+    memory_mb: int,
 ) -> csr_array:
     """Return how probable a champion's language model finds each product as the next purchase of some shoppers.
 
@@ -100,7 +111,7 @@ def read_next(
     return told
 
 
-def _read(reader: NextReader, texts: OpenTexts, goods: _Goods) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _read(reader: "NextReader", texts: OpenTexts, goods: _Goods) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return rows of texts, products and their probabilities, of the named, of the lettered and of all others."""
     log, n = goods.log, len(texts.texts)
     known = {product: word for product, word in texts.named.items() if product in goods.place}
@@ -121,7 +132,7 @@ def _read(reader: NextReader, texts: OpenTexts, goods: _Goods) -> list[tuple[np.
 
 
 def _others(
-    reader: NextReader, texts: OpenTexts, goods: _Goods, further: np.ndarray, without: set[int]
+    reader: "NextReader", texts: OpenTexts, goods: _Goods, further: np.ndarray, without: set[int]
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Share the probability of one further product, (n,), among those that its category makes likely."""
     categories = {name: word for name, word in texts.categories.items() if len(goods.tail(name, without)[0])}

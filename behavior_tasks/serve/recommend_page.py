@@ -8,17 +8,19 @@ import base64
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from matplotlib.figure import Figure
 
 from behavior_tasks.base.figures import BLUE, GREY, canvas, say
 from behavior_tasks.base.page import render_page
 from behavior_tasks.serve.recommend_lists import FILE
 from behavior_tasks.serve.recommend_study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAGE = Path(__file__).with_name("recommend.html")
 EXAMPLES = 5
@@ -73,7 +75,7 @@ def _examples(folder: Path, top: int) -> list[dict[str, Any]]:
     ]
 
 
-def plot_methods(exam: Mapping[str, Any] | None) -> Figure:
+def plot_methods(exam: Mapping[str, Any] | None) -> "Figure":
     """Draw the NDCG@10 of every method with its interval, the one that serves in colour."""
     figure, axes = canvas("What shoppers then bought, found in the lists", "NDCG@10 (more is better)", size=(7.4, 3.8))
     if exam is None:
@@ -90,7 +92,7 @@ def plot_methods(exam: Mapping[str, Any] | None) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> str:
+def _png(figure: "Figure") -> str:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return base64.b64encode(stream.getvalue()).decode("ascii")

@@ -6,12 +6,11 @@ The one thing to know: tonight and a past day are made by the same functions, so
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from behavior_tasks.data.events import BucketEvents
-from behavior_tasks.model.next_product import NextReader
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.recommend_champion import read_next, score_touched
@@ -28,6 +27,9 @@ from behavior_tasks.serve.recommend_methods import (
 )
 from behavior_tasks.serve.recommend_rank import Allowed
 from behavior_tasks.serve.score import Place
+
+if TYPE_CHECKING:
+    from behavior_tasks.model.next_product import NextReader
 
 RECENT, POPULAR, CATEGORY, OWN, KNN, FACTORS, LANGUAGE, SCORES, COMBINATION = METHODS = (
     "recent popularity",
@@ -56,7 +58,7 @@ class Sources:
     place: Place
     horizon_days: int
     lookback_days: int
-    reading: tuple[Champion, NextReader] | None
+    reading: "tuple[Champion, NextReader] | None"
     """The champion whose language model is read."""
     products: Champion | None
     """The champion of the unit shopper_product."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -25,16 +25,18 @@ from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import bucket_file, combine_hashes, connect, hash_rows
 from behavior_tasks.data.events import BucketEvents, open_events
 from behavior_tasks.examples.feature_table import Unit
-from behavior_tasks.model.boosting_bundle import BoostingScorer
-from behavior_tasks.model.device import DeviceName, pick_device
 from behavior_tasks.model.formats import CONFIG_FILE, is_boosting
-from behavior_tasks.model.predict import Scorer, open_scorer
-from behavior_tasks.model.predictions import Predictions
 from behavior_tasks.serve.answers import Shelf
 from behavior_tasks.serve.asked import AskedBucket, write_asked
 from behavior_tasks.serve.champions import Champion
 from behavior_tasks.serve.moment import Moment
 from behavior_tasks.serve.served import FOLDER
+
+if TYPE_CHECKING:  # torch and transformers take seconds to import, and who only reads scores needs neither
+    from behavior_tasks.model.boosting_bundle import BoostingScorer
+    from behavior_tasks.model.device import DeviceName
+    from behavior_tasks.model.predict import Scorer
+    from behavior_tasks.model.predictions import Predictions
 
 SCHEMA = pa.schema(
     [
@@ -62,7 +64,7 @@ class Place:
 
     home: Home
     engine: EngineConfig
-    device: DeviceName
+    device: "DeviceName"
     threads: int
 
     @classmethod
@@ -88,7 +90,7 @@ class _Bucket:
     moment: Moment
     asked: AskedBucket
     shelf: Shelf | None
-    device: DeviceName
+    device: "DeviceName"
     threads: int
     data_hash: str
     out: Path
@@ -157,6 +159,8 @@ def score_at(
     Returns:
         The buckets, in their order.
     """
+    from behavior_tasks.model.device import pick_device
+
     device = pick_device(place.device).type
     on_spark = place.engine.runner == "spark" and device == "cpu"
     engine = place.engine if on_spark else place.engine.model_copy(update={"runner": "local", "workers": 1})
@@ -208,8 +212,10 @@ def _score_bucket(bucket: _Bucket) -> ScoredBucket:
     return ScoredBucket(file=bucket.out, rows=len(table), asked=asked)
 
 
-def _answers(bucket: _Bucket, scorer: Scorer | BoostingScorer, features: pd.DataFrame) -> tuple[Predictions, int]:
+def _answers(bucket: _Bucket, scorer: "Scorer | BoostingScorer", features: pd.DataFrame) -> "tuple[Predictions, int]":
     """Return what the model says, and of how many rows it was asked."""
+    from behavior_tasks.model.boosting_bundle import BoostingScorer
+
     if isinstance(scorer, BoostingScorer):
         return scorer.score(features), len(features)
     assert bucket.asked.texts is not None
@@ -219,10 +225,12 @@ def _answers(bucket: _Bucket, scorer: Scorer | BoostingScorer, features: pd.Data
     return scorer.join(told.told, features), told.asked
 
 
-def _scorer(model: Path, device: DeviceName, threads: int) -> Scorer | BoostingScorer:
+def _scorer(model: Path, device: "DeviceName", threads: int) -> "Scorer | BoostingScorer":
     return _open_scorer(model, device, threads, (model / CONFIG_FILE).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _open_scorer(model: Path, device: DeviceName, threads: int, version: int) -> Scorer | BoostingScorer:
+def _open_scorer(model: Path, device: "DeviceName", threads: int, version: int) -> "Scorer | BoostingScorer":
+    from behavior_tasks.model.predict import open_scorer
+
     return open_scorer(model, device=device, threads=threads)

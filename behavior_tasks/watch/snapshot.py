@@ -19,7 +19,6 @@ from behavior_tasks.base.timeline import Window
 from behavior_tasks.data.events import BucketEvents
 from behavior_tasks.examples.candidates import examples_sql
 from behavior_tasks.examples.features import EXAMPLE_COLUMNS
-from behavior_tasks.model.predict import open_scorer
 from behavior_tasks.model.texts import text_figures
 from behavior_tasks.serve.asked import AskedBucket, write_asked
 from behavior_tasks.serve.champions import Champion
@@ -99,6 +98,8 @@ def _read(bucket: AskedBucket, champion: Champion, place: Place, *, scored: bool
         lengths, unknown = text_figures(champion.model, parts)
         table = table.assign(text_tokens=lengths.astype(np.float64), unknown_tokens=unknown)
     if scored:
+        from behavior_tasks.model.predict import open_scorer  # torch takes seconds to import
+
         found = open_scorer(champion.model, device=place.device, threads=place.threads).score_parts(parts, features)
         table = table.assign(probability=found.probability)
         if found.expected_amount is not None:

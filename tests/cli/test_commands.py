@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from behavior_tasks.base.home import HOME_VARIABLE
+from behavior_tasks.base.home import HOME_VARIABLE, Home
+from behavior_tasks.pipeline import last_runs
+from behavior_tasks.registry import package_stage
 from tests.cli.typing_in import exit_code
-from tests.shop import TINY
+from tests.shop import TINY, check_verdict
 
 SET = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
 MODEL_FILES = {"config.json", "decision.json", "model.safetensors", "text.json", "tokenizer"}
@@ -23,6 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv(HOME_VARIABLE, str(path))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("COLUMNS", "100")
+        patch.setattr(package_stage, "SINGLE", 3)  # shoppers that both models are asked about one by one
         yield path
 
 
@@ -46,6 +49,8 @@ def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]
         *("features", "verbalize", "encode"),
         *("train", "baselines", "champion", "evaluate", "audit", "package", "gate", "model_report"),
     }
+    (run,) = last_runs(Home(home), most=1)
+    check_verdict(run, "shopper", most=1)
 
     again = said(capsys, "run", *SET, *easy)
     assert "Nothing changed" in again

@@ -111,7 +111,7 @@ def test_a_signal_stops_the_process_in_good_order_and_then_reaches_the_caller(to
     folder = job.home.work / "train" / job.key
 
     def interrupt_when_training() -> None:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline and not (folder / "last.safetensors").is_file():
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
@@ -178,9 +178,9 @@ def test_a_training_that_hangs_is_ended_and_goes_on_to_the_same_weights(toy: Toy
     # On a busy machine, five seconds of silence may be honest; the limit changes nothing of what is learned.
     patient = job.config.model_copy(update={"train": job.config.train.model_copy(update={"stall_seconds": 300.0})})
     train_stage(replace(job, config=patient))
-    whole = job_on(toy, tmp_path / "whole", **settings)
-    train_stage(whole)
-    assert weights_hash(job.out / "model") == weights_hash(whole.out / "model")
+    whole = make_work(tmp_path / "whole", toy, **settings)
+    assert train_here(whole) == 0
+    assert weights_hash(job.out / "model") == weights_hash(whole.bundle)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from behavior_tasks.model.work_folder import EXIT_RESUME, WorkFolder
 from behavior_tasks.text.tokens import TokenSet
 from tests.model.toy import Toy, make_toy, make_work, train_here, untimed, weights_hash
 
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 300.0
 # Neither the batches of an epoch (50) nor the steps are a multiple of the checkpoints'.
 LONG = {"epochs": 8, "patience": 8, "batch_size": 4, "checkpoint_steps": 7, "learning_rate": 0.002}
 

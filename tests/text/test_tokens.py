@@ -114,9 +114,10 @@ def test_a_set_of_many_gigabytes_opens_at_once(tmp_path: Path) -> None:
         stream.truncate(stream.tell() + 2 * tokens)
     np.save(folder / "offsets.npy", np.array([0, 2, 2, tokens]))
     write_encoding(folder, tokens=tokens)
-    began = time.monotonic()
+    # CPU seconds: a busy machine makes nothing of them, and to read so many bytes takes tens.
+    began = time.process_time()
     opened = TokenSet.load(folder)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     assert len(opened.sequences) == examples
     assert opened.sequences.tokens[-1] == 0
 

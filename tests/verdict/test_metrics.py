@@ -198,11 +198,11 @@ def test_a_difference_without_buyers_or_numbers_is_undefined(labels: np.ndarray)
         assert math.isnan(found.upper)
 
 
-def test_a_thousand_resamples_of_five_thousand_take_less_than_two_seconds() -> None:
+def test_a_thousand_resamples_of_five_thousand_take_less_than_two_cpu_seconds() -> None:
     labels, good, poor, shoppers = crowd(7, good=0.5, poor=0.1, size=5000)
-    started = time.perf_counter()
+    started = time.process_time()
     f1_difference(labels, good, poor, shoppers, Resampling(resamples=1000, confidence=0.95, seed=7))
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_the_hash_knows_ids_labels_and_order() -> None:
