@@ -245,7 +245,7 @@ class Answers(BaseHTTPRequestHandler):
         if "slow" in self.faults:
             time.sleep(0.8)
         host = self.headers["Host"] or ""
-        if not host.startswith("127.") and "any host" not in self.faults and self.path != "/health":
+        if not host.startswith("127.") and "any host" not in self.faults and self.path not in ("/health", "/version"):
             return self.say(403)
         if "500" in self.faults:
             return self.say(500)
@@ -394,7 +394,10 @@ def test_this_machine(deployment: Deployment, tmp_path: Path, monkeypatch: pytes
         assert machine.look_at_disks(deployment)[0].level == level
     with socket.create_server(("0.0.0.0", 0)) as open_to_all:
         port = str(open_to_all.getsockname()[1])
-        assert port in only(machine.look_at_ports(changed(deployment, BEHAVIOR_AIRFLOW_PORT=port))).found
+        assert (
+            port
+            in only(machine.look_at_ports(changed(deployment, AIRFLOW__API__BASE_URL=f"http://127.0.0.1:{port}"))).found
+        )
 
 
 def test_a_state_folder_without_room_or_right_to_write_is_said(
