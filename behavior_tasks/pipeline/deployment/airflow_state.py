@@ -51,7 +51,7 @@ def look_at_pool(deployment: Deployment) -> list[Finding]:
     slots = int(rows[0]["slots"])
     if slots == 0 or slots < -1:
         return [fail(what, f"{slots} slots", make)]
-    return [ok(what, f"{'as many slots as anybody wants' if slots == -1 else f'{slots} slots'}")]
+    return [ok(what, "no limit" if slots == -1 else f"{slots} slot{'s' if slots > 1 else ''}")]
 
 
 def look_at_heartbeats(deployment: Deployment) -> list[Finding]:

@@ -34,8 +34,11 @@ def look_at_server(deployment: Deployment) -> list[Finding]:
     begun = time.perf_counter()
     answer = _get(f"{address}{HEALTH}")
     seconds = time.perf_counter() - begun
+    if isinstance(answer, httpx.TimeoutException):
+        told = f"{place_of(address)} took the connection, but gave no answer within {ANSWER_SECONDS:.0f} s"
+        return [fail(WHAT, told, "see the load and the log of the api-server and of its database", passing=True)]
     if isinstance(answer, httpx.HTTPError):
-        return [fail(WHAT, f"{place_of(address)}: {str(answer) or 'no answer in time'}", START, passing=True)]
+        return [fail(WHAT, f"{place_of(address)}: {answer}", START, passing=True)]
     if not answer.is_success or "metadatabase" not in answer.text:
         advice = "another program has this port, or Airflow has an error: see who listens (ss -ltnp) and its log"
         return [fail(WHAT, f"what answers at {place_of(address)} is no healthy Airflow ({answer.status_code})", advice)]

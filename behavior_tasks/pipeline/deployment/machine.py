@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psutil
@@ -30,6 +31,7 @@ OTHERS = 0o077
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 - what is looked for, not what is bound
 WORKER_LOGS, TRIGGERER_LOGS = 8793, 8794
 """Ports on which Airflow hands out the logs of tasks."""
+AIRFLOW_PAGE, MLFLOW_PAGE = "AIRFLOW__API__BASE_URL", "BEHAVIOR_MLFLOW_URL"
 
 
 def look_at_folder(deployment: Deployment) -> list[Finding]:
@@ -85,9 +87,11 @@ def look_at_owner(deployment: Deployment) -> list[Finding]:
     if not root.is_dir():
         return []
     others = {}
-    for path in (root, *sorted(root.iterdir()), *(sorted(deployment.home.artifacts.glob("*")))):
-        owner = path.stat().st_uid
-        if owner != me:
+    home = deployment.home
+    # Other programs may have folders of their own in there, as Postgres has.
+    shared = (root, home.artifacts, home.runs, home.work, home.registry, home.served, home.watch, home.secrets)
+    for path in (*shared, *sorted(home.artifacts.glob("*"))):
+        if path.exists() and (owner := path.stat().st_uid) != me:
             others[path.name if path != root else "the state folder"] = owner
     if others:
         named = ", ".join(f"{name} (user {owner})" for name, owner in list(others.items())[:3])
@@ -116,7 +120,7 @@ def look_at_disks(deployment: Deployment) -> list[Finding]:
             seen[device] = name
             findings.append(_room(f"{DISK} of {name}", path))
     if elsewhere:
-        told = f"{', '.join(elsewhere)} lie on another machine or volume; look there: df -h"
+        told = f"not seen from here: {', '.join(elsewhere)}; look there: df -h"
         findings.append(unseen(f"{DISK} elsewhere", told))
     return findings
 
@@ -128,8 +132,6 @@ def look_at_ports(deployment: Deployment) -> list[Finding]:
             unseen(PORTS, "of other machines; look there (docker compose ps, ss -ltn): only the pages, on 127.0.0.1")
         ]
     ports = {
-        int(deployment.get("BEHAVIOR_AIRFLOW_PORT", "8080")): "Airflow",
-        int(deployment.get("BEHAVIOR_MLFLOW_PORT", "5000")): "MLflow",
         int(deployment.get("AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT", str(WORKER_LOGS))): "the workers' logs",
         int(deployment.get("AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT", str(TRIGGERER_LOGS))): "the triggerer's logs",
     }
@@ -217,10 +219,13 @@ def _open_to_others(path: Path) -> bool:
 
 
 def _addresses(deployment: Deployment) -> Iterator[tuple[str, str]]:
-    for address, name in ((deployment.database, "Postgres"), (deployment.get(BROKER), "Redis")):
+    pages = {AIRFLOW_PAGE: "Airflow", MLFLOW_PAGE: "MLflow"}
+    servers = ((deployment.database, "Postgres"), (deployment.get(BROKER), "Redis"), (deployment.mlflow, "MLflow"))
+    for address, name in (*servers, *((deployment.get(variable), page) for variable, page in pages.items())):
         if is_loopback(host_of(address)):
             yield address, name
 
 
 def _port(address: str) -> int:
-    return int(address.rpartition("@")[2].partition("/")[0].rpartition(":")[2] or 0)
+    """Return the port that an address names; 0 when it names none."""
+    return urlsplit(address).port or 0

@@ -101,15 +101,22 @@ def look_at_hosts(deployment: Deployment) -> list[Finding]:
     public = urlsplit(deployment.get("BEHAVIOR_MLFLOW_URL")).netloc
     try:
         with _client(deployment) as client:
-            strange = client.get("/version", headers={"Host": STRANGE_HOST})
-            known = client.get("/version", headers={"Host": public}) if public else None
+            # Asked for data: /health and /version answer to any name.
+            ask = {"max_results": 1}
+            strange = client.post(SEARCH, json=ask, headers={"Host": STRANGE_HOST})
+            known = client.post(SEARCH, json=ask, headers={"Host": public}) if public else None
     except (httpx.HTTPError, httpx.InvalidURL):
         raise UnseenError(f"no MLflow: see {WHAT}") from None
+    if any(
+        answer is not None and answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR for answer in (strange, known)
+    ):
+        raise UnseenError(f"the server has an error of its own: see {WHAT}")
     if known is not None and known.status_code == httpx.codes.FORBIDDEN:
         return [
             fail(HOSTS, f"{public} is refused, so nobody can open the page", f"add it to --allowed-hosts: {public}")
         ]
-    if strange.is_success:
+    # A name is looked at before a login.
+    if strange.is_success or strange.status_code == httpx.codes.UNAUTHORIZED:
         advice = "name the hosts in --allowed-hosts; else a page elsewhere can read MLflow through a browser in here"
         return [fail(HOSTS, "the server answers to any name", advice)]
     if known is None:

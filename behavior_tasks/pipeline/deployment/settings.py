@@ -64,7 +64,8 @@ class Deployment:
         """Return every secret of the environment, longest first: none of them may be shown."""
         found = set()
         for name, value in self.environment.items():
-            if any(word in name for word in SECRET_WORDS):
+            # The id of an access key is a name, as a user has one.
+            if any(word in name for word in SECRET_WORDS) and not name.endswith("_ID"):
                 found.add(value)
             if "://" in value:
                 raw = password_of(value, quoted=True)
