@@ -143,7 +143,7 @@ def test_waiting_approval_is_answered_by_op_through_airflow(home):
     "name", ["..", ".", "../secrets", "%2e%2e%2fsecrets", "/etc/passwd", "date=2026-11-24", "2026-11-24/../..", ""]
 )
 def test_reports_are_only_found_under_names_that_there_are(home, name):
-    (home.root / "report.html").write_text("secret")
+    (home.root / "report.html").write_text("nobody may read this")
     (home.runs / "night").mkdir(parents=True)
     (home.runs / "night" / "run.json").write_text("{}")
     assert run_report(home, name, "data") is None
@@ -151,7 +151,7 @@ def test_reports_are_only_found_under_names_that_there_are(home, name):
     assert watch_report(home, name) is None
     assert served_report(home, name, "2026-11-24") is None
     assert served_report(home, "demand", name) is None
-    assert "secret" not in client("admin").get(f"/behavior/watch/{name}").text
+    assert "nobody may read this" not in client("admin").get(f"/behavior/watch/{name}").text
 
 
 def test_report_is_shown_under_a_policy_in_which_nothing_runs(home):
