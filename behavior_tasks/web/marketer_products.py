@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.serve.products_files import DEMAND_FILE, RECOMMENDED_FILE, REORDER_FILE
@@ -19,6 +21,7 @@ from behavior_tasks.web.marketer_look import look_for
 from behavior_tasks.web.marketer_phrases import phrase
 from behavior_tasks.web.view import View
 
+LEVELS = ("total", "product", "category")
 SHOWN = 20
 """Products on a page; the files hold them all."""
 
@@ -76,32 +79,34 @@ def demand_values(home: Home, view: View, *, now: datetime) -> dict[str, Any]:
     if look.served is None:
         return values
     folder, facts = look.served.folder, look.served.facts
-    total = _largest(folder, "total", 1)
+    with connect() as connection:
+        total, products, categories = (
+            _largest(connection, folder, level) for level in ("total", "product", "category")
+        )
     return {
         **values,
         "facts": facts,
         "unit": phrase(view.language, facts["unit"]),
         "method": phrase(view.language, facts["method"]),
         "total": total[0] if total else None,
-        "products": _with_bars(view, _largest(folder, "product", SHOWN)),
-        "categories": _with_bars(view, _largest(folder, "category", SHOWN)),
+        "products": _with_bars(view, products),
+        "categories": _with_bars(view, categories),
         "reorder": _first_rows(folder / REORDER_FILE),
         "has_stock": (folder / REORDER_FILE).is_file(),
     }
 
 
-def _largest(folder: Path, level: str, most: int) -> list[dict[str, Any]]:
-    """Return the rows of a level with the largest demand."""
+def _largest(connection: duckdb.DuckDBPyConnection, folder: Path, level: str) -> list[dict[str, Any]]:
+    """Return the first rows of a level with the largest demand."""
     source = f"read_parquet({quote(folder / DEMAND_FILE)})"
     query = f"""
         SELECT product_id, product_name, category, CAST(expected AS DOUBLE) AS expected, lower, upper, last_horizon,
                expected_amount, note, days_left, "order"
-        FROM {source} WHERE level = ? ORDER BY expected DESC, product_id, category LIMIT {most}
+        FROM {source} WHERE level = ? ORDER BY expected DESC, product_id, category LIMIT {SHOWN}
     """
-    with connect() as connection:
-        found = connection.execute(query, [level])
-        names = [column[0] for column in found.description]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    found = connection.execute(query, [level])
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
 
 
 def _with_bars(view: View, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
