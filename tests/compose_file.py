@@ -55,10 +55,14 @@ def names() -> dict[str, set[str]]:
 class Unique(yaml.SafeLoader):
     """Refuses a key that stands twice in one mapping, as compose does and PyYAML does not."""
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self.seen: set[int] = set()
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         own = [self.construct_object(key) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         # Before merges are spread out: what a mapping says itself may stand in what it takes over too.
-        if id(node) not in self.__dict__.setdefault("seen", set()):
+        if id(node) not in self.seen:
             self.seen.add(id(node))
             assert len(own) == len(set(own)), f"a key twice, near line {node.start_mark.line + 1}: {own}"
         return super().construct_mapping(node, deep)
