@@ -42,8 +42,8 @@ def write_journeys(job: Job, scored: Scored, moment: Moment, picked: Sequence[Pi
 
 
 def _first(one: Picked) -> list[str]:
-    group = "contact" if one.audience.contact else "leave"
-    return [str(shopper) for shopper in one.of_group(group)["shopper"].head(TOLD)]
+    reached = one.of_group("contact" if one.audience.contact else "leave")
+    return [str(shopper) for shopper in reached["shopper"].head(TOLD)]
 
 
 def _journeys(job: Job, scored: Scored, moment: Moment, wanted: Sequence[str]) -> dict[str, dict[str, str]]:
