@@ -92,7 +92,7 @@ def heat_map(drift: pd.DataFrame) -> HeatMap:
     farthest = table.max(axis=1).sort_values(ascending=False, kind="stable").index[:SHOWN_COLUMNS]
     table = table.loc[farthest]
     return HeatMap(
-        days=list(table.columns.to_numpy()),
+        days=[pd.Timestamp(str(day)).date() for day in table.columns],
         columns=[str(name) for name in table.index],
         values=[[_number(value) for value in row] for row in table.to_numpy()],
     )

@@ -27,11 +27,12 @@ def test_an_endpoint_that_fails_twice_gets_the_message_once(caplog: pytest.LogCa
     assert "a-secret" not in caplog.text
 
 
-@pytest.mark.parametrize("address", [f"http://127.0.0.1:{free_port()}/a-secret", "file:///etc/passwd", "nonsense"])
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{free_port}/a-secret", "file:///etc/passwd", "nonsense"])
 def test_an_endpoint_that_is_down_or_wrong_costs_nothing_but_a_line_in_the_log(
     address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     waited: list[float] = []
+    address = address.format(free_port=free_port())
     assert tell("one line", "the whole message", FACTS, settings={WEBHOOK: address}, sleep=waited.append) == []
     assert waited == [*WAITS_SECONDS]
     assert "the whole message" in caplog.text

@@ -88,8 +88,7 @@ def test_mlflow_that_is_down_is_said_and_holds_nobody_up(home, monkeypatch):
 def test_rollback_needs_the_sessions_own_form_and_leaves_a_name(home, monkeypatch):
     crowned(home, "1", "2")
     asked = []
-    done = lambda home, **told: asked.append(told) or {}  # noqa: E731
-    monkeypatch.setattr(rolling_back, "_roll_back", done)
+    monkeypatch.setattr(rolling_back, "_roll_back", lambda home, **told: asked.append(told))
     app = make_app()
     op = client("op", app)
     form = {"model": "behavior", "to": "1", "why": "calls everybody a buyer"}
