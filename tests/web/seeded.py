@@ -3,22 +3,19 @@
 import json
 import shutil
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home
-from behavior_tasks.registry import tracking, versions
 from behavior_tasks.watch.alerts import Finding, keep_day
-from behavior_tasks.watch.drift import COLUMNS as DRIFT
 from behavior_tasks.watch.folders import day_folder
-from behavior_tasks.watch.matured import COLUMNS as MATURED
-from behavior_tasks.watch.stage import TABLES
-from tests.registry.crowned import keep_both, models
-from tests.registry.titles import WHEN
-from tests.serve.world import ServedShop
 
+if TYPE_CHECKING:
+    from tests.serve.world import ServedShop
+
+TABLES = ("matured", "drift", "traffic", "categories", "handed_out")
 LAST_DAY = date(2026, 11, 24)
 FINDING = Finding(
     code="outage",
@@ -31,15 +28,21 @@ HOSTILE = "<script>alert(1)</script>"
 """What a product, a column or a run may be called."""
 
 
-def seed(home: Home, shop: ServedShop) -> None:
+def seed(home: Home, shop: "ServedShop") -> None:
     """Fill an empty state folder: the shop's runs and artifacts, versions 1 and 2 as champions, and watched days."""
     shutil.copytree(shop.home.root, home.root, dirs_exist_ok=True)
     crown_two(home, shop)
     watch_days(home)
 
 
-def crown_two(home: Home, shop: ServedShop) -> None:
+def crown_two(home: Home, shop: "ServedShop") -> None:
     """Register two models under one name on a real store, and promote one after the other."""
+    # What registers models takes seconds to import, and most tests here need none.
+    from behavior_tasks.base.config import Config
+    from behavior_tasks.registry import tracking, versions
+    from tests.registry.crowned import keep_both, models
+    from tests.registry.titles import WHEN
+
     keep_both(home, shop)
     config, before = Config(), None
     for number, (unit, model) in enumerate(sorted(models(home).items())):
@@ -65,7 +68,7 @@ def watch_days(home: Home, *, days: int = 12) -> None:
         folder.mkdir(parents=True)
         excess = [max(0.0, 0.06 * number * (1 - 0.18 * place) + rng.normal(0, 0.02)) for place in range(len(names))]
         drift = pd.DataFrame({"unit": "shopper", "version": "2", "column": names, "day": day, "excess": excess})
-        tables = {"drift": drift.reindex(columns=list(DRIFT)), "matured": matured(day, number + 1, rng)}
+        tables = {"drift": drift, "matured": matured(day, number + 1, rng)}
         for name in TABLES:
             tables.get(name, pd.DataFrame({"day": [day]})).to_parquet(folder / f"{name}.parquet", index=False)
         told = {"artifact": "artifact://watch/00000000000000000000", **standing.model_dump(mode="json")}
@@ -84,5 +87,4 @@ def matured(day: date, count: int, rng: np.random.Generator) -> pd.DataFrame:
         {"what": ["day"], "state": ["not matured"], "as_of": [day], "until": [day + timedelta(days=7)]}
     )
     table = pd.concat([judged, waits, test], ignore_index=True).assign(unit="shopper", version="2")
-    table = table.reindex(columns=list(MATURED))
     return table.assign(**{name: pd.to_datetime(table[name]) for name in ("as_of", "until")})
