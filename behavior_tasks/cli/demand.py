@@ -96,9 +96,9 @@ def _show_demand(served: Served, table: pd.DataFrame, top: int) -> None:
     products = table[table["level"] == "product"].sort_values(["expected", "product_id"], ascending=[False, True])
     grid = _grid("what", "expected", f"{facts['interval']:.0%} interval", "last horizon", "note")
     for row in pd.concat([groups.head(top), products.head(top)]).to_dict("records"):
-        name = row["product_id"] if row["level"] == "product" else row["category"] or "the whole shop"
+        name = row["product_id"] if row["level"] == "product" else _words(row["category"]) or "the whole shop"
         interval = f"{shown_number(row['lower'])} to {shown_number(row['upper'])}"
-        grid.add_row(name, _cell(row["expected"]), interval, _cell(row["last_horizon"]), row["note"])
+        grid.add_row(name, _cell(row["expected"]), interval, _cell(row["last_horizon"]), _words(row["note"]))
     console.print(grid)
     console.print(f"The page: {served.folder / 'page.html'}", markup=False, highlight=False, soft_wrap=True)
 
@@ -122,3 +122,8 @@ def _grid(first: str, *others: str) -> Table:
 
 def _cell(value: Any) -> str:
     return shown_number(None if pd.isna(value) else float(value))
+
+
+def _words(value: Any) -> str:
+    """Return a text; one that is missing is NaN, which is neither empty nor fit to be shown."""
+    return "" if pd.isna(value) else str(value)
