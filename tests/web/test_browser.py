@@ -13,7 +13,7 @@ from behavior_tasks.base.home import Home
 from behavior_tasks.cli.airflow import password_file
 from behavior_tasks.registry import ledger
 from behavior_tasks.registry.actions import read_actions
-from tests.up import Up
+from tests.up import Up, wait_until
 from tests.web.door import part
 from tests.web.seeded import HOSTILE, seed
 
@@ -23,6 +23,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 USERS = {"admin": "admin", "vera": "viewer", "ulf": "user", "olga": "op"}
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+RUNS = "/api/v2/dags/behavior_training/dagRuns"
 SECONDS = 1000
 PATIENT = 120 * SECONDS
 
@@ -175,4 +176,30 @@ def test_rollback_asks_first_and_then_stands_in_the_ledger_under_the_visitors_na
     assert (last["kind"], last["who"], last["version"]) == ("rollback", "olga", "1")
     (done,) = read_actions(site.up.home)
     assert (done["who"], done["action"], done["outcome"]) == ("olga", "rollback", "done")
+    page.context.close()
+
+
+def test_form_tells_what_is_wrong_and_starts_what_is_right(site):
+    page = site.visit("admin")
+    page.goto(f"{site.url}/dags/behavior_training")
+    page.get_by_role("button", name="Trigger").first.click()
+    page.get_by_text("Horizon (days)").wait_for()
+    page.get_by_role("button", name="The log", exact=True).click()
+    zone = page.locator("input[name='element_source.timezone']")
+    zone.fill("Nowhere/City")
+    trigger = page.get_by_role("dialog").get_by_role("button", name="Trigger").last
+    trigger.click()
+    page.get_by_text("is not a time zone").first.wait_for()
+    with site.client("admin") as client:
+        assert client.get(RUNS).json()["total_entries"] == 0, "a wrong form started a run"
+        zone.fill("Asia/Shanghai")
+        trigger.click()
+        page.wait_for_url("**/behavior_training/runs/**")
+        page.get_by_text("Running").first.wait_for()
+        (run,) = client.get(RUNS).json()["dag_runs"]
+        assert run["conf"]["source.timezone"] == "Asia/Shanghai"
+        start = f"{RUNS}/{run['dag_run_id']}/taskInstances/start"
+        wait_until(lambda: client.get(start).json()["state"] == "success", seconds=180)
+        page.locator("a", has_text="start").first.wait_for()
+        client.patch(f"{RUNS}/{run['dag_run_id']}", json={"state": "failed"}).raise_for_status()
     page.context.close()
