@@ -63,7 +63,7 @@ def test_without_a_gpu_its_benchmark_says_so_and_claims_nothing() -> None:
     assert "|" not in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_orchestration_benchmark_reads_the_dags_and_runs_both_ways() -> None:
     told = run("orchestration.py", "--shoppers", 150, "--repeats", 1, "--without-scheduler")
     assert "Heavy modules imported: none. Connections opened: none." in told
@@ -74,7 +74,7 @@ def test_the_orchestration_benchmark_reads_the_dags_and_runs_both_ways() -> None
     assert int(lines[0][3]) > 20
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_data_benchmark_fills_its_tables_and_the_plan_is_computed_from_it(tmp_path: Path) -> None:
     kept = tmp_path / "measured.json"
     text = run("data.py", "--sizes", 0.02, "--repeats", 1, "--days", 2, "--folder", tmp_path, "--json", kept)
@@ -94,7 +94,7 @@ def test_the_data_benchmark_fills_its_tables_and_the_plan_is_computed_from_it(tm
     assert "1 billion events" in once
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_scoring_benchmark_compares_equal_probabilities() -> None:
     text = run("scoring.py", "--shoppers", 60, "--repeats", 1, "--threads", 1)
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()[2:]]
@@ -110,7 +110,7 @@ def test_the_scoring_benchmark_compares_equal_probabilities() -> None:
             assert float(difference) < 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_benchmark_of_nights_asks_again_only_what_is_new() -> None:
     lines = table_lines(run("score.py", "--shoppers", 80, "--buckets", 2, "--threads", 1))
     rows, asked = zip(*[(int(line[2].replace(",", "")), int(line[3].replace(",", ""))) for line in lines], strict=True)
@@ -121,14 +121,14 @@ def test_the_benchmark_of_nights_asks_again_only_what_is_new() -> None:
     assert 0 < asked[2] < rows[2] / 5
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_encoding_benchmark_finds_the_same_tokens_in_both_ways(tmp_path: Path) -> None:
     lines = table_lines(run("encode.py", "--rows", 0.02, "--cutoffs", 1, "--folder", tmp_path))
     assert [line[4] for line in lines] == ["ours", "Hugging Face"]
     assert lines[0][3] == lines[1][3]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_quality_benchmark_measures_every_model_on_the_same_examples(tmp_path: Path) -> None:
     small = ("simulate.shoppers=200", "simulate.rollouts=64", "model.size=tiny", "train.epochs=1")
     settings = [word for setting in small for word in ("--set", setting)]
@@ -145,7 +145,7 @@ def test_the_quality_benchmark_measures_every_model_on_the_same_examples(tmp_pat
     assert len(list(tmp_path.glob("lightgbm-*.json"))) == 1, "the choice of LightGBM's settings is kept"
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_demand_is_forecast_by_rolling_origin_beside_the_simple_methods(tmp_path: Path) -> None:
     small = ("simulate.shoppers=150", "simulate.products=60", "examples.lookback_days=21", "train.epochs=1")
     settings = [word for setting in (*small, "gate.bootstrap=200") for word in ("--set", setting)]

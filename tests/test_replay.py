@@ -133,7 +133,7 @@ def test_a_candidate_is_worse_only_where_the_interval_says_so() -> None:
     assert "| 2026-03-05 | 0 | kept |  | it is the champion |  |  |" in text
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(1500)
 def test_a_short_replay_lives_its_nights_once_and_tells_them_again(tmp_path: Path) -> None:
     def replay(*options: str) -> subprocess.CompletedProcess[str]:

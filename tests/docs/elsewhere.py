@@ -39,6 +39,11 @@ ELSEWHERE: tuple[tuple[str, str, str], ...] = (
     (r"mlflow (server|db upgrade|gc)\b|pip install flask-wtf|export MLFLOW", "registry/test_auth_server.py", ""),
     (r"pip install behavior-tasks\[spark\]", "pipeline/test_engines.py", ""),
     (r"docker compose\b", "test_compose.py", ""),
+    (r"make secrets\b", "test_secrets.py", ""),
+    (r"make native\b|python -m scripts\.native\b", "cluster/test_cluster.py", ""),
+    (r"behavior (doctor --deployment|wait\b)", "pipeline/test_deployment.py", ""),
+    (r"make test-(soak|gpu)\b", "docs/test_commands.py", "test_every_command_can_be_typed"),
+    (r"python -m benchmarks\.page\b", "web/test_marketer_browser.py", ""),
     (r"python benchmarks/replay", "test_replay.py", "test_a_short_replay_lives_its_nights_once_and_tells_them_again"),
     (
         r"python benchmarks/(data|scale_plan)",

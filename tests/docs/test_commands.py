@@ -83,4 +83,4 @@ def test_every_variable_that_a_page_names_is_read_somewhere() -> None:
 
 def _code() -> list[Path]:
     folders = [*PACKAGE.rglob("*.py"), *(PROJECT / "dags").glob("*.py"), *(PROJECT / "plugins").rglob("*.py")]
-    return [*folders, *(PROJECT / "scripts").glob("*"), PROJECT / "docker-compose.yaml", PROJECT / "Makefile"]
+    return [*folders, *(PROJECT / "scripts").rglob("*.py"), PROJECT / "docker-compose.yaml", PROJECT / "Makefile"]

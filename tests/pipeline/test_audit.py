@@ -153,7 +153,7 @@ def test_no_preset_sees_the_future_on_its_real_log(home: Path, preset: str, log:
     assert 0.5 * sample < audit.events < 1.5 * sample
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("preset", sorted(set(presets()) - {"canonical", "taobao", "online_retail"}))
 def test_the_settings_of_the_other_presets_hold_on_the_simulated_shop(home: Path, preset: str) -> None:
     """The real samples of these are too short for label windows, so their settings are tried on another log."""
