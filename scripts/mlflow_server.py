@@ -73,6 +73,8 @@ def write_accounts(folder: Path, address: str) -> Path:
         "database_uri": address.replace("%", "%%"),
         "admin_username": ADMIN,
         "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+        # A password is checked in half a second by design: once a minute for each account, not at every request.
+        "auth_cache_ttl_seconds": "60",
     }
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
         parser.write(stream)
