@@ -13,7 +13,7 @@ from typing import Any
 from behavior_tasks.watch.kept_day import SHADES
 from behavior_tasks.web.engineer_watch import HeatMap, Matured
 
-CELL, ROW, NAMES = 22, 20, 190
+CELL, ROW, NAMES = 22, 20, 260
 """Pixels: a field's width and height, and the room for names."""
 WIDE, HIGH, EDGE = 640, 200, 36
 
