@@ -75,7 +75,7 @@ def _go_through(native: Native) -> Night:
         native.call("restart", "api-server")
         native.call("restart", "mlflow")
     with native.client() as client:
-        wait_until(lambda: airflow_api.state(client, DAG_ID, seen.run_id) not in airflow_api.UNFINISHED, seconds=600)
+        wait_until(lambda: airflow_api.state(client, DAG_ID, seen.run_id) not in airflow_api.UNFINISHED, seconds=1200)
         seen.state = airflow_api.state(client, DAG_ID, seen.run_id)
         found = client.get(f"/dags/{DAG_ID}/dagRuns/{seen.run_id}/taskInstances", params={"limit": 100}).json()
         seen.tasks = {task["task_id"]: task for task in found["task_instances"]}
