@@ -17,7 +17,6 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.data.inputs import RawFile, resolve_inputs
 from behavior_tasks.data.keys import key_exists
-from behavior_tasks.data.resolve import raw_ids
 from behavior_tasks.pipeline.later import HandedOut, same_key, scoring_of
 from behavior_tasks.pipeline.runs import Run
 from behavior_tasks.serve.audiences_files import OWNER_ONLY
@@ -37,6 +36,8 @@ def with_real_ids(home: Home, served: HandedOut, members: pd.DataFrame, input_pa
     Raises:
         UserError: without the right key, without the log, or when some shoppers of the list are not in it.
     """
+    from behavior_tasks.data.resolve import raw_ids  # reads logs with DuckDB, which a page that is only read needs not
+
     if not key_exists(home):
         raise UserError(
             "Real ids are only for who holds the identity key, and there is none here.",

@@ -7,7 +7,6 @@ chances through what shoppers of like places really did in a horizon that is ove
 
 import numpy as np
 import pandas as pd
-from sklearn.isotonic import IsotonicRegression
 
 SIMPLE: dict[str, str] = {
     "recency": "the most recent visitors",
@@ -84,6 +83,8 @@ def _chances(places: np.ndarray, bought: np.ndarray, asked: np.ndarray) -> np.nd
     Shares are taken over groups of GROUP shoppers or more, so that no single one makes a chance of 0 or 1; where
     nobody was there, it is 0.
     """
+    from sklearn.isotonic import IsotonicRegression  # loads all of scikit-learn, which a page that is read needs not
+
     if not len(places):
         return np.zeros(len(asked))
     groups = np.array_split(np.argsort(places), max(1, min(MOST_GROUPS, len(places) // GROUP)))

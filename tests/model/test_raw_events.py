@@ -137,6 +137,8 @@ def test_neither_company_nor_order_nor_doubled_rows_nor_the_future_change_an_ans
 @pytest.mark.parametrize("form", ["numbers", "iso", "instants", "local"])
 def test_times_may_be_written_in_other_ways(shop: Asked, form: str) -> None:
     rows = shop.of(*shop.expected["user_id"].head(4)).copy()
+    # Which shoppers come first hangs on the identity key; one of them may have a time that nobody can read.
+    rows = rows[pd.to_numeric(rows["timestamp"], errors="coerce").notna()]
     seconds = rows["timestamp"].astype(float)
     instants = pd.to_datetime(seconds, unit="s", utc=True)
     rows["timestamp"] = {
