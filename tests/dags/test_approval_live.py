@@ -18,7 +18,7 @@ from tests.hook import hook
 from tests.shop import TINY
 from tests.up import Up, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
 EASY = {"gate.margin": 1, "gate.min_f1": 0, "gate.min_positives": 1, "gate.max_ece": 1, "gate.slice_drop": 1}
 """Limits that any model that beats the prior keeps, so that a promotion is asked about."""
 TASK = "registry.approval"

@@ -177,7 +177,7 @@ def test_any_messy_table(
     assert split == whole
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @given(lines=LINES, open_lines=OPEN_LINES, context=CONTEXT, seed=st.integers(0, 10**6))
 @settings(ANY, max_examples=30)
 def test_any_messy_table_at_length(

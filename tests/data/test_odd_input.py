@@ -202,7 +202,7 @@ def test_one_shopper_with_more_events_than_a_range_fits_into_little_memory(tmp_p
     assert heaviest(cleaned) == rows.rows_out - 650
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_one_shopper_with_two_million_events(tmp_path: Path) -> None:
     cleaned = clean_one_shopper(tmp_path, 2_000_000)
     rows = cleaned.manifest.rows

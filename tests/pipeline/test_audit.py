@@ -139,7 +139,7 @@ def test_a_fit_that_sees_the_future_is_named(
     assert not [where for where, _ in found if where == SHUFFLED]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("preset", "log", "sample"),
     [

@@ -23,8 +23,9 @@ LOGS = {
     "retailrocket": ("retailrocket_sample_events.csv.gz", "retailrocket", "clean"),
 }
 FEW = {"examples.min_shoppers": 2, "examples.min_buyers": 1, "examples.train_cutoffs": 1}
+LONG = ("taobao", "uci")
+"""Logs that take minutes."""
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:.*<socket.socket fd:pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -62,13 +63,16 @@ def prepared(home: Path, name: str, **engine: object) -> dict[str, str | None]:
     return hashes
 
 
-@pytest.mark.parametrize("name", LOGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.soak if name in LONG else pytest.mark.slow) for name in LOGS]
+)
 def test_both_engines_write_the_same(name: str, tmp_path: Path) -> None:
     local = prepared(tmp_path / "local", name)
     spark = prepared(tmp_path / "spark", name, runner="spark", spark_master="local[2]")
     assert spark == local
 
 
+@pytest.mark.slow
 def test_executors_of_their_own_write_the_same(tmp_path: Path) -> None:
     local = prepared(tmp_path / "local", "retailrocket")
     spark = prepared(tmp_path / "spark", "retailrocket", runner="spark", spark_master="local-cluster[2,1,2048]")
