@@ -17,7 +17,7 @@ from tests.shop import TINY
 
 EASY = {"gate.margin": 1, "gate.min_f1": 0, "gate.min_positives": 1, "gate.max_ece": 1, "gate.slice_drop": 1}
 """Limits that any model that beats the prior keeps, so that there is a champion."""
-LONG = {"train.epochs": 40, "train.patience": 100, "train.checkpoint_steps": 5, "train.threads": 1}
+LONG = {"train.epochs": 30, "train.patience": 100, "train.checkpoint_steps": 5, "train.threads": 1}
 """A training that lasts for as long as the faults take that befall it."""
 TRAIN = "model.train"
 OUTAGE_SECONDS = 6

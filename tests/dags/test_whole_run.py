@@ -17,8 +17,6 @@ from behavior_tasks.pipeline import STAGES, Run
 from behavior_tasks.registry import store
 from tests.shop import TINY
 
-pytestmark = pytest.mark.slow
-"""Minutes each: `tests/cli/test_services.py` runs the DAG among the default tests."""
 NIGHT = datetime(2026, 11, 23, 2, tzinfo=UTC)
 FIVE_ROWS = (
     "user_id,action,product_id,timestamp\n"
@@ -93,6 +91,7 @@ def first(home: Home) -> Ended:
     return run_once(home, TINY, NIGHT)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_simulated_shop_is_green_with_a_verdict(first: Ended) -> None:
     assert first.result.returncode == 0, first.result.log
     assert [record.stage for record in first.run.stages()] == list(STAGES)
@@ -108,17 +107,20 @@ def test_a_run_on_a_simulated_shop_is_green_with_a_verdict(first: Ended) -> None
     assert first.champions_announced == int(promoted), "the scoring is triggered by a real promotion alone"
 
 
+@pytest.mark.slow
 def test_the_stages_can_be_watched_while_it_runs(first: Ended) -> None:
     assert first.seen[0] == (None, 0)
     assert any(run_id == first.result.run_id and 0 < done < len(STAGES) for run_id, done in first.seen)
     assert first.seen[-1] == (first.result.run_id, len(STAGES))
 
 
+@pytest.mark.slow
 def test_every_task_leaves_the_log_that_the_page_shows(first: Ended) -> None:
     lines = [json.loads(line) for line in first.log_of("data.ingest").splitlines()]
     assert any("artifact://ingest/" in line["event"] for line in lines)
 
 
+@pytest.mark.soak
 def test_the_same_run_again_finds_everything_done(first: Ended, home: Home) -> None:
     again = run_once(home, TINY, NIGHT + timedelta(days=1))
     assert again.result.returncode == 0, again.result.log
@@ -134,6 +136,7 @@ def test_the_same_run_again_finds_everything_done(first: Ended, home: Home) -> N
     assert again.champions_announced == first.champions_announced
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_learned_from_ends_in_one_clear_message(home: Home, tmp_path: Path) -> None:
     log = tmp_path / "five.csv"
     log.write_text(FIVE_ROWS, encoding="utf-8")

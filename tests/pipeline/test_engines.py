@@ -72,7 +72,7 @@ def test_both_engines_write_the_same(name: str, tmp_path: Path) -> None:
     assert spark == local
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_executors_of_their_own_write_the_same(tmp_path: Path) -> None:
     local = prepared(tmp_path / "local", "retailrocket")
     spark = prepared(tmp_path / "spark", "retailrocket", runner="spark", spark_master="local-cluster[2,1,2048]")
