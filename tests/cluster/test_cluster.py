@@ -6,12 +6,11 @@ import pytest
 from behavior_tasks.registry import ledger
 from tests.cluster.conftest import TRAIN, Night
 
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(2400)]
 STARTS = "::group::Pre Execute"
 """What a task's log begins with, each time that the task is begun."""
 
 
-@pytest.mark.slow
 def test_nobody_gets_in_without_a_password(night: Night) -> None:
     api, search = f"{night.native.airflow}/api/v2/dags", f"{night.native.mlflow}/api/2.0/mlflow/experiments/search"
     assert httpx.get(api).status_code == 401
@@ -26,21 +25,18 @@ def test_nobody_gets_in_without_a_password(night: Night) -> None:
     assert httpx.post(search, json=question, headers={"Host": "evil.example"}, auth=right).status_code == 403
 
 
-@pytest.mark.slow
 def test_the_night_ends_green(night: Night) -> None:
     ended = {name: task["state"] for name, task in night.tasks.items()}
     assert night.state == "success", ended
     assert ended["registry.promote"] == "success"
 
 
-@pytest.mark.slow
 def test_the_training_has_a_queue_and_a_pool_of_its_own(night: Night) -> None:
     assert (night.training["queue"], night.training["pool"]) == ("gpu", "training")
     others = {(task["queue"], task["pool"]) for name, task in night.tasks.items() if name != TRAIN}
     assert others == {("default", "default_pool")}
 
 
-@pytest.mark.slow
 def test_two_schedulers_start_each_task_once_and_a_lost_broker_loses_nothing(night: Night) -> None:
     logs = night.native.home.airflow / "logs" / f"dag_id=behavior_training/run_id={night.run_id}"
     for name, task in night.tasks.items():
@@ -51,7 +47,6 @@ def test_two_schedulers_start_each_task_once_and_a_lost_broker_loses_nothing(nig
         assert [log.read_text().count(STARTS) for log in tries] == [1] * len(tries), name
 
 
-@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_the_training_goes_on_from_its_checkpoint(night: Night) -> None:
     assert night.tasks[TRAIN]["try_number"] > 1
     assert "worker-gpu ended unexpectedly (exit code -9); it is started again" in night.native.said
@@ -60,7 +55,6 @@ def test_a_killed_worker_is_replaced_and_the_training_goes_on_from_its_checkpoin
     assert kept.read_text().splitlines()[: len(night.epochs_before)] == night.epochs_before
 
 
-@pytest.mark.slow
 def test_what_mlflow_missed_is_delivered_when_it_is_back(night: Night) -> None:
     assert "live.json" in night.waited
     right = ("behavior", night.native.values["MLFLOW_BEHAVIOR_PASSWORD"])
@@ -80,7 +74,6 @@ def test_what_mlflow_missed_is_delivered_when_it_is_back(night: Night) -> None:
     assert not list((night.native.home.registry / "outbox").glob("[!.]*"))
 
 
-@pytest.mark.slow
 def test_the_champion_is_served_and_stands_in_the_ledger(night: Night) -> None:
     served = night.native.served()
     assert served["version"] == "1"
@@ -88,7 +81,6 @@ def test_the_champion_is_served_and_stands_in_the_ledger(night: Night) -> None:
     assert (line["version"], line["run_id"]) == ("1", served["run"])
 
 
-@pytest.mark.soak
 def test_the_champion_survives_backup_and_restore(night: Night, tmp_path_factory) -> None:
     from tests.cluster.native import Native
 
