@@ -43,6 +43,12 @@ ELSEWHERE: tuple[tuple[str, str, str], ...] = (
     (r"make native\b|python -m scripts\.native\b", "cluster/test_cluster.py", ""),
     (r"behavior (doctor --deployment|wait\b)", "pipeline/test_deployment.py", ""),
     (r"make test-(soak|gpu)\b", "docs/test_commands.py", "test_every_command_can_be_typed"),
+    (r"python -m pytest tests/cluster\b", "cluster/test_cluster.py", ""),
+    (
+        r"python benchmarks/orchestration",
+        "test_benchmarks.py",
+        "test_the_orchestration_benchmark_reads_the_dags_and_runs_both_ways",
+    ),
     (r"python -m benchmarks\.page\b", "web/test_marketer_browser.py", ""),
     (r"python benchmarks/replay", "test_replay.py", "test_a_short_replay_lives_its_nights_once_and_tells_them_again"),
     (
