@@ -13,11 +13,12 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, CronTriggerTimetable, P
 
 from behavior_tasks.base.config import DEFAULT_PRESET
 from behavior_tasks.base.form import AS_OF, form_fields, read_as_of, read_form
+from behavior_tasks.pipeline.schedules import NIGHTS, TRAINING_POOL
 
 RUN = "{{ ti.xcom_pull(task_ids='start') }}"
 """The run's URI, for every task; as a template it draws no edge, so that the graph shows the data's way alone."""
 QUEUE = os.environ.get("BEHAVIOR_TRAIN_QUEUE")
-TRAINING_PLACE: dict[str, Any] = {"pool": "training", **({"queue": QUEUE} if QUEUE else {})}
+TRAINING_PLACE: dict[str, Any] = {"pool": TRAINING_POOL, **({"queue": QUEUE} if QUEUE else {})}
 """Where trainings run: as many at the same time as the pool has slots, on the workers of a queue of their own if there
 is one (`BEHAVIOR_TRAIN_QUEUE`), else anywhere."""
 CHAMPION = Asset("behavior_champion", uri="behavior://champion", group="behavior")
@@ -28,16 +29,17 @@ DRIFT = Asset("behavior_drift", uri="behavior://drift", group="behavior")
 """Updated when what comes in no longer looks like what the champion was trained on: a training is due."""
 
 
-def nightly(variable: str = "BEHAVIOR_SCHEDULE", default: str = "0 2 * * *") -> CronTriggerTimetable:
-    """Return the schedule that a variable names (cron), in the zone BEHAVIOR_TIMEZONE (UTC)."""
+def nightly(what: str) -> CronTriggerTimetable:
+    """Return the schedule of one of NIGHTS, in the zone BEHAVIOR_TIMEZONE (UTC)."""
+    variable, default = NIGHTS[what]
     cron, zone = os.environ.get(variable) or default, os.environ.get("BEHAVIOR_TIMEZONE") or "UTC"
     # The first night is the next one: switching Airflow on at noon starts nothing.
     return CronTriggerTimetable(cron, timezone=zone, run_immediately=timedelta(minutes=10))
 
 
-def nightly_or(asset: Asset, variable: str, default: str) -> AssetOrTimeSchedule:
+def nightly_or(asset: Asset, what: str) -> AssetOrTimeSchedule:
     """Return the schedule of `nightly`, and whenever an asset is updated."""
-    return AssetOrTimeSchedule(timetable=nightly(variable, default), assets=[asset])
+    return AssetOrTimeSchedule(timetable=nightly(what), assets=[asset])
 
 
 def form(

@@ -63,7 +63,7 @@ with DAG(
     dag_id="behavior_monitoring",
     description="What was served and what then happened in, whether the champion is still right out.",
     doc_md=__doc__,
-    schedule=nightly("BEHAVIOR_MONITORING_SCHEDULE", "0 7 * * *"),
+    schedule=nightly("monitoring"),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,

@@ -51,7 +51,7 @@ with DAG(
     dag_id="behavior_scoring",
     description="The champion and a behaviour log in, what the shop takes away out.",
     doc_md=__doc__,
-    schedule=nightly_or(CHAMPION, "BEHAVIOR_SCORING_SCHEDULE", "0 5 * * *"),
+    schedule=nightly_or(CHAMPION, "scoring"),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,

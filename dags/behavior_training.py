@@ -76,7 +76,7 @@ with DAG(
     dag_id="behavior_training",
     description="A behaviour log in, a language model that earns its promotion out.",
     doc_md=__doc__,
-    schedule=nightly_or(DRIFT, "BEHAVIOR_SCHEDULE", "0 2 * * *"),
+    schedule=nightly_or(DRIFT, "training"),
     catchup=False,
     max_active_runs=1,
     is_paused_upon_creation=False,

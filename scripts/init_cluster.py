@@ -16,11 +16,11 @@ from typing import Any
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import current_home, make_folder
+from behavior_tasks.pipeline.schedules import TRAINING_POOL
 
 ADMIN, TASKS = "admin", "behavior"
 ROLES = {"airflow": "AIRFLOW_DB_PASSWORD", "mlflow": "MLFLOW_DB_PASSWORD"}
 """Role of Postgres, which owns the database of the same name → variable with its password."""
-POOL = "training"
 POOL_SLOTS = 1
 POOL_ABOUT = "Trainings that may run at the same time: one for each GPU."
 WAIT_SECONDS = 120
@@ -116,8 +116,8 @@ def _make_pool() -> None:
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        if Pool.get_pool(POOL, session=session) is None:
-            Pool.create_or_update_pool(POOL, POOL_SLOTS, POOL_ABOUT, include_deferred=False, session=session)
+        if Pool.get_pool(TRAINING_POOL, session=session) is None:
+            Pool.create_or_update_pool(TRAINING_POOL, POOL_SLOTS, POOL_ABOUT, include_deferred=False, session=session)
 
 
 def set_up_mlflow(environment: Environment) -> None:

@@ -33,6 +33,7 @@ from behavior_tasks.cli import airflow_api, processes
 from behavior_tasks.cli.task_logs import keep_task_logs
 from behavior_tasks.pipeline import close_tracking
 from behavior_tasks.pipeline.deployment.settings import Deployment
+from behavior_tasks.pipeline.schedules import TRAINING_POOL
 
 DAG_ID, SCORING_DAG, MONITORING_DAG = "behavior_training", "behavior_scoring", "behavior_monitoring"
 PLACED = (SCORING_DAG, MONITORING_DAG)
@@ -40,7 +41,7 @@ PLACED = (SCORING_DAG, MONITORING_DAG)
 PROJECT = Path(__file__).resolve().parents[2]
 """Where dags/ and plugins/ are."""
 AIRFLOW = (sys.executable, "-m", "airflow")
-POOL, CPU_SLOTS = "training", 2
+CPU_SLOTS = 2
 """Trainings run in a pool of their own, as many at the same time as there are GPUs; without one, this many."""
 MIGRATE = (
     "from airflow.__main__ import main; main(); from airflow.models.pool import Pool; Pool.get_pool({name!r}) or "
@@ -168,7 +169,7 @@ def ensure_database(home: Home, environment: Mapping[str, str]) -> None:
         raise UserError("Airflow is not installed here.", next_step="pip install -r requirements.txt, or make setup")
     make_folder(home.airflow)
     connection = environment["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"]
-    done = hash_of(version("apache-airflow"), connection, POOL)
+    done = hash_of(version("apache-airflow"), connection, TRAINING_POOL)
     marker = home.airflow / "database-is-ready"
     with FileLock(home.airflow / "database.lock"):
         embedded = Path(connection.removeprefix("sqlite:///"))
@@ -177,7 +178,7 @@ def ensure_database(home: Home, environment: Mapping[str, str]) -> None:
             return
         log = home.airflow / "logs" / "migrate.log"
         gpus = len([*Path("/dev").glob("nvidia[0-9]*")])
-        make = MIGRATE.format(name=POOL, slots=gpus or CPU_SLOTS)
+        make = MIGRATE.format(name=TRAINING_POOL, slots=gpus or CPU_SLOTS)
         command = [sys.executable, "-c", make, "db", "migrate"]
         process = processes.start(command, environment=environment, log=log, folder=home.airflow)
         if process.wait() != 0:

@@ -175,7 +175,7 @@ def _wait_until_healthy(
     addresses = {part.name: part.url for part in parts}
     checks: dict[str, Callable[[], bool]] = {
         "Airflow": lambda: _airflow_answers(str(addresses[airflow.API_SERVER])),
-        "MLflow": lambda: _answer(f"{addresses[MLFLOW]}/health") is not None,
+        "MLflow": lambda: answer_of(f"{addresses[MLFLOW]}/health") is not None,
     }
     deadline = time.monotonic() + START_SECONDS
     while checks:
@@ -192,11 +192,12 @@ def _wait_until_healthy(
 
 
 def _airflow_answers(url: str) -> bool:
-    answer = _answer(f"{url}/api/v2/monitor/health")
+    answer = answer_of(f"{url}/api/v2/monitor/health")
     return answer is not None and all(answer.json()[part]["status"] == "healthy" for part in HEALTHY_PARTS)
 
 
-def _answer(url: str) -> httpx.Response | None:
+def answer_of(url: str) -> httpx.Response | None:
+    """Return what a page answers when it is well; None when it does not answer, or not well."""
     try:
         answer = httpx.get(url, timeout=5.0)
     except httpx.TransportError:

@@ -13,6 +13,7 @@ from croniter import croniter
 
 from behavior_tasks.base.home import Home
 from behavior_tasks.pipeline.runs import last_runs
+from behavior_tasks.pipeline.schedules import NIGHTS
 from behavior_tasks.watch.alerts import Finding
 
 DAYS = 7
@@ -20,12 +21,11 @@ DAYS = 7
 MOST_RUNS = 1000
 GRACE = timedelta(hours=1)
 """How late a night may begin: tasks of the night before may still run."""
-NIGHTLY: Mapping[str, tuple[str, str, str, tuple[str, ...]]] = {
-    "training": ("BEHAVIOR_SCHEDULE", "0 2 * * *", "nightly", ("manual", "command line")),
-    "scoring": ("BEHAVIOR_SCORING_SCHEDULE", "0 5 * * *", "scoring in airflow", ("scoring",)),
+TRIGGERS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "training": ("nightly", ("manual", "command line")),
+    "scoring": ("scoring in airflow", ("scoring",)),
 }
-"""What runs by night → the variable with its schedule (cron), the default, the trigger that Airflow's runs have, and
-the triggers of others that make a missed night good."""
+"""What is missed when a night is lost → the trigger that Airflow's runs have, and those of others that make it good."""
 
 
 def missed_nights(home: Home, moment: datetime, *, settings: Mapping[str, str] = os.environ) -> Iterator[Finding]:
@@ -37,7 +37,8 @@ def missed_nights(home: Home, moment: datetime, *, settings: Mapping[str, str] =
         settings: the schedules, and their zone (`BEHAVIOR_TIMEZONE`).
     """
     zone = ZoneInfo(settings.get("BEHAVIOR_TIMEZONE") or "UTC")
-    for what, (variable, default, trigger, others) in NIGHTLY.items():
+    for what, (trigger, others) in TRIGGERS.items():
+        variable, default = NIGHTS[what]
         runs = [run.record for run in last_runs(home, most=MOST_RUNS, triggers=(trigger, *others))]
         nights, done = {run.day for run in runs if run.trigger == trigger}, {run.day for run in runs}
         due = _due(settings.get(variable) or default, zone, moment) if nights else []

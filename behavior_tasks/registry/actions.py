@@ -5,7 +5,6 @@ The one thing to know: the line is written before the action's answer is shown, 
 """
 
 import json
-import os
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +14,8 @@ from filelock import FileLock
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
-from behavior_tasks.registry.ledger import digest
-
-OWNER_ONLY = 0o600
+from behavior_tasks.base.journal import OWNER_ONLY, append_line, whole_lines
+from behavior_tasks.registry.ledger import digest, to_line
 
 
 def actions_path(home: Home) -> Path:
@@ -39,18 +37,15 @@ def log_action(
         what: what it was about, JSON-able; no real id and no secret.
     """
     path = make_folder(home.registry) / actions_path(home).name
-    flags = os.O_RDWR | os.O_CREAT
-    with FileLock(path.with_name(".actions.lock")), os.fdopen(os.open(path, flags, OWNER_ONLY), "r+b") as stream:
-        content = stream.read()
-        whole = content[: content.rfind(b"\n") + 1]
-        last = whole.splitlines()[-1] if whole else b""
-        told = {"when": when.isoformat(timespec="seconds"), "who": who, "action": action, "outcome": outcome}
-        line = {**told, "what": dict(what), "previous_hash": digest(last)}
-        stream.truncate(len(whole))
-        stream.seek(len(whole))
-        stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    told = {"when": when.isoformat(timespec="seconds"), "who": who, "action": action, "outcome": outcome}
+    line: dict[str, Any] = {**told, "what": dict(what)}
+
+    def follow(whole: bytes) -> bytes:
+        line["previous_hash"] = digest(whole.splitlines()[-1] if whole else b"")
+        return to_line(line)
+
+    with FileLock(path.with_name(".actions.lock")):
+        append_line(path, follow, mode=OWNER_ONLY)
     return line
 
 
@@ -62,7 +57,7 @@ def read_actions(home: Home) -> list[dict[str, Any]]:
     """
     path = actions_path(home)
     content = path.read_bytes() if path.is_file() else b""
-    lines = content[: content.rfind(b"\n") + 1].splitlines()
+    lines = whole_lines(content).splitlines()
     found, last = [], b""
     for number, line in enumerate(lines, start=1):
         entry = json.loads(line)

@@ -6,7 +6,6 @@ know: a line that was edited, lost or put in breaks the chain, and then nothing 
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from filelock import FileLock
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.base.journal import append_line, whole_lines
 
 FIELDS: tuple[str, ...] = (
     "kind",
@@ -75,7 +75,7 @@ def read(home: Home) -> list[dict[str, Any]]:
     Raises:
         LedgerError: naming the line that is not what was written.
     """
-    return check(_whole(_content(home))).entries
+    return check(whole_lines(_content(home))).entries
 
 
 def append(home: Home, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,14 +96,14 @@ def append(home: Home, entry: Mapping[str, Any]) -> dict[str, Any]:
     if entry["kind"] not in KINDS:
         raise ValueError(f"a ledger line is one of {KINDS}, not {entry['kind']}")
     make_folder(home.registry)
-    with _lock(home), ledger_path(home).open("a+b") as stream:
-        stream.seek(0)
-        whole = _whole(stream.read())
-        chained = chain(entry, check(whole).tail)
-        stream.truncate(len(whole))
-        stream.write(to_line(chained))
-        stream.flush()
-        os.fsync(stream.fileno())
+    chained: dict[str, Any] = {}
+
+    def follow(whole: bytes) -> bytes:
+        chained.update(chain(entry, check(whole).tail))
+        return to_line(chained)
+
+    with _lock(home):
+        append_line(ledger_path(home), follow)
     return chained
 
 
@@ -237,10 +237,6 @@ def _content(home: Home) -> bytes:
         return ledger_path(home).read_bytes()
     except FileNotFoundError:
         return b""
-
-
-def _whole(content: bytes) -> bytes:
-    return content[: content.rfind(b"\n") + 1]
 
 
 def _lock(home: Home) -> FileLock:

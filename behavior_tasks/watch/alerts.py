@@ -5,10 +5,8 @@ found something else. The one thing to know: an alert that goes on is one alert;
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock
@@ -16,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.base.journal import append_line
 
 JOURNAL = "alerts.jsonl"
 QUIET_DAYS = 3
@@ -117,21 +116,8 @@ def keep_day(home: Home, findings: Sequence[Finding], day: date) -> Day:
         journal = read_journal(home)
         found = date_findings(findings, day, journal)
         if journal.get(day) != found:
-            _append(path, found.model_dump_json().encode())
+            append_line(path, lambda _: found.model_dump_json().encode() + b"\n")
     return found
-
-
-def _append(path: Path, line: bytes) -> None:
-    """Add a line, durably; half a line that a crash left goes first."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        whole = path.read_bytes().rfind(b"\n") + 1
-        os.ftruncate(handle, whole)
-        os.lseek(handle, whole, os.SEEK_SET)
-        os.write(handle, line + b"\n")
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def claim_training(home: Home, *, today: date, run_id: str, alerts: Sequence[Alert]) -> str | None:

@@ -5,104 +5,65 @@ shoppers there are.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import Home
 from behavior_tasks.pipeline.export import real_ids_are_there
 from behavior_tasks.serve.audiences_files import TOLD, read_journeys
-from behavior_tasks.serve.audiences_taken import scored_again
 from behavior_tasks.serve.served import Served
 from behavior_tasks.web.marketer_charts import line_of, scale_of
-from behavior_tasks.web.marketer_look import Look, banners_for, look_for, shown_problem
 from behavior_tasks.web.marketer_phrases import phrase
 from behavior_tasks.web.view import View
 
-APPLICATION = "audiences"
 FIGURES = ("buyers", "amount", "profit")
 NEXT_TO_NOTHING = 1e-3
 """Of a total: below, it is written as nought."""
 
 
-def audiences_values(home: Home, view: View, *, now: datetime) -> dict[str, Any]:
-    """Return what the page of all audiences shows.
-
-    Args:
-        home: the state folder.
-        view: whose language.
-        now: the time, with its zone.
-    """
-    look = look_for(home, APPLICATION)
-    values = part_values(home, view, look, now=now)
-    if look.served is None:
-        return values
-    facts = look.served.facts
+def audiences_values(_home: Home, view: View, served: Served) -> dict[str, Any]:
+    """Return what the page of all audiences shows of what was handed out."""
+    facts = served.facts
     most = max((one["contacts"] for one in facts["audiences"]), default=0)
     return {
-        **values,
         "facts": facts,
         "method": method_words(view, facts["method"]),
         "audiences": [_row(view, one, most) for one in facts["audiences"]],
     }
 
 
-def audience_values(home: Home, view: View, *, name: str, now: datetime) -> dict[str, Any]:
+def audience_values(home: Home, view: View, served: Served, *, name: str) -> dict[str, Any]:
     """Return what the page of one audience shows.
 
     Args:
         home: the state folder.
         view: whose language.
+        served: the audiences as they were handed out.
         name: of the audience.
-        now: the time, with its zone.
 
     Raises:
         UserError: when there is none of that name.
     """
-    look = look_for(home, APPLICATION)
-    if look.served is None:
-        return part_values(home, view, look, now=now)
-    told = {one["name"]: one for one in look.served.facts["audiences"]}
+    told = {one["name"]: one for one in served.facts["audiences"]}
     if name not in told:
         raise UserError(
-            f"There is no audience {name} of {look.served.as_of}.",
+            f"There is no audience {name} of {served.as_of}.",
             expected=", ".join(told),
             next_step=f"open {nearest(name, told) or 'one of these'} on the page of the audiences",
         )
     one = told[name]
     return {
-        **part_values(home, view, look, now=now),
-        "facts": look.served.facts,
+        "facts": served.facts,
         "one": _row(view, one, one["contacts"]),
         "curve": _curve(one),
-        "journeys": _journeys(view, look.served, one),
-        "real_ids": view.visitor.may_decide and real_ids_are_there(home, look.served),
-    }
-
-
-def part_values(home: Home, view: View, look: Look, *, now: datetime) -> dict[str, Any]:
-    """Return what every part of the page shows: whether there is anything, and what must be known of it."""
-    also = []
-    if look.application == APPLICATION and look.served is not None:
-        also = _scored_again(home, look.served)
-    return {
-        "look": look,
-        "is_there": look.served is not None,
-        "banners": banners_for(home, view, look, also, now=now),
-        "trouble": shown_problem(view, look.trouble) if look.trouble else None,
+        "journeys": _journeys(view, served, one),
+        "real_ids": view.visitor.may_decide and real_ids_are_there(home, served),
     }
 
 
 def method_words(view: View, method: str) -> str:
     """Return whose chances the lists rest on, in words."""
     return view.text(f"marketer.methods.{method}")
-
-
-def _scored_again(home: Home, served: Served) -> list[Any]:
-    try:
-        return scored_again(home, served)
-    except UserError:
-        return []  # a damaged campaign is told where the campaigns are
 
 
 def _row(view: View, told: Mapping[str, Any], most: int) -> dict[str, Any]:

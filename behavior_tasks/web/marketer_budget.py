@@ -6,7 +6,6 @@ added up when the day was scored.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,9 +17,10 @@ from behavior_tasks.pipeline.export import real_ids_are_there
 from behavior_tasks.serve.audiences_curve import Budget, Curve
 from behavior_tasks.serve.audiences_profit import Estimate
 from behavior_tasks.serve.audiences_rules import Costs
-from behavior_tasks.web.marketer_audiences import APPLICATION, part_values, tidied
+from behavior_tasks.serve.served import Served
+from behavior_tasks.web.marketer_audiences import tidied
 from behavior_tasks.web.marketer_charts import Scale, line_of, scale_of
-from behavior_tasks.web.marketer_look import look_for, shown_problem
+from behavior_tasks.web.marketer_look import AUDIENCES, look_for, shown_problem
 from behavior_tasks.web.view import View
 
 POINTS = 120
@@ -66,25 +66,24 @@ def read_asked(given: Mapping[str, str | None]) -> Asked:
     return Asked(contacts=whole, costs=costs, typed=typed, problems=list(dict.fromkeys(problems)))
 
 
-def budget_values(home: Home, view: View, *, given: Mapping[str, str | None], now: datetime) -> dict[str, Any]:
+def budget_values(home: Home, view: View, served: Served, *, given: Mapping[str, str | None]) -> dict[str, Any]:
     """Return what the page of the budget shows.
 
     Args:
         home: the state folder.
         view: whose language.
+        served: the audiences as they were handed out.
         given: what the form says.
-        now: the time, with its zone.
     """
-    look, asked = look_for(home, APPLICATION), read_asked(given)
-    values = {**part_values(home, view, look, now=now), "asked": asked, "problems": asked.problems}
-    if look.served is None:
-        return values
-    values |= {
-        "facts": look.served.facts,
-        "real_ids": view.visitor.may_decide and real_ids_are_there(home, look.served),
+    asked = read_asked(given)
+    values = {
+        "asked": asked,
+        "problems": asked.problems,
+        "facts": served.facts,
+        "real_ids": view.visitor.may_decide and real_ids_are_there(home, served),
     }
     try:
-        curve = Curve.load(look.served.folder, asked.costs)
+        curve = Curve.load(served.folder, asked.costs)
     except UserError as trouble:
         return {**values, "found": None, "trouble": shown_problem(view, trouble)}
     found = _ask(curve, asked)
@@ -107,7 +106,7 @@ def budget_answer(home: Home, view: View, given: Mapping[str, str | None]) -> di
     Raises:
         UserError: when nothing is handed out, or the figures of these costs can't be told.
     """
-    look, asked = look_for(home, APPLICATION), read_asked(given)
+    look, asked = look_for(home, AUDIENCES), read_asked(given)
     if look.served is None:
         raise look.trouble or UserError("Nothing is scored yet.", next_step="behavior score")
     curve = Curve.load(look.served.folder, asked.costs)

@@ -21,9 +21,9 @@ from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.pipeline.later import newest_scoring
 from behavior_tasks.pipeline.lift import campaign_states, lift_as_scored
 from behavior_tasks.serve.audiences_lift import effect_of
-from behavior_tasks.web.marketer_audiences import APPLICATION, part_values
+from behavior_tasks.serve.served import Served
 from behavior_tasks.web.marketer_charts import bars_of
-from behavior_tasks.web.marketer_look import look_for, shown_problem
+from behavior_tasks.web.marketer_look import shown_problem
 from behavior_tasks.web.view import View
 
 CACHE = "lift"
@@ -38,21 +38,9 @@ class Measured:
     """What `lift_as_scored` gives, or the problem."""
 
 
-def campaigns_values(home: Home, view: View, *, now: datetime) -> dict[str, Any]:
-    """Return what the page of the campaigns shows.
-
-    Args:
-        home: the state folder.
-        view: whose language.
-        now: the time, with its zone.
-    """
-    look = look_for(home, APPLICATION)
-    values: dict[str, Any] = {
-        **part_values(home, view, look, now=now),
-        "campaigns": [],
-        "waiting": False,
-        "is_there": True,
-    }
+def campaigns_values(home: Home, view: View, _served: Served | None) -> dict[str, Any]:
+    """Return what the page of the campaigns shows; past ones are there whatever was handed out since."""
+    values: dict[str, Any] = {"campaigns": [], "waiting": False, "is_there": True}
     try:
         states = campaign_states(home)
         zone = ZoneInfo(newest_scoring(home).record.config.source.timezone) if states else ZoneInfo("UTC")

@@ -22,8 +22,8 @@ from behavior_tasks.serve.audiences_files import CSV_COLUMNS
 from behavior_tasks.serve.audiences_lists import ChosenList, budget_list, named_list
 from behavior_tasks.serve.audiences_taken import Taker
 from behavior_tasks.serve.served import need_served
-from behavior_tasks.web.marketer_audiences import APPLICATION
 from behavior_tasks.web.marketer_budget import read_asked
+from behavior_tasks.web.marketer_look import AUDIENCES
 
 MARKS = ("=", "+", "-", "@", "\t", "\r")
 """With these at its beginning a spreadsheet takes a cell for a formula."""
@@ -118,7 +118,7 @@ def _cell(value: object) -> object:
 
 
 def _choose(home: Home, wanted: Wanted) -> ChosenList:
-    served = need_served(home, APPLICATION, wanted.as_of)
+    served = need_served(home, AUDIENCES, wanted.as_of)
     if wanted.audience is not None:
         return named_list(served, wanted.audience)
     asked = read_asked(wanted.budget)

@@ -3,15 +3,20 @@
 The one thing to know: what is damaged spoils its own part of the page and no other; so every part looks for itself.
 """
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
 from typing import Any, Literal
 
 from behavior_tasks.base.config import ServeConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.pipeline.serving import RECORD, last_scoring
+from behavior_tasks.serve.audiences_taken import scored_again
+from behavior_tasks.serve.audiences_way import APPLICATION as AUDIENCES
 from behavior_tasks.serve.banners import Banner
 from behavior_tasks.serve.served import RECORD as SERVED_RECORD
 from behavior_tasks.serve.served import Served, find_served
@@ -73,6 +78,26 @@ def banners_for(home: Home, view: View, look: Look, also: Sequence[Banner] = (),
     return sorted(dict.fromkeys(told), key=lambda one: order.index(one.level))
 
 
+def part_values(home: Home, view: View, look: Look, *, now: datetime) -> dict[str, Any]:
+    """Return what every part of the page shows: whether there is anything, and what must be known of it."""
+    also: list[Banner] = []
+    if look.application == AUDIENCES and look.served is not None:
+        also = _scored_again(home, look.served)
+    return {
+        "look": look,
+        "is_there": look.served is not None,
+        "banners": banners_for(home, view, look, also, now=now),
+        "trouble": shown_problem(view, look.trouble) if look.trouble else None,
+    }
+
+
+def _scored_again(home: Home, served: Served) -> list[Banner]:
+    try:
+        return scored_again(home, served)
+    except UserError:
+        return []  # a damaged campaign is told where the campaigns are
+
+
 def _plain(view: View, banner: Banner) -> Told:
     """Return a banner in plain words where there are some, else as it stands."""
     code = banner.code.replace("other_horizon_days", "other_settings").replace("other_lookback_days", "other_settings")
@@ -107,6 +132,14 @@ def _old(view: View, look: Look, now: datetime) -> list[Told]:
         return []
     words = view.text("marketer.stale", days=days, as_of=look.served.as_of)
     return [Told(level="warning", words=words, details=None, next_step="behavior score")]
+
+
+def first_rows(file: Path, most: int) -> list[dict[str, str]]:
+    """Return the first rows of a CSV; none where there is no file."""
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(islice(csv.DictReader(stream), most))
 
 
 def shown_problem(view: View, trouble: UserError) -> dict[str, str | None]:

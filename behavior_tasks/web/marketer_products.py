@@ -3,10 +3,7 @@
 The one thing to know: only the first rows are read, however many products a shop has.
 """
 
-import csv
 from collections.abc import Mapping
-from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,9 @@ import duckdb
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.serve.products_files import DEMAND_FILE, RECOMMENDED_FILE, REORDER_FILE
-from behavior_tasks.web.marketer_audiences import part_values
+from behavior_tasks.serve.served import Served
 from behavior_tasks.web.marketer_charts import bars_of
-from behavior_tasks.web.marketer_look import look_for
+from behavior_tasks.web.marketer_look import first_rows
 from behavior_tasks.web.marketer_phrases import phrase
 from behavior_tasks.web.view import View
 
@@ -26,27 +23,16 @@ SHOWN = 20
 """Products on a page; the files hold them all."""
 
 
-def recommendations_values(home: Home, view: View, *, now: datetime) -> dict[str, Any]:
-    """Return what the page of the recommendations shows.
-
-    Args:
-        home: the state folder.
-        view: whose language.
-        now: the time, with its zone.
-    """
-    look = look_for(home, "recommendations")
-    values = part_values(home, view, look, now=now)
-    if look.served is None:
-        return values
-    facts, rows = look.served.facts, _first_rows(look.served.folder / RECOMMENDED_FILE)
+def recommendations_values(_home: Home, view: View, served: Served) -> dict[str, Any]:
+    """Return what the page of the recommendations shows of what was handed out."""
+    facts, rows = served.facts, first_rows(served.folder / RECOMMENDED_FILE, SHOWN)
     lists = [float(row["lists"]) for row in rows]
     exam = facts["study"]["reported"]
     methods = exam["methods"] if exam else []
     return {
-        **values,
         "facts": facts,
         "method": phrase(view.language, facts["method"]),
-        "has_rows": (look.served.folder / RECOMMENDED_FILE).is_file(),
+        "has_rows": (served.folder / RECOMMENDED_FILE).is_file(),
         "products": [
             {
                 "id": row["product_id"],
@@ -66,32 +52,19 @@ def recommendations_values(home: Home, view: View, *, now: datetime) -> dict[str
     }
 
 
-def demand_values(home: Home, view: View, *, now: datetime) -> dict[str, Any]:
-    """Return what the page of the demand shows.
-
-    Args:
-        home: the state folder.
-        view: whose language.
-        now: the time, with its zone.
-    """
-    look = look_for(home, "demand")
-    values = part_values(home, view, look, now=now)
-    if look.served is None:
-        return values
-    folder, facts = look.served.folder, look.served.facts
+def demand_values(_home: Home, view: View, served: Served) -> dict[str, Any]:
+    """Return what the page of the demand shows of what was handed out."""
+    folder, facts = served.folder, served.facts
     with connect() as connection:
-        total, products, categories = (
-            _largest(connection, folder, level) for level in ("total", "product", "category")
-        )
+        total, products, categories = (_largest(connection, folder, level) for level in LEVELS)
     return {
-        **values,
         "facts": facts,
         "unit": phrase(view.language, facts["unit"]),
         "method": phrase(view.language, facts["method"]),
         "total": total[0] if total else None,
         "products": _with_bars(view, products),
         "categories": _with_bars(view, categories),
-        "reorder": _first_rows(folder / REORDER_FILE),
+        "reorder": first_rows(folder / REORDER_FILE, SHOWN),
         "has_stock": (folder / REORDER_FILE).is_file(),
     }
 
@@ -119,11 +92,3 @@ def _with_bars(view: View, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _triple(figure: Mapping[str, float]) -> tuple[float, float, float]:
     return figure["value"], figure["lower"], figure["upper"]
-
-
-def _first_rows(file: Path) -> list[dict[str, str]]:
-    """Return the first rows of a CSV; none where there is no file."""
-    if not file.is_file():
-        return []
-    with file.open(encoding="utf-8", newline="") as stream:
-        return list(islice(csv.DictReader(stream), SHOWN))

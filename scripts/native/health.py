@@ -7,9 +7,8 @@ the Celery workers through the broker.
 import socket
 from collections.abc import Mapping
 
-import httpx
-
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.cli.services import answer_of
 from scripts.native import parts
 from scripts.native.parts import Part
 
@@ -38,21 +37,13 @@ def healthy(part: Part, everything: Mapping[str, Part]) -> bool:
     if part.name == parts.REDIS:
         return _redis(everything[parts.WORKER].environment["AIRFLOW__CELERY__BROKER_URL"])
     if part.name == parts.MLFLOW:
-        return _page(f"{part.url}/health") is not None
+        return answer_of(f"{part.url}/health") is not None
     if part.name in (parts.WORKER, parts.GPU_WORKER):
         return _worker(part)
-    health = _page(f"{everything[parts.API_SERVER].url}/api/v2/monitor/health")
+    health = answer_of(f"{everything[parts.API_SERVER].url}/api/v2/monitor/health")
     if part.name in AIRFLOW_NAMES:
         return health is not None and health.json()[AIRFLOW_NAMES[part.name]]["status"] == "healthy"
     return health is not None
-
-
-def _page(url: str) -> httpx.Response | None:
-    try:
-        answer = httpx.get(url, timeout=ASK_SECONDS)
-    except httpx.TransportError:
-        return None
-    return answer if answer.is_success else None
 
 
 def _postgres(environment: Mapping[str, str]) -> bool:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from behavior_tasks.pipeline.deployment.finding import Finding, fail, ok, warn
 from behavior_tasks.pipeline.deployment.metadata import connected
 from behavior_tasks.pipeline.deployment.settings import Deployment
+from behavior_tasks.pipeline.schedules import NIGHTS, TRAINING_POOL
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-POOL = "training"
 PARTS = {"SchedulerJob": "Scheduler", "DagProcessorJob": "DAG processor", "TriggererJob": "Triggerer"}
 COMMANDS = {"SchedulerJob": "scheduler", "DagProcessorJob": "dag-processor", "TriggererJob": "triggerer"}
-NIGHTLY = ("behavior_training", "behavior_scoring", "behavior_monitoring")
+NIGHTLY = tuple(f"behavior_{name}" for name in NIGHTS)
 """The DAGs that have to run by themselves."""
 QUIET_SECONDS = 30.0
 """As Airflow's own health page: one that has not beaten for so long counts as dead."""
@@ -44,8 +44,8 @@ MOST_NAMED = 3
 
 def look_at_pool(deployment: Deployment) -> list[Finding]:
     """Say whether the pool of training has a slot; without one Airflow never starts a training."""
-    rows = _ask(deployment, "SELECT slots FROM slot_pool WHERE pool = :pool", pool=POOL)
-    what, make = f"Pool {POOL}", f'airflow pools set {POOL} 1 "one training a GPU"'
+    rows = _ask(deployment, "SELECT slots FROM slot_pool WHERE pool = :pool", pool=TRAINING_POOL)
+    what, make = f"Pool {TRAINING_POOL}", f'airflow pools set {TRAINING_POOL} 1 "one training a GPU"'
     if not rows:
         return [fail(what, "not there", make)]
     slots = int(rows[0]["slots"])

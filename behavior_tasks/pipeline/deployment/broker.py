@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from behavior_tasks.pipeline.deployment.finding import Finding, UnseenError, fail, ok, warn
-from behavior_tasks.pipeline.deployment.metadata import open_database
+from behavior_tasks.pipeline.deployment.metadata import open_database, said_by
 from behavior_tasks.pipeline.deployment.settings import (
     ANSWER_SECONDS,
     BROKER,
@@ -100,8 +100,13 @@ def look_at_backend(deployment: Deployment) -> list[Finding]:
         with open_database(address.removeprefix("db+")) as connection:
             connection.execute(text("SELECT 1"))
     except SQLAlchemyError as error:
-        said = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
-        return [fail(BACKEND, f"{place_of(address)}: {said}", f"{RESULTS} has to name the same Postgres and password")]
+        return [
+            fail(
+                BACKEND,
+                f"{place_of(address)}: {said_by(error)}",
+                f"{RESULTS} has to name the same Postgres and password",
+            )
+        ]
     return [ok(BACKEND, place_of(address))]
 
 

@@ -17,6 +17,7 @@ from behavior_tasks.pipeline.deployment import (
 from behavior_tasks.pipeline.deployment.checks import LIMIT_SECONDS, Check, run_checks
 from behavior_tasks.pipeline.deployment.finding import Finding
 from behavior_tasks.pipeline.deployment.settings import Deployment
+from behavior_tasks.pipeline.schedules import TRAINING_POOL
 
 
 def look_at_deployment(deployment: Deployment, *, limit_seconds: float = LIMIT_SECONDS) -> list[Finding]:
@@ -38,7 +39,7 @@ def checks_of(deployment: Deployment) -> dict[str, Check]:
             broker.WORKERS: broker.look_at_workers,
         }
     checks |= {
-        f"Pool {airflow_state.POOL}": airflow_state.look_at_pool,
+        f"Pool {TRAINING_POOL}": airflow_state.look_at_pool,
         "Heartbeats": airflow_state.look_at_heartbeats,
         api_server.WHAT: api_server.look_at_server,
         api_server.TOKENS: api_server.look_at_tokens,

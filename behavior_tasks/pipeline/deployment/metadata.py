@@ -148,15 +148,15 @@ def _scripts(place: str, folder: str) -> list[Path]:
     return sorted((Path(place) / folder).glob("[0-9]*.py"))
 
 
-def _said(error: Exception) -> str:
-    """Return what the driver said, in one line."""
+def said_by(error: Exception) -> str:
+    """Return what a driver said, in one line."""
     cause = str(getattr(error, "orig", None) or error)
     return " ".join(cause.split())[:300]
 
 
 def _unreachable(error: Exception, deployment: Deployment) -> Finding:
     """Say why there is no connection; only a server that is not there (yet) may come by itself."""
-    found, said = f"{place_of(deployment.database)}: {_said(error)}", str(error)
+    found, said = f"{place_of(deployment.database)}: {said_by(error)}", str(error)
     if deployment.database.startswith("sqlite"):
         return fail(WHAT, found, "make up, or make run: both make the database")
     if "password" in said or "authentication" in said:
