@@ -23,6 +23,7 @@ from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.gate_config import GateConfig
 from behavior_tasks.base.home import Home, current_home
 from behavior_tasks.base.model_config import DecisionConfig, ModelConfig, TextConfig, TrainConfig, decision_problems
+from behavior_tasks.base.privacy_config import PrivacyConfig
 from behavior_tasks.base.section import Section
 from behavior_tasks.base.serve_config import ServeConfig
 from behavior_tasks.base.source_config import SideTable, SourceConfig
@@ -149,6 +150,7 @@ class Config(Section):
     demand: DemandConfig = Field(default_factory=DemandConfig)
     risk: RiskConfig = Field(default_factory=RiskConfig)
     watch: WatchConfig = Field(default_factory=WatchConfig)
+    privacy: PrivacyConfig = Field(default_factory=PrivacyConfig)
 
 
 SECTIONS: dict[str, type[Section]] = {

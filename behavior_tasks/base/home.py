@@ -88,6 +88,11 @@ class Home:
         return self.root / "watch"
 
     @property
+    def privacy(self) -> Path:
+        """What was spent of the privacy budget, who was erased, and the certificates."""
+        return self.root / "privacy"
+
+    @property
     def airflow(self) -> Path:
         """AIRFLOW_HOME of the embedded Airflow."""
         return self.root / "airflow"

@@ -1,0 +1,10 @@
+"""`behavior privacy …`: the commands of who answers for the people in the log."""
+
+import typer
+
+privacy = typer.Typer(
+    name="privacy",
+    help="What is held about people, what it costs them, and what goes when.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
