@@ -21,11 +21,11 @@ QUEUE = os.environ.get("BEHAVIOR_TRAIN_QUEUE")
 TRAINING_PLACE: dict[str, Any] = {"pool": TRAINING_POOL, **({"queue": QUEUE} if QUEUE else {})}
 """Where trainings run: as many at the same time as the pool has slots, on the workers of a queue of their own if there
 is one (`BEHAVIOR_TRAIN_QUEUE`), else anywhere."""
-CHAMPION = Asset("behavior_champion", uri="behavior://champion", group="behavior")
+CHAMPION = Asset("behavior_champion", uri="x-behavior://champion", group="behavior")
 """Updated when a version becomes champion: the shop is scored anew."""
-SERVED = Asset("behavior_served", uri="behavior://served", group="behavior")
+SERVED = Asset("behavior_served", uri="x-behavior://served", group="behavior")
 """Updated when a night was handed out and nothing has to be looked at first; the monitoring reads it at its hour."""
-DRIFT = Asset("behavior_drift", uri="behavior://drift", group="behavior")
+DRIFT = Asset("behavior_drift", uri="x-behavior://drift", group="behavior")
 """Updated when what comes in no longer looks like what the champion was trained on: a training is due."""
 
 
