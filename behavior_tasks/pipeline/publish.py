@@ -30,7 +30,7 @@ def open_tracking(run_uri: str) -> str:
     Returns:
         MLflow's id of the run; nothing where MLflow does not answer and the run's records wait.
     """
-    from behavior_tasks.pipeline.sync import sync
+    from behavior_tasks.pipeline.syncing import sync
     from behavior_tasks.registry import tracking
 
     run = open_run(run_uri)

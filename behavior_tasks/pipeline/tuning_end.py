@@ -35,7 +35,7 @@ def open_tuning_tracking(run_uri: str) -> str | None:
     Returns:
         MLflow's id of the run; None where MLflow does not answer and the records wait.
     """
-    from behavior_tasks.pipeline.sync import sync
+    from behavior_tasks.pipeline.syncing import sync
     from behavior_tasks.registry import tracking
 
     run = open_run(run_uri)
