@@ -71,7 +71,9 @@ def _go_through(native: Native) -> Night:
         again = {"dry_run": False, "task_ids": [TRAIN], "dag_run_id": seen.run_id, "only_failed": False}
         client.post(f"/dags/{DAG_ID}/clearTaskInstances", json=again).raise_for_status()
         wait_until(lambda: len(_epochs(native)) > len(seen.epochs_before), seconds=600)
-        seen.waited = [path.name for path in (native.home.registry / "outbox").glob("*/*.json")]
+        # What is told while it runs is told every ten seconds, and waits once MLflow has not answered.
+        wait_until(lambda: "live.json" in _waiting(native) or not _epochs(native), seconds=300)
+        seen.waited = _waiting(native)
         native.call("restart", "api-server")
         native.call("restart", "mlflow")
     with native.client() as client:
@@ -84,6 +86,11 @@ def _go_through(native: Native) -> Night:
 
 def _task(client: httpx.Client, run_id: str, task_id: str) -> dict[str, Any]:
     return dict(client.get(f"/dags/{DAG_ID}/dagRuns/{run_id}/taskInstances/{task_id}").json())
+
+
+def _waiting(native: Native) -> list[str]:
+    """Return the names of the records that wait for MLflow."""
+    return [path.name for path in (native.home.registry / "outbox").glob("*/*.json")]
 
 
 def _epochs(native: Native) -> list[str]:

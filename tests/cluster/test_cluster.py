@@ -6,7 +6,7 @@ import pytest
 from behavior_tasks.registry import ledger
 from tests.cluster.conftest import TRAIN, Night
 
-pytestmark = [pytest.mark.soak, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 STARTS = "::group::Pre Execute"
 """What a task's log begins with, each time that the task is begun."""
 
