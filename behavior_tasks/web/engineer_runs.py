@@ -32,7 +32,7 @@ class Gate:
     run_id: str
     name: str
     decision: str
-    """promote, keep, failed or unfinished."""
+    """promote, passed (the gate, but it is not champion, or not yet), keep, failed or unfinished."""
     reason: str
     rules: Sequence[Mapping[str, Any]]
     """Of the model that was decided about: `name`, `passed`, `words`."""
@@ -100,10 +100,13 @@ def _gate(run: Run) -> Gate:
     stages = run.stages()
     last = f"after {stages[-1].stage}" if stages else ""
     promotion = run.noted("promotion") or {}
+    decision = str(told["decision"]) if verdict else "failed" if error else "unfinished"
+    if decision == "promote" and not promotion.get("promoted"):
+        decision = "passed"
     return Gate(
         run_id=run.record.run_id,
         name=run.record.name,
-        decision=str(told["decision"]) if verdict else "failed" if error else "unfinished",
+        decision=decision,
         reason=str(promotion.get("reason") or told.get("reason") or (error or {}).get("message") or last),
         rules=list(rules or ()),
         version=registered.get("version"),

@@ -112,7 +112,7 @@ def look_at_runs(deployment: Deployment) -> list[Finding]:
         if begun and now - begun > LONGEST_RUN:
             told = f"{run['run_id']} of {run['dag_id']} runs since {begun:%Y-%m-%d %H:%M} UTC"
             findings.append(fail(what, told, "mark it as failed on its page in Airflow; nothing starts behind it"))
-    return findings[:MOST_NAMED] or [ok(what, f"{len(runs)} runs, {len(tasks)} tasks, all of them alive")]
+    return findings[:MOST_NAMED] or [ok(what, f"{_count(len(runs), 'run')}, {_count(len(tasks), 'task')}, all of them alive")]
 
 
 def look_at_lifetimes(deployment: Deployment) -> list[Finding]:
@@ -204,3 +204,7 @@ def _instant(value: object) -> datetime | None:
     found = datetime.fromisoformat(value) if isinstance(value, str) else value
     assert isinstance(found, datetime)
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
