@@ -23,19 +23,20 @@ def safe_cell(text: str) -> str:
     return f"'{text}" if text.startswith(MARKS) else text
 
 
-def csv_of(table: pd.DataFrame, *, raw: bool = False, line_end: str = "\n") -> str:
+def csv_of(table: pd.DataFrame, *, raw: bool = False, line_end: str = "\n", digits: int | None = None) -> str:
     """Return a table as CSV; our own figures stay figures, what is missing is empty.
 
     Args:
         table: any columns.
         raw: texts as they are, for programs.
         line_end: of each row.
+        digits: significant ones of figures that are no whole numbers; None: all.
     """
     rows: list[str] = []
     # The writer quotes what holds its own line end alone, so it is given the longest.
     lines = csv.writer(_Rows(rows), lineterminator=LONGEST_END)
-    lines.writerow([_cell(str(name), raw=raw) for name in table.columns])
-    lines.writerows([_cell(value, raw=raw) for value in row] for row in table.itertuples(index=False, name=None))
+    lines.writerow([_cell(str(name), raw, digits) for name in table.columns])
+    lines.writerows([_cell(value, raw, digits) for value in row] for row in table.itertuples(index=False, name=None))
     return "".join(row.removesuffix(LONGEST_END) + line_end for row in rows)
 
 
@@ -49,9 +50,11 @@ class _Rows:
         self._rows.append(row)
 
 
-def _cell(value: object, *, raw: bool) -> object:
+def _cell(value: object, raw: bool, digits: int | None) -> object:
     if isinstance(value, str):
         return value if raw else safe_cell(value)
     if isinstance(value, float):
-        return "" if value != value else f"{value:.6g}"
+        if value != value:
+            return ""
+        return repr(float(value)) if digits is None else f"{value:.{digits}g}"
     return "" if value is None or value is pd.NA or value is pd.NaT else value

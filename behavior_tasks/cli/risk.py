@@ -10,7 +10,7 @@ from rich.table import Table
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import current_home
-from behavior_tasks.base.spreadsheet import csv_of
+from behavior_tasks.base.spreadsheet import csv_of, safe_cell
 from behavior_tasks.cli.registry_options import user_name
 from behavior_tasks.cli.screen import console, count, tell_banners
 from behavior_tasks.pipeline.export import log_export
@@ -67,7 +67,11 @@ def _write(served: Served, out: Path, *, raw: bool) -> None:
     people = table["shopper"].tolist()
     told = {"as_of": served.as_of.isoformat(), "shoppers": len(people), "set": set_hash(people)}
     log_export(current_home(), when=datetime.now(UTC), who=user_name(), what={"risk": served.artifact, **told})
-    write_private(out, csv_of(table, raw=raw))
+    if not raw:
+        # Its figures are texts here, so that none is rounded; what else it says is sentences.
+        words = table.columns.intersection(["shopper", "rules", "phrases"])
+        table[words] = table[words].map(safe_cell)
+    write_private(out, csv_of(table, raw=True))
 
 
 def _show_list(served: Served) -> None:

@@ -22,6 +22,8 @@ JOURNEY_COLUMNS = ("audience", "shopper", "language", "journey")
 TOLD = 3
 """Shoppers of an audience whose journey is told."""
 CSV_COLUMNS = ("place", "shopper", "user_id", "probability", "expected_amount", "profit", "reason")
+DIGITS = 6
+"""Of the figures in a list."""
 LIST_FILES = {"contact": "contact.csv", "control": "control.csv", "leave": "leave.csv"}
 """Group → its file in the audience's folder."""
 
@@ -40,7 +42,7 @@ def list_text(members: pd.DataFrame, *, raw: bool, line_end: str = "\n") -> str:
         line_end: of each row.
     """
     there = [name for name in CSV_COLUMNS if name in members and (name == "place" or members[name].notna().any())]
-    return csv_of(members[there], raw=raw, line_end=line_end)
+    return csv_of(members[there], raw=raw, line_end=line_end, digits=DIGITS)
 
 
 def read_journeys(folder: Path, language: str) -> Mapping[tuple[str, str], str]:
