@@ -22,8 +22,6 @@ from behavior_tasks.cli.screen import console, count, figure, tell_banners
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import identity_key, key_exists
 from behavior_tasks.data.parse import plain_user_sql
-from behavior_tasks.pipeline.export import log_export
-from behavior_tasks.pipeline.privacy.small_groups import least_group, refuse_small, set_hash
 from behavior_tasks.serve.audiences_files import write_private
 from behavior_tasks.serve.served import Served, need_served
 
@@ -55,6 +53,8 @@ def recommend(
 
         behavior recommend --as-of 2026-02-20 --out recommendations.csv
     """
+    from behavior_tasks.pipeline.privacy.small_groups import least_group
+
     home = current_home()
     served = need_served(home, "recommendations", as_of.date() if as_of else None)
     least = least_group(home)
@@ -82,6 +82,9 @@ def recommend(
 
 def _write(home: Home, served: Served, lists: pd.DataFrame, out: Path, *, raw: bool) -> None:
     """Write lists of enough shoppers, once the log of exports has a line of it."""
+    from behavior_tasks.pipeline.export import log_export
+    from behavior_tasks.pipeline.privacy.small_groups import least_group, refuse_small, set_hash
+
     shoppers = set(lists["shopper"]) - {""}
     refuse_small(
         len(shoppers),

@@ -13,8 +13,6 @@ from behavior_tasks.base.home import current_home
 from behavior_tasks.base.spreadsheet import csv_of, safe_cell
 from behavior_tasks.cli.registry_options import user_name
 from behavior_tasks.cli.screen import console, count, tell_banners
-from behavior_tasks.pipeline.export import log_export
-from behavior_tasks.pipeline.privacy.small_groups import set_hash
 from behavior_tasks.serve.audiences_files import write_private
 from behavior_tasks.serve.risk_list import APPLICATION, LIST, TABLE, listed
 from behavior_tasks.serve.risk_page import METHOD_WORDS, PAGE, rule_title
@@ -63,6 +61,9 @@ def risk(
 
 def _write(served: Served, out: Path, *, raw: bool) -> None:
     """Write the list for its owner alone, once the log of exports has a line of it."""
+    from behavior_tasks.pipeline.export import log_export
+    from behavior_tasks.pipeline.privacy.small_groups import set_hash
+
     table = pd.read_csv(served.folder / LIST, dtype=str, keep_default_na=False)
     people = table["shopper"].tolist()
     told = {"as_of": served.as_of.isoformat(), "shoppers": len(people), "set": set_hash(people)}
