@@ -1,5 +1,7 @@
 """`behavior recommend`: what was handed out, for one shopper, for all, and for somebody who is not there."""
 
+import json
+import stat
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +13,13 @@ from behavior_tasks.base.artifacts import ArtifactStore, Output, Rows
 from behavior_tasks.base.home import HOME_VARIABLE, Home
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import identity_key
+from behavior_tasks.pipeline.export import read_exports
+from behavior_tasks.pipeline.runs import keep_run
 from behavior_tasks.serve.moment import moment_at
 from behavior_tasks.serve.recommend_lists import ANYBODY, FILE, SCHEMA
 from behavior_tasks.serve.served import publish
 from tests.cli.typing_in import exit_code
+from tests.pipeline.records import make_run
 
 AS_OF = "2026-03-01"
 
@@ -34,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
                 "shopper": [known, known, "other"],
                 "rank": [1, 2, 1],
                 "product_id": ["mug", "bowl", "fork"],
-                "product_name": ["", "big bowl", ""],
+                "product_name": ["", "=1+1", ""],
                 "score": [0.5, 0.25, 0.1],
                 "method": ["item-kNN", "recent popularity", "item-kNN"],
                 "reason": ["in their cart", "popular in the shop lately", "looked at a day ago"],
@@ -55,12 +60,19 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 def test_everybody_one_shopper_and_a_stranger(home: Home, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    tell_of_anybody(home)
     out = tmp_path / "all.csv"
     assert exit_code("recommend", "--out", str(out)) == 0
     told = capsys.readouterr().out
     assert "Use item-kNN: [it] is simple." in told
     assert pd.read_csv(out)["product_id"].tolist().count("fork") == 1
-    assert len(pd.read_csv(out)) == 3
+    assert pd.read_csv(out)["product_name"].tolist()[1] == "'=1+1"
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    (line,) = read_exports(home)
+    assert (line["shoppers"], line["as_of"]) == (2, AS_OF)
+    assert exit_code("recommend", "--out", str(out), "--raw") == 0
+    assert pd.read_csv(out)["product_name"].tolist()[1] == "=1+1"
+    capsys.readouterr()
 
     assert exit_code("recommend", "--shopper", "17850") == 0
     told = capsys.readouterr().out
@@ -70,6 +82,26 @@ def test_everybody_one_shopper_and_a_stranger(home: Home, capsys: pytest.Capture
     told = capsys.readouterr().out
     assert "spoon" in told
     assert "somebody new" in told
+
+
+def tell_of_anybody(home: Home) -> None:
+    """Leave a scoring behind under which the smallest group may be told of."""
+    run = make_run(home, "night", {}, privacy={"min_group": 1})
+    keep_run(home, run.record.model_copy(update={"run_id": "score", "trigger": "scoring"}))
+
+
+def test_no_file_holds_the_lists_of_a_few_and_no_count_tells_of_them(
+    home: Home, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "few.csv"
+    for words in (("--out", str(out)), ("--shopper", "17850", "--out", str(out))):
+        assert exit_code("recommend", *words) == 2
+        assert "too few people" in capsys.readouterr().err
+    assert not out.exists()
+    assert read_exports(home) == []
+    assert exit_code("recommend", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["shoppers"], told["fewer"], told["least_told"]) == (None, None, 20)
 
 
 def test_a_day_of_which_there_is_nothing_is_named(home: Home, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date, timedelta
@@ -12,8 +13,9 @@ import pytest
 
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
 from behavior_tasks.base.config import changed
-from behavior_tasks.base.home import HOME_VARIABLE, Home
+from behavior_tasks.base.home import HOME_VARIABLE, Home, current_home
 from behavior_tasks.base.stage import Job
+from behavior_tasks.pipeline.export import read_exports
 from behavior_tasks.serve.banners import banners_of
 from behavior_tasks.serve.risk import risk_stage
 from behavior_tasks.serve.risk_list import LISTED, REPEATED, earlier_lists
@@ -105,7 +107,11 @@ def test_everybody_is_ranked_and_a_list_is_handed_out_with_reasons(
     assert top in told
     assert "notice: The log begins" in told
     assert "next: read an older log too" in told
-    assert (served.path.parents[2] / "list.csv").read_bytes() == (folder / "risk.csv").read_bytes()
+    written = served.path.parents[2] / "list.csv"
+    assert written.read_bytes() == (folder / "risk.csv").read_bytes()
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    line = read_exports(current_home())[-1]
+    assert (line["shoppers"], line["risk"], top in str(line)) == (served.facts["rows"], served.uri, False)
     assert exit_code("risk", "--shopper", top) == 0
     assert "rank 1 of" in " ".join(capsys.readouterr().out.split())
     assert exit_code("risk", "--shopper", "nobody") == 2
