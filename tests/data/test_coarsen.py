@@ -1,15 +1,19 @@
 """Coarsening: what is less exact stays on its day, on its side of every cutoff, and nothing is lost by it."""
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 
 from behavior_tasks.base.artifacts import Artifact
+from behavior_tasks.base.config import load_config
 from behavior_tasks.base.tables import connect
 from behavior_tasks.data.coarsen import Coarsening
+from behavior_tasks.data.events import read_index
+from behavior_tasks.data.request import Reader, ReaderSettings
 from tests.data.stages import HEADER, events, run_to, seconds, write_log
 
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kolkata", "America/New_York", "America/Asuncion", "Australia/Lord_Howe"]
@@ -86,3 +90,26 @@ def test_ages_are_the_middle_of_their_band_and_genders_go(tmp_path: Path) -> Non
     exact = clean(tmp_path)
     assert {row[0] for row in events(exact, "gender")} == {"f"}
     assert len({row[0] for row in events(exact, "age")}) > 40
+
+
+def test_a_request_is_masked_and_coarsened_as_a_log_is(tmp_path: Path) -> None:
+    header = f"{HEADER},age,gender,query,product_name"
+    rows = [f"{row},mug jo@mail.org,for {n}: 13800138000" for n, row in enumerate(ROWS[:200])]
+    log = write_log(tmp_path / "log.csv", rows, header)
+    privacy = {"privacy.age_band_years": 20, "privacy.gender": "drop", "privacy.time_precision": "hour"}
+    config = load_config("canonical", overrides=privacy)
+    done = run_to("clean", log, tmp_path / "home", overrides=privacy)
+    index = read_index(done)
+    assert index is not None
+    present = ["age", "gender", "query", "product_name"]
+    reader = Reader.load(ReaderSettings.of(config.source, present, index, None), done.path)
+    asked = pd.read_csv(log, dtype=str)
+    with connect() as connection:
+        reader.prepare(connection)
+        request = reader.read(connection, asked, read_on=date(2026, 11, 23))
+        reader.clean(connection, request, datetime(2026, 11, 1), "stored")
+        columns = "timestamp, action, age, gender, query, product_name"
+        served = connection.execute(f"SELECT {columns} FROM stored ORDER BY ALL").fetchall()
+    assert served == events(done, columns)
+    assert {row[4] for row in served} == {"mug *email"}
+    assert served[0][5].endswith(": *phone")
