@@ -6,13 +6,11 @@ has begun before anything changes and that it is through after all has; who is k
 """
 
 import os
-from collections.abc import Collection, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
-
 from behavior_tasks.base.artifacts import flush
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
@@ -21,9 +19,6 @@ from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.key_history import KeyLine, add_line, check_key, pending_rotation
 from behavior_tasks.data.keys import KEY_VARIABLE, decode_key, fingerprint, identity_key, key_path, make_key, read_key
 from behavior_tasks.pipeline.privacy.kept_lists import finish_lists, rename_shoppers, shoppers_under
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NEW_VARIABLE = "BEHAVIOR_NEW_IDENTITY_KEY"
 NEW_FILE = "identity.new.key"
@@ -129,20 +124,17 @@ def forget_old_keys(home: Home) -> int:
 
 
 @contextmanager
-def _alone(home: Home) -> "Iterator[None]":
-    lock = alone_with_artifacts(home)
-    try:
-        lock.__enter__()
-    except UserError as error:
-        raise UserError(
-            "A run is at work in this state folder, so the key stays as it is.",
-            expected=error.expected,
-            next_step=error.next_step,
-        ) from None
-    try:
+def _alone(home: Home) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone_with_artifacts(home))
+        except UserError as error:
+            raise UserError(
+                "A run is at work in this state folder, so the key stays as it is.",
+                expected=error.expected,
+                next_step=error.next_step,
+            ) from None
         yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _begin(home: Home, asked: Asked) -> _Keys:
