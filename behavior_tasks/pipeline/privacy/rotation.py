@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+
 from behavior_tasks.base.artifacts import flush
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
