@@ -36,6 +36,7 @@ SETTINGS = {
 def quarantine(
     run: Annotated[str, typer.Argument(help="A run's id (`behavior status` lists them), or latest.")] = LATEST,
     reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
+    *,
     limit: Annotated[int, typer.Option(min=0, max=1000, help="Samples of each reason.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Also write every row (file, line, reason, found) here.")] = None,
     show_text: Annotated[
