@@ -70,7 +70,6 @@ def quarantine(
 
     asked = _find(run)
     path, rows_in = _table(asked)
-    counted = _counted_only(asked)
     views = view_quarantine(path, limit=limit)
     if reason is not None:
         _check_reason(reason, [view.reason for view in views])
@@ -88,10 +87,10 @@ def quarantine(
         written = write_csv(path, csv, reason=reason, texts=texts)
     if as_json:
         found = {"run": asked.record.run_id, "rows_in": rows_in, "refused": rows_in is None, "reasons": reasons}
-        console.print_json(json.dumps({**found, "counted_only": counted}))
+        console.print_json(json.dumps({**found, "counted_only": _counted_only(asked)}))
         return
     _show(asked, reasons, rows_in=rows_in)
-    _say_counted(counted)
+    _say_counted(_counted_only(asked))
     if csv is not None:
         console.print(f"{count(written)} rows in {csv}", markup=False, highlight=False, soft_wrap=True)
 
