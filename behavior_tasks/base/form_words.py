@@ -63,6 +63,10 @@ TITLES: Mapping[str, str] = {
     "train.stall_seconds": "Stalled after (seconds)",
     "gate.approval_hours": "Time to approve (hours)",
     "gate.seed": "Seed of the bootstrap",
+    "privacy.age_band_years": "Ages in bands of (years)",
+    "privacy.gender": "Genders",
+    "privacy.time_precision": "Times, exact to",
+    "privacy.min_product_shoppers": "A product is named from (shoppers)",
 }
 CHOICES: Mapping[str, Mapping[str, str]] = {
     "examples.unit": {"shopper": "each shopper", "shopper_product": "each shopper and product"},
@@ -82,6 +86,13 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
     "train.precision": {"auto": "as the device has it", "fp32": "32 bits", "bf16": "16 bits (bfloat16)"},
     "engine.runner": {"local": "processes of this machine", "spark": "Spark"},
     "tuning.pruner": {"median": "below the median", "hyperband": "successive halving", "off": "none"},
+    "privacy.gender": {"keep": "as in the log", "drop": "left out"},
+    "privacy.time_precision": {
+        "second": "as in the log",
+        "minute": "the minute",
+        "hour": "the hour",
+        "day": "the day",
+    },
     "serve.missing_columns": {"refuse": "hand out nothing", "serve": "hand out, with a severe banner"},
 }
 """Setting → its choices in words."""

@@ -2,7 +2,7 @@
 
 import typer
 
-from behavior_tasks.cli import privacy_retention
+from behavior_tasks.cli import privacy_anonymity, privacy_retention, privacy_rotate
 
 privacy = typer.Typer(
     name="privacy",
@@ -11,3 +11,5 @@ privacy = typer.Typer(
     rich_markup_mode="markdown",
 )
 privacy.command("retention")(privacy_retention.retention)
+privacy.command("anonymity")(privacy_anonymity.anonymity)
+privacy.command("rotate-key")(privacy_rotate.rotate_key)

@@ -112,7 +112,9 @@ def look_at_runs(deployment: Deployment) -> list[Finding]:
         if begun and now - begun > LONGEST_RUN:
             told = f"{run['run_id']} of {run['dag_id']} runs since {begun:%Y-%m-%d %H:%M} UTC"
             findings.append(fail(what, told, "mark it as failed on its page in Airflow; nothing starts behind it"))
-    return findings[:MOST_NAMED] or [ok(what, f"{_count(len(runs), 'run')}, {_count(len(tasks), 'task')}, all of them alive")]
+    return findings[:MOST_NAMED] or [
+        ok(what, f"{_count(len(runs), 'run')}, {_count(len(tasks), 'task')}, all of them alive")
+    ]
 
 
 def look_at_lifetimes(deployment: Deployment) -> list[Finding]:
