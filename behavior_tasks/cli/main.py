@@ -23,6 +23,7 @@ from behavior_tasks.cli import (
     gc,
     history,
     lift,
+    privacy,
     quarantine,
     recommend,
     risk,
@@ -75,6 +76,7 @@ app.command("gc")(gc.gc)
 app.command("audiences")(audiences.audiences)
 app.command("lift")(lift.lift)
 app.command("recommend")(recommend.recommend)
+app.add_typer(privacy.privacy)
 app.command("up")(services.up)
 app.command("wait")(wait.wait)
 
