@@ -5,15 +5,16 @@ people without anybody being named.
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from behavior_tasks.text.tokens import TokenSet
 
 DIGITS = 20
 
 
-class ShopperSet(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class ShopperSet:
     """The shoppers of a train split."""
 
     count: int
@@ -29,4 +30,5 @@ def train_shoppers(encode: Path) -> ShopperSet:
     """
     index = TokenSet.load(encode).read_index(["shopper", "split"])
     names = sorted(index.loc[index["split"] == "train", "shopper"].unique())
-    return ShopperSet(len(names), hashlib.sha256("\n".join(names).encode()).hexdigest()[:DIGITS])
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:DIGITS]
+    return ShopperSet(count=len(names), digest=digest)

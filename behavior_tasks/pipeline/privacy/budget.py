@@ -7,6 +7,7 @@ the attempt that goes on from the checkpoint finds it again by the key of its no
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,17 +50,23 @@ def charged(run: Run, job: Job, work: Callable[[Job], Output]) -> Output:
 def _pay(run: Run, job: Job, work: Callable[[Job], Output]) -> Output:
     reservation = _reservation(run, job)
     reserve(run.home, reservation)
-    try:
+    with ExitStack() as when_it_fails:
+        when_it_fails.callback(_give_back_if_unused, run, job, reservation.id)
         output = work(job)
-    except Exception:
-        folder = run.home.work / "train" / job.key
-        # Without a checkpoint no step can have been taken; a training that was given up has no folder any more.
-        if folder.is_dir() and not WorkFolder(folder).last.is_file():
-            settle(run.home, reservation.id, steps=0, why="ended before its first step", when=datetime.now(UTC))
-        raise
+        when_it_fails.pop_all()
     steps = int((output.facts or {})["privacy"]["steps"])
     settle(run.home, reservation.id, steps=steps, why="finished", when=datetime.now(UTC))
     return output
+
+
+def _give_back_if_unused(run: Run, job: Job, training: str) -> None:
+    """Give a reservation back where no step can have been taken, because there is no checkpoint.
+
+    A training that was given up on the way has no folder any more: it counts in full.
+    """
+    folder = run.home.work / "train" / job.key
+    if folder.is_dir() and not WorkFolder(folder).last.is_file():
+        settle(run.home, training, steps=0, why="ended before its first step", when=datetime.now(UTC))
 
 
 def _reservation(run: Run, job: Job) -> Reservation:
