@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from behavior_tasks.registry.budget import Charge
 
 POPULATIONS = {"log": "real logs", "simulated": "simulated shops"}
-STATES = {"spent": "spent", "reserved": "reserved: not ended", "given back": "given back"}
 
 
 def budget(
@@ -58,22 +57,26 @@ def budget(
 
 def _table(found: "list[Charge]", words: str) -> Table:
     table = Table(title=f"Trainings on {words}", title_justify="left", box=None, padding=(0, 2, 0, 0))
-    for name in ("when", "run", "ε", "δ", "shoppers", "which", "steps", "chance", "noise", "state"):
-        text = name in ("when", "run", "which", "state")
-        table.add_column(name, justify="left" if text else "right", overflow="fold", no_wrap=name in ("ε", "δ", "when"))
+    table.add_column("when", no_wrap=True)
+    table.add_column("run", overflow="fold")
+    for name in ("ε", "δ", "shoppers"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("which", no_wrap=True)
+    for name in ("steps", "noise"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
     for one in found:
         told, mechanism = one.reservation, one.mechanism
         table.add_row(
-            f"{told.when:%Y-%m-%d %H:%M}",
+            f"{told.when:%Y-%m-%d}",
             told.run,
             f"{one.epsilon:.3f}",
             f"{told.delta:g}",
             count(told.shoppers),
-            told.shoppers_hash[:8],
+            told.shoppers_hash[:6],
             count(mechanism.steps),
-            f"{mechanism.sample_rate:.3g}",
             f"{mechanism.noise_multiplier:.3g}",
-            STATES[one.state],
+            one.state,
         )
     return table
 
@@ -92,4 +95,7 @@ def _say_total(mine: "list[Charge]", *, epsilon: float | None, delta: float | No
         told += f", past the budget of {budget:g}: no further training is let through."
     else:
         told += f"; {budget - total:.3f} of the budget of {budget:g} is left."
+    unfinished = sum(one.state == "reserved" for one in mine)
+    if unfinished:
+        told += f" {unfinished} training(s) reserved theirs and have not ended; they count in full."
     console.print(told, markup=False, highlight=False)

@@ -22,7 +22,11 @@ from behavior_tasks.registry.budget import (
 MECHANISM = Mechanism(noise_multiplier=1.0, sample_rate=0.05, steps=100)
 NOW = datetime(2026, 11, 28, 1, tzinfo=UTC)
 DELTA = 1e-5
-ONE, TWO, THREE = (epsilon_of([MECHANISM] * count, DELTA) for count in (1, 2, 3))
+
+
+def cost(trainings: int) -> float:
+    """The ε of so many equal trainings together."""
+    return epsilon_of([MECHANISM] * trainings, DELTA)
 
 
 def asked(training: str, *, budget: float | None = None, population: str = "log") -> Reservation:
@@ -53,19 +57,19 @@ def test_trainings_on_the_same_shoppers_add_up_by_the_librarys_accountant(home: 
     accountant.history = [(1.0, 0.05, 200)]
     found = charges(home)
     assert spent(found, "log", DELTA) == pytest.approx(accountant.get_epsilon(delta=DELTA), rel=0.01)
-    assert ONE < TWO < 2 * ONE
-    assert spent(found, "simulated", DELTA) == ONE
-    assert [one.together for one in found] == [ONE, TWO, ONE]
+    assert cost(1) < cost(2) < 2 * cost(1)
+    assert spent(found, "simulated", DELTA) == cost(1)
+    assert [one.together for one in found] == [cost(1), cost(2), cost(1)]
     assert [one.state for one in found] == ["spent", "spent", "reserved"]
 
 
 def test_what_does_not_end_counts_in_full_and_going_on_costs_nothing_more(home: Home) -> None:
     reserve(home, asked("a"))
     reserve(home, asked("a"))
-    assert spent(charges(home), "log", DELTA) == ONE
+    assert spent(charges(home), "log", DELTA) == cost(1)
     settle(home, "a", steps=40, why="finished", when=NOW)
     fewer = epsilon_of([MECHANISM.model_copy(update={"steps": 40})], DELTA)
-    assert spent(charges(home), "log", DELTA) == fewer < ONE
+    assert spent(charges(home), "log", DELTA) == fewer < cost(1)
     settle(home, "a", steps=0, why="twice", when=NOW)
     assert spent(charges(home), "log", DELTA) == fewer
     reserve(home, asked("b"))
@@ -74,16 +78,16 @@ def test_what_does_not_end_counts_in_full_and_going_on_costs_nothing_more(home: 
     assert charges(home)[1].epsilon == 0
     # The same noise again is a new cost once it was given back.
     reserve(home, asked("b"))
-    assert spent(charges(home), "log", DELTA) > ONE
+    assert spent(charges(home), "log", DELTA) > cost(1)
 
 
 def test_past_the_budget_nothing_is_reserved_and_an_unfinished_training_counts(home: Home) -> None:
-    budget = (TWO + THREE) / 2
+    budget = (cost(2) + cost(3)) / 2
     reserve(home, asked("a", budget=budget))
     reserve(home, asked("b", budget=budget))
     with pytest.raises(UserError) as caught:
         reserve(home, asked("c", budget=budget))
-    assert f"ε = {TWO:.3g} spent so far; 2 training(s) of these have not ended" in str(caught.value.found)
+    assert f"ε = {cost(2):.3g} spent so far; 2 training(s) of these have not ended" in str(caught.value.found)
     assert "behavior privacy budget" in str(caught.value.next_step)
     assert len(charges(home)) == 2
     # One that goes on asks for nothing new, and who is simulated costs nobody anything.
@@ -98,7 +102,7 @@ def test_two_at_once_can_not_both_take_the_last_of_it(home: Home) -> None:
 
     def run(name: str) -> None:
         try:
-            reserve(home, asked(name, budget=(ONE + TWO) / 2))
+            reserve(home, asked(name, budget=(cost(1) + cost(2)) / 2))
             ends.append("let through")
         except UserError:
             ends.append("refused")
