@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from behavior_tasks.base.application_config import (
     AudiencesConfig,
@@ -23,8 +24,8 @@ from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.gate_config import GateConfig
 from behavior_tasks.base.home import Home, current_home
 from behavior_tasks.base.model_config import DecisionConfig, ModelConfig, TextConfig, TrainConfig, decision_problems
-from behavior_tasks.base.privacy_config import PrivacyConfig
-from behavior_tasks.base.section import Section
+from behavior_tasks.base.privacy_config import PrivacyConfig, asks_for_dp, privacy_problems, with_dp_defaults
+from behavior_tasks.base.section import Section, fields_in, path_in, put
 from behavior_tasks.base.serve_config import ServeConfig
 from behavior_tasks.base.source_config import SideTable, SourceConfig
 from behavior_tasks.base.tuning_config import TuningConfig, tuning_problems
@@ -192,8 +193,7 @@ def changed(config: Config, values: Mapping[str, Any]) -> Config:
     """
     dumped = config.model_dump()
     for dotted, value in values.items():
-        section, _, key = dotted.partition(".")
-        dumped[section][key] = value
+        dumped = put(dumped, setting_path(dotted), value)
     return _validate(dumped, [])
 
 
@@ -220,18 +220,39 @@ def load_config(
     for dotted, value in (overrides or {}).items():
         if value is None:
             continue
-        section, _, key = dotted.partition(".")
-        if not key:
+        path = setting_path(dotted)
+        if len(path) < 2:
             problems.append(f"{dotted}: not a setting; expected section.key{_did_you_mean(dotted)}")
             continue
-        current = merged.get(section)
-        merged[section] = {**(current if isinstance(current, dict) else {}), key: value}
-    return _validate(merged, problems)
+        merged = put(merged, path, value)
+    return _validate(with_dp_defaults(merged), problems)
+
+
+def setting_fields() -> dict[str, FieldInfo]:
+    """Return every dotted key, e.g. `train.epochs` or `privacy.dp.epsilon`, with its field, in the model's order."""
+    return fields_in(SECTIONS)
 
 
 def setting_keys() -> list[str]:
-    """Return every dotted key, e.g. `train.epochs`, in the order of the model."""
-    return [f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields]
+    """Return every dotted key, in the order of the model."""
+    return list(setting_fields())
+
+
+def setting_path(dotted: str) -> tuple[str, ...]:
+    """Return where a dotted setting stands: section, key and, of a section within it, its key.
+
+    >>> setting_path("privacy.dp.epsilon"), setting_path("train.epochs")
+    (('privacy', 'dp', 'epsilon'), ('train', 'epochs'))
+    """
+    return path_in(SECTIONS, dotted)
+
+
+def setting_value(config: Config, dotted: str) -> Any:
+    """Return a setting's value; None where the part that it belongs to is off."""
+    value: Any = config
+    for key in setting_path(dotted):
+        value = getattr(value, key, None)
+    return value
 
 
 def _preset_file(preset: str, home: Home) -> Path:
@@ -283,10 +304,12 @@ def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
 def _validate(raw: dict[str, Any], problems: list[str]) -> Config:
     """Validate again and again without the keys already found wrong, so that one mistake hides no other."""
     remaining = {k: dict(v) if isinstance(v, dict) else v for k, v in raw.items()}
+    private = asks_for_dp(raw)
     while True:
         try:
             config = Config.model_validate(remaining)
             problems += _contradictions(config)
+            problems += privacy_problems(config.privacy, config.train, private=private)
             break
         except ValidationError as error:
             for entry in error.errors():

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from behavior_tasks.base.config import DEFAULT_PRESET, SECTIONS, Config, presets, setting_keys, tuned_presets
+from pydantic_core import to_jsonable_python
+
+from behavior_tasks.base.config import (
+    DEFAULT_PRESET,
+    SECTIONS,
+    Config,
+    presets,
+    setting_fields,
+    setting_keys,
+    setting_path,
+    tuned_presets,
+)
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.form_words import EXAMPLES, FIRST, PRESETS, heading_of, in_order, labels_of, title_of
 from behavior_tasks.base.home import current_home
@@ -53,18 +64,18 @@ def form_fields(
     (['integer', 'null'], 1, None)
     """
     fields = _own_fields(input_path, preset, placed=placed)
-    wanted = (
-        set(setting_keys()) if only is None else {n for n in setting_keys() if {n, n.partition(".")[0]} & set(only)}
-    )
+    wanted = set(setting_keys()) if only is None else {n for n in setting_keys() if _beginnings(n) & set(only)}
     definitions = Config.model_json_schema()["$defs"]
-    defaults = Config().model_dump(mode="json")
+    told = setting_fields()
     for dotted in in_order([n for n in setting_keys() if n in wanted and n.partition(".")[0] not in without]):
-        name, _, key = dotted.partition(".")
+        name = dotted.partition(".")[0]
         section = SECTIONS[name]
-        field = _field(definitions[section.__name__]["properties"][key])
+        field = _field(schema_of(definitions, dotted))
         field["title"] = title_of(dotted)
+        default = told[dotted]
+        usual = None if default.is_required() else to_jsonable_python(default.get_default(call_default_factory=True))
         field["description"] = " ".join(
-            (field["description"], _range(field), f"Empty: the preset's value, else {_shown(defaults[name][key])}.")
+            (field["description"], _range(field), f"Empty: the preset's value, else {_shown(usual)}.")
         ).replace("  ", " ")
         field["description"] += f" ({dotted})"
         if "enum" in field:
@@ -148,6 +159,27 @@ def _own_fields(input_path: str | None, preset: str, *, placed: bool) -> dict[st
             "after the log's last event, but no later than the day that the run is for.",
         }
     return fields
+
+
+def _beginnings(dotted: str) -> set[str]:
+    """Return a setting's name and all that it is part of.
+
+    >>> sorted(_beginnings("privacy.dp.epsilon"))
+    ['privacy', 'privacy.dp', 'privacy.dp.epsilon']
+    """
+    parts = dotted.split(".")
+    return {".".join(parts[: end + 1]) for end in range(len(parts))}
+
+
+def schema_of(definitions: Mapping[str, Any], dotted: str) -> Mapping[str, Any]:
+    """Return what the schema says of a setting, through the sections that it stands in."""
+    name, *path = setting_path(dotted)
+    schema: Mapping[str, Any] = definitions[SECTIONS[name].__name__]
+    for key in path:
+        found = schema["properties"][key]
+        inner = [variant["$ref"] for variant in (found, *found.get("anyOf", ())) if "$ref" in variant]
+        schema = definitions[inner[0].rpartition("/")[2]] if inner and key != path[-1] else found
+    return schema
 
 
 def _field(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,6 +67,13 @@ TITLES: Mapping[str, str] = {
     "privacy.gender": "Genders",
     "privacy.time_precision": "Times, exact to",
     "privacy.min_product_shoppers": "A product is named from (shoppers)",
+    "privacy.dp.epsilon": "Differential privacy: ε of a training",
+    "privacy.dp.delta": "Differential privacy: δ",
+    "privacy.dp.max_grad_norm": "Differential privacy: longest gradient of a shopper",
+    "privacy.dp.examples_per_shopper": "Differential privacy: examples of a shopper, at most",
+    "privacy.dp.shoppers_per_step": "Differential privacy: shoppers in a step",
+    "privacy.budget_epsilon": "Privacy budget of all trainings (ε)",
+    "privacy.budget_delta": "δ of the privacy budget",
 }
 CHOICES: Mapping[str, Mapping[str, str]] = {
     "examples.unit": {"shopper": "each shopper", "shopper_product": "each shopper and product"},
@@ -144,7 +151,7 @@ def title_of(dotted: str) -> str:
     """
     if dotted in TITLES:
         return TITLES[dotted]
-    words = dotted.partition(".")[2].split("_")
+    words = dotted.rpartition(".")[2].split("_")
     bound = BOUND.get(words[0]) if len(words) > 1 else None
     unit = UNITS.get(words[-1]) if len(words) > 1 + bool(bound) else None
     words = words[bool(bound) : len(words) - bool(unit)]

@@ -2,7 +2,7 @@
 
 import typer
 
-from behavior_tasks.cli import privacy_anonymity, privacy_retention, privacy_rotate
+from behavior_tasks.cli import privacy_anonymity, privacy_budget, privacy_retention, privacy_rotate
 
 privacy = typer.Typer(
     name="privacy",
@@ -13,3 +13,4 @@ privacy = typer.Typer(
 privacy.command("retention")(privacy_retention.retention)
 privacy.command("anonymity")(privacy_anonymity.anonymity)
 privacy.command("rotate-key")(privacy_rotate.rotate_key)
+privacy.command("budget")(privacy_budget.budget)

@@ -4,7 +4,16 @@ from typing import Any
 
 from rich.table import Table
 
-from behavior_tasks.base.config import DEFAULT_PRESET, SECTIONS, Config, load_config
+from behavior_tasks.base.config import (
+    DEFAULT_PRESET,
+    SECTIONS,
+    Config,
+    load_config,
+    setting_fields,
+    setting_path,
+    setting_value,
+)
+from behavior_tasks.base.form import schema_of
 from behavior_tasks.cli.options import ConfigFile, Preset
 from behavior_tasks.cli.screen import console
 
@@ -24,14 +33,17 @@ def settings(preset: Preset = DEFAULT_PRESET, config: ConfigFile = None) -> None
     table.add_column("value", max_width=24, overflow="fold")
     table.add_column("what it means", overflow="fold")
     defaults = Config()
-    for section, model in SECTIONS.items():
-        properties = model.model_json_schema()["properties"]
-        for key, field in model.model_fields.items():
-            value, default = getattr(getattr(chosen, section), key), getattr(getattr(defaults, section), key)
+    definitions = Config.model_json_schema()["$defs"]
+    for section in SECTIONS:
+        for dotted, field in setting_fields().items():
+            if setting_path(dotted)[0] != section:
+                continue
+            value, default = setting_value(chosen, dotted), setting_value(defaults, dotted)
             changed = value != default
-            notes = [_allowed(properties[key]), f"default {_show(default) or 'nothing'}" if changed else ""]
+            allowed = _allowed(schema_of(definitions, dotted))
+            notes = [allowed, f"default {_show(default) or 'nothing'}" if changed else ""]
             meaning = f"{field.description} {'; '.join(note for note in notes if note)}"
-            table.add_row(f"{section}.{key}", _show(value), meaning, style="bold" if changed else "")
+            table.add_row(dotted, _show(value), meaning, style="bold" if changed else "")
         table.add_section()
     console.print(table)
 

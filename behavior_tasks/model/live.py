@@ -190,6 +190,8 @@ def _scores(beat: Heartbeat, *, short: bool) -> str:
     words = f"{doing}epoch {beat.epoch}, loss {beat.loss:.3f}"
     if beat.validation_average_precision is not None:
         words += f", {'AP' if short else 'validation AP'} {beat.validation_average_precision:.3f}"
+    if beat.epsilon is not None:
+        words += f", ε {beat.epsilon:.2f}"
     best = beat.best_average_precision
     if not short and best is not None and best != beat.validation_average_precision:
         words += f" (best {best:.3f})"

@@ -8,6 +8,7 @@ attempt goes on from the last checkpoint to the same weights.
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -15,11 +16,13 @@ from behavior_tasks.base.artifacts import Output, Rows, write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
 from behavior_tasks.base.stage import AbandonedError, Job
+from behavior_tasks.model.accounting import plan_dp
 from behavior_tasks.model.baselines import TEACHER_FILE
 from behavior_tasks.model.curves import plot_learning_curve, plot_loss
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.launch import check_hardware, launch_command, launch_environment
 from behavior_tasks.model.live import judging, reporting, showing
+from behavior_tasks.model.shoppers import train_shoppers
 from behavior_tasks.model.supervise import Limits, TrainingStoppedError, run_process
 from behavior_tasks.model.work_folder import Outcome, TrainingJob, WorkFolder, best_epoch
 from behavior_tasks.text.tokens import TokenSet
@@ -71,6 +74,7 @@ def _train_in(work: WorkFolder, job: Job) -> Output:
         model=job.config.model,
         train=job.config.train,
         decision=job.config.decision,
+        dp=job.config.privacy.dp,
     )
     write_durably(work.job, training.model_dump_json(indent=2).encode())
     outcome = _run_process(work, job)
@@ -104,8 +108,28 @@ def _describe(work: WorkFolder, job: Job) -> Output:
             "validation_average_precision": best.validation_average_precision,
             "threshold": Decision.load(work.bundle).threshold,
             "examples_per_second": round(best.examples_per_second, 1),
+            **_privacy(job, best.epsilon, best.step),
         },
     )
+
+
+def _privacy(job: Job, epsilon: float | None, steps: int) -> dict[str, Any]:
+    """Return what a private training cost and for whom; nothing of one that is not private."""
+    dp = job.config.privacy.dp
+    if dp is None:
+        return {}
+    plan = plan_dp(dp, epochs=job.config.train.epochs, shoppers=train_shoppers(job.inputs["encode"].path).count)
+    return {
+        "epsilon": epsilon,
+        "delta": dp.delta,
+        "privacy": {
+            "unit": "shopper",
+            "shoppers": plan.shoppers,
+            "examples_per_shopper": dp.examples_per_shopper,
+            "max_grad_norm": dp.max_grad_norm,
+            **plan.mechanism.model_copy(update={"steps": steps}).model_dump(),
+        },
+    }
 
 
 def _run_process(work: WorkFolder, job: Job) -> Outcome | None:

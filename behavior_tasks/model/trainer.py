@@ -29,6 +29,7 @@ from behavior_tasks.model.groups import parameter_groups
 from behavior_tasks.model.head_start import give_head_start, has_head_start
 from behavior_tasks.model.new_model import build_model
 from behavior_tasks.model.objective import Objective
+from behavior_tasks.model.private import PrivateGradients
 from behavior_tasks.model.schedule import learning_rate
 from behavior_tasks.model.teacher import read_teacher
 from behavior_tasks.model.training_data import TrainingData
@@ -60,7 +61,6 @@ class Trainer:
         if not work.last.is_file() and self.accelerator.is_main_process:
             # The others find what came of it in the first checkpoint.
             give_head_start(self.model, self.data, self._check_stop)
-        self._say_what_differs()
         if self.accelerator.device.type == "cpu":
             speed_up_on_cpu(model, bf16=self.accelerator.mixed_precision == "bf16")
         if settings.gradient_checkpointing:
@@ -68,10 +68,18 @@ class Trainer:
         objective = Objective(model, settings.positive_weight)
         if settings.compile:
             objective.compile(dynamic=True)
-        self.gradients = BatchGradients(objective, self.data, settings, self.accelerator)
+        self.private: PrivateGradients | None = None
+        if self.job.dp is not None:
+            self.private = PrivateGradients(objective, self.data, settings, self.accelerator, dp=self.job.dp, work=work)
+        self.gradients = self.private or BatchGradients(objective, self.data, settings, self.accelerator)
         groups = parameter_groups(model, settings.weight_decay, numbers_know=has_head_start(model, settings))
         self.optimiser = torch.optim.AdamW([dict(group) for group in groups], fused=True)
-        self.steps_per_epoch = math.ceil(self.data.epoch_examples / settings.batch_size)
+        self.steps_per_epoch = (
+            self.private.plan.steps_per_epoch
+            if self.private
+            else math.ceil(self.data.epoch_examples / settings.batch_size)
+        )
+        self._say_what_differs()
         self.position = Position()
         self.beaten = 0.0
         if work.last.is_file():
@@ -102,10 +110,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         """Go through what is left of the epoch."""
         settings, position = self.job.train, self.position
-        rows = self.data.epoch_rows(position.epoch)
-        batches = epoch_batches(
-            rows, self.data.lengths[rows], batch_size=settings.batch_size, seed=settings.seed, epoch=position.epoch
-        )
+        batches = self._batches()
         self.model.train()
         started = time.monotonic() - position.seconds
         for batch in batches[position.batch :]:
@@ -116,6 +121,16 @@ class Trainer:
                 self._checkpoint()
             if stop:
                 raise StopRequestedError
+
+    def _batches(self) -> list[np.ndarray]:
+        """Return the rows of each batch of the epoch; with differential privacy each step draws its own."""
+        settings, epoch = self.job.train, self.position.epoch
+        if self.private:
+            return [np.zeros(0, dtype=np.int64)] * self.steps_per_epoch
+        rows = self.data.epoch_rows(epoch)
+        return epoch_batches(
+            rows, self.data.lengths[rows], batch_size=settings.batch_size, seed=settings.seed, epoch=epoch
+        )
 
     def _step(self, rows: np.ndarray) -> bool:
         """Take a step; return whether any of the processes was asked to stop."""
@@ -169,7 +184,7 @@ class Trainer:
         best_before = position.best_average_precision
         epoch = self._summary(labels, logits)
         position.epochs.append(epoch)
-        if best_before is None or epoch.validation_average_precision > best_before:
+        if self.private or best_before is None or epoch.validation_average_precision > best_before:
             position.best_epoch = epoch.epoch
             if self.accelerator.is_main_process:
                 save_best(self.work, self.model, logits)
@@ -178,7 +193,8 @@ class Trainer:
         self.position = position.next_epoch()
         assert self.position.best_epoch is not None
         without_better = epoch.epoch - self.position.best_epoch
-        self.position.finished = epoch.epoch == settings.epochs or without_better >= max(settings.patience, 1)
+        waited = not self.private and without_better >= max(settings.patience, 1)
+        self.position.finished = epoch.epoch == settings.epochs or waited
 
     def _checkpoint(self) -> None:
         self.accelerator.wait_for_everyone()
@@ -223,7 +239,8 @@ class Trainer:
             UserError: that was done often enough.
         """
         settings, divergences = self.job.train, self.position.divergences + 1
-        if divergences > settings.divergence_retries:
+        # What was spent on steps that are taken anew stays spent, so a private training takes none anew.
+        if self.private or divergences > settings.divergence_retries:
             rates = ", ".join(f"{settings.learning_rate * 0.5**n:.3g}" for n in range(divergences))
             raise UserError(
                 "The training diverged: its loss ran away (train.learning_rate).",
@@ -247,6 +264,16 @@ class Trainer:
             return
         if self.accelerator.num_processes > 1:
             log.info("%d processes share each batch.", self.accelerator.num_processes)
+        if self.private:
+            plan = self.private.plan
+            log.info(
+                "Differential privacy: %d steps, each of about %.0f of %d shoppers (in place of train.batch_size), "
+                "noise %.3g times the longest gradient. All epochs are trained and the last is kept.",
+                plan.mechanism.steps,
+                plan.expected,
+                plan.shoppers,
+                plan.mechanism.noise_multiplier,
+            )
         if not self.model.inputs.amounts:
             log.warning("The amount head is off: no train example has an amount above zero.")
         if not self.job.train.next_token_weight:
@@ -266,6 +293,9 @@ class Trainer:
         weights = self.gradients.weights
         return purchase + weights.next_token * next_token + weights.amount * amount
 
+    def _epsilon(self) -> float | None:
+        return self.private.spending.after(self.position.step) if self.private else None
+
     def _summary(self, labels: np.ndarray, logits: np.ndarray) -> Epoch:
         position = self.position
         purchase, next_token, amount = self._mean_losses()
@@ -282,6 +312,7 @@ class Trainer:
             tokens_per_second=position.tokens / position.seconds,
             micro_batch_tokens=self.gradients.batch_tokens,
             seconds=position.seconds,
+            epsilon=self._epsilon(),
         )
 
     def _beat(self, doing: Literal["train", "validate"]) -> None:
@@ -309,6 +340,7 @@ class Trainer:
                 ),
                 best_average_precision=position.best_average_precision,
                 micro_batch_tokens=self.gradients.batch_tokens,
+                epsilon=self._epsilon(),
             )
         )
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.config import DecisionConfig, ModelConfig, TrainConfig
+from behavior_tasks.base.privacy_config import DpConfig
 
 EXIT_REFUSED = 2
 """The user has to change something first."""
@@ -47,6 +48,8 @@ class TrainingJob(Record):
     train: TrainConfig
     decision: DecisionConfig = DecisionConfig()
     """How the threshold is chosen."""
+    dp: DpConfig | None = None
+    """Differential privacy; None: off."""
 
 
 class Epoch(Record):
@@ -68,10 +71,17 @@ class Epoch(Record):
     micro_batch_tokens: int | None = None
     """Most padded tokens computed at once."""
     seconds: float
+    epsilon: float | None = None
+    """Privacy loss of all steps so far; None without differential privacy."""
 
 
 def best_epoch(epochs: Sequence[Epoch]) -> Epoch:
-    """Return the epoch that a bundle is made of: the highest validation AP, of equals the first."""
+    """Return the epoch that a bundle is made of: the highest validation AP, of equals the first.
+
+    With differential privacy it is the last: to choose would be to look at shoppers without noise.
+    """
+    if epochs[-1].epsilon is not None:
+        return epochs[-1]
     return max(epochs, key=lambda epoch: (epoch.validation_average_precision, -epoch.epoch))
 
 
@@ -99,6 +109,8 @@ class Heartbeat(Record):
     """Of the best epoch so far, on validation."""
     micro_batch_tokens: int | None = None
     """Most padded tokens computed at once; halved when they did not fit into memory."""
+    epsilon: float | None = None
+    """Privacy loss of all steps so far; None without differential privacy."""
     written: float = Field(default_factory=time.time)
     """When it was written, in seconds since 1970."""
 
@@ -127,6 +139,7 @@ class WorkFolder:
         self.last = root / "last.safetensors"
         self.best = root / "best.safetensors"
         self.bundle = root / "bundle"
+        self.noise_key = root / "noise.key"
 
     def read_job(self) -> TrainingJob:
         """Return what is asked."""

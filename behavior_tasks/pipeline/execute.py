@@ -139,7 +139,8 @@ def build_stage(
             judge=judge,
         )
         # Loaded only now: what is found finished costs no import of what would make it.
-        return _load(stage.work)(job)
+        work = _load(stage.work)
+        return _load(stage.around)(run, job, work) if stage.around else work(job)
 
     return run.store.build(
         stage=name,

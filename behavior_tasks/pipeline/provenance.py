@@ -16,7 +16,9 @@ import yaml
 
 from behavior_tasks.base.addresses import scheme_of, shown_address
 from behavior_tasks.base.config import Config, load_config
+from behavior_tasks.model.outside_guarantee import outside_guarantee
 from behavior_tasks.pipeline.runs import Run, model_label
+from behavior_tasks.registry.budget import charges, population_of, spent
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DISTRIBUTION = "behavior-tasks"
@@ -38,8 +40,8 @@ def start_tags(run: Run) -> dict[str, str]:
         "log": run.log_name,
         "unit": record.config.examples.unit,
         "horizon_days": str(record.config.examples.horizon_days),
-        # No training here is differentially private, so no privacy budget is spent.
-        "epsilon": "none",
+        # What was asked for; what was spent stands there once the model is trained.
+        "epsilon": f"{dp.epsilon:g} asked for" if (dp := record.config.privacy.dp) else "none",
         "git_sha": git_sha(CHECKOUT),
         "own_settings": own_settings(record.preset, record.config),
     }
@@ -63,6 +65,34 @@ def result_tags(run: Run, verdict: dict[str, Any], measured: dict[str, Any]) -> 
         "data_hash": (clean.manifest.content_hash if clean is not None else None) or UNKNOWN,
         "test_hash": test_hash,
         "test_set": name_test_set(test_hash),
+        **privacy_tags(run),
+    }
+
+
+def privacy_tags(run: Run) -> dict[str, str]:
+    """Return what a run's language model cost in privacy, and what its guarantee leaves out."""
+    train = run.artifact("train")
+    epsilon = train.facts.get("epsilon") if train is not None else None
+    if train is None or epsilon is None:
+        return {"epsilon": "none"}
+    return {
+        "epsilon": f"{epsilon:.4g}",
+        "delta": f"{train.facts['delta']:g}",
+        "privacy_unit": str(train.facts["privacy"]["unit"]),
+        "outside_guarantee": ", ".join(one.name for one in outside_guarantee(run.record.config)),
+    }
+
+
+def privacy_metrics(run: Run) -> dict[str, float]:
+    """Return a private run's ε, its δ, and the ε of all trainings on the same shoppers so far, as metrics."""
+    train = run.artifact("train")
+    if train is None or train.facts.get("epsilon") is None:
+        return {}
+    delta = run.record.config.privacy.budget_delta
+    return {
+        "privacy/epsilon": float(train.facts["epsilon"]),
+        "privacy/delta": float(train.facts["delta"]),
+        "privacy/epsilon_of_all_trainings": spent(charges(run.home), population_of(run.record.input), delta),
     }
 
 

@@ -81,7 +81,7 @@ def register(run_uri: str, gate_uri: str, evaluate_uri: str, train_uri: str) -> 
         record.config,
         run_id=record.run_id,
         params=provenance.flat_settings(record.config),
-        metrics={**flat_metrics(measured), **provenance.stage_metrics(run)},
+        metrics={**flat_metrics(measured), **provenance.stage_metrics(run), **provenance.privacy_metrics(run)},
         epochs=_epochs(trained),
         plots=[*sorted((evaluated.path / "plots").glob("*.png")), *sorted((trained.path / "plots").glob("*.png"))],
         files=[gate.path / "verdict.json", evaluated.path / "metrics.json", *_reports(run)],
@@ -126,6 +126,8 @@ def _version_tags(run: Run, verdict: Mapping[str, Any], measured: Mapping[str, A
         "f1": str(figures["f1"]),
         "unit": str(measured["unit"]),
         "horizon_days": str(run.record.config.examples.horizon_days),
+        # Of gradient boosting there is no ε: it is trained without noise.
+        **(provenance.privacy_tags(run) if kind == LANGUAGE_MODEL else {"epsilon": "none"}),
     }
 
 

@@ -20,6 +20,9 @@ class Stage(BaseModel):
     """`module:function` below `behavior_tasks`, called with a Job; loaded only when the stage runs."""
     also: tuple[str, ...] = ()
     """Modules that the work starts by name instead of importing; their code is part of the key too."""
+    around: str | None = None
+    """`module:function` that is called with the run, the Job and the work, and does the work: what it adds must not
+    change the result, as it is no part of the key."""
     sections: tuple[str, ...] = ()
     """What the work reads of the configuration: sections (`clean`) or single keys (`source.timezone`)."""
     inputs: tuple[str, ...] = ()
@@ -119,7 +122,8 @@ STAGES: dict[str, Stage] = {
     "train": Stage(
         work="model.train:train_stage",
         also=("model.train_process",),
-        sections=("model", "train", "decision"),
+        around="pipeline.privacy.budget:charged",
+        sections=("model", "train", "decision", "privacy.dp"),
         inputs=("encode", "verbalize", "baselines"),
         after=("doctor",),
     ),
@@ -158,6 +162,7 @@ STAGES: dict[str, Stage] = {
         sections=(
             *("simulate", "source", "clean", "examples", "text", "model", "train", "decision", "gate", "registry"),
             "privacy.min_group",
+            *("privacy.dp", "privacy.budget_epsilon", "privacy.budget_delta"),
         ),
         inputs=("clean", "cutoffs", "doctor", "features", "verbalize", "baselines", "train", "evaluate", "gate"),
     ),

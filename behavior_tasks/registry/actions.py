@@ -12,10 +12,10 @@ from typing import Any
 
 from filelock import FileLock
 
+from behavior_tasks.base.chain import digest, to_line
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.journal import OWNER_ONLY, append_line, whole_lines
-from behavior_tasks.registry.ledger import digest, to_line
 
 
 def actions_path(home: Home) -> Path:

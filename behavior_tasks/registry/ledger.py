@@ -4,7 +4,6 @@ In comes who made which version champion, when and why; out comes the list of al
 know: a line that was edited, lost or put in breaks the chain, and then nothing is promoted until somebody has looked.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,27 @@ from typing import Any
 
 from filelock import FileLock
 
+from behavior_tasks.base.chain import CHAIN, digest, hash_of, link, parse_line, shown, to_line
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.journal import append_line, whole_lines
+
+__all__ = [
+    "FIELDS",
+    "KINDS",
+    "Checked",
+    "LedgerError",
+    "append",
+    "chain",
+    "check",
+    "damaged_files",
+    "digest",
+    "ledger_path",
+    "read",
+    "readable_lines",
+    "title_of",
+    "to_line",
+]
 
 FIELDS: tuple[str, ...] = (
     "kind",
@@ -31,14 +48,10 @@ FIELDS: tuple[str, ...] = (
 )
 """What a writer says. `model` is the registered model; `from_version` is None for the first champion, `version` when
 the title was lost."""
-CHAIN: tuple[str, ...] = ("previous_hash", "hash")
-"""What the ledger adds: the hash of the line before, and the line's own."""
 OLD_FIELDS = frozenset({"when", "who", "why", "version", "from_version", "verdict", "test_hash", "run_id"})
 """What a line of version 0.3.0 holds; such lines have no hash and stand before all others."""
 KINDS: tuple[str, ...] = ("promotion", "baseline_promotion", "rollback", "override", "noticed", "repair")
 """`noticed`: somebody moved or deleted something in MLflow by hand. `repair`: a new chain after a damaged ledger."""
-SHOWN = 100
-"""Characters of a damaged line in a message."""
 
 
 class LedgerError(UserError):
@@ -108,19 +121,8 @@ def append(home: Home, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def chain(entry: Mapping[str, Any], previous_hash: str) -> dict[str, Any]:
-    """Return an entry with `previous_hash` and its own `hash`: SHA-256 of its canonical JSON without `hash`."""
-    told = {**{name: entry[name] for name in FIELDS}, "previous_hash": previous_hash}
-    return {**told, "hash": _hash(told)}
-
-
-def to_line(chained: Mapping[str, Any]) -> bytes:
-    """Return the bytes of one line."""
-    return json.dumps(chained, ensure_ascii=False).encode() + b"\n"
-
-
-def digest(content: bytes) -> str:
-    """Return the SHA-256 of bytes, as hex."""
-    return hashlib.sha256(content).hexdigest()
+    """Return an entry's FIELDS with `previous_hash` and their `hash`, as `base/chain` has them."""
+    return link({name: entry[name] for name in FIELDS}, previous_hash)
 
 
 def check(content: bytes) -> Checked:
@@ -153,15 +155,7 @@ def damaged_files(home: Home) -> list[Path]:
 
 def readable_lines(content: bytes) -> list[dict[str, Any]]:
     """Return what can be read of a damaged ledger: every line that is a JSON object, hashes or not."""
-    found = []
-    for line in content.split(b"\n"):
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict):
-            found.append(entry)
-    return found
+    return [entry for line in content.split(b"\n") if (entry := parse_line(line)) is not None]
 
 
 def title_of(home: Home, entries: Sequence[Mapping[str, Any]], model: str) -> list[Mapping[str, Any]]:
@@ -180,11 +174,8 @@ def _model_of(home: Home, entry: Mapping[str, Any], otherwise: str) -> str:
 
 
 def _parse(number: int, line: bytes) -> dict[str, Any]:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        entry = None
-    if not isinstance(entry, dict):
+    entry = parse_line(line)
+    if entry is None:
         raise _damage(number, line, "one JSON object")
     return entry
 
@@ -199,11 +190,10 @@ def _require_old(number: int, entry: Mapping[str, Any], before: Sequence[Mapping
 def _require_chained(number: int, entry: Mapping[str, Any], tail: str, *, first: bool) -> None:
     if set(entry) != {*FIELDS, *CHAIN} or entry["kind"] not in KINDS:
         raise _damage(number, entry, f"exactly {', '.join((*FIELDS, *CHAIN))}, of a known kind")
-    told = {name: value for name, value in entry.items() if name != "hash"}
-    if entry["hash"] != _hash(told):
+    if entry["hash"] != hash_of(entry):
         raise LedgerError(
             f"Line {number} of the promotion ledger was changed after it was written.",
-            found=f"{_short(entry)}, whose content has the hash {_hash(told)}",
+            found=f"{shown(entry)}, whose content has the hash {hash_of(entry)}",
             expected=f"content with the hash that the line holds, {entry['hash']}",
         )
     starts_anew = first and entry["kind"] == "repair" and number == 1
@@ -213,23 +203,12 @@ def _require_chained(number: int, entry: Mapping[str, Any], tail: str, *, first:
             f"Line {number} of the promotion ledger does not follow what stands before it: "
             "a line was changed, lost or put in.",
             found=f"{what} with the hash {tail}",
-            expected=f"{entry['previous_hash']}, as line {number} says: {_short(entry)}",
+            expected=f"{entry['previous_hash']}, as line {number} says: {shown(entry)}",
         )
 
 
 def _damage(number: int, found: bytes | Mapping[str, Any], expected: str) -> LedgerError:
-    shown = found.decode(errors="replace")[:SHOWN] if isinstance(found, bytes) else _short(found)
-    return LedgerError(
-        f"Line {number} of the promotion ledger is damaged.", found=shown or "nothing", expected=expected
-    )
-
-
-def _short(entry: Mapping[str, Any]) -> str:
-    return json.dumps(entry, ensure_ascii=False)[:SHOWN]
-
-
-def _hash(told: Mapping[str, Any]) -> str:
-    return digest(json.dumps(told, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode())
+    return LedgerError(f"Line {number} of the promotion ledger is damaged.", found=shown(found), expected=expected)
 
 
 def _content(home: Home) -> bytes:

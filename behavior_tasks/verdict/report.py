@@ -14,7 +14,13 @@ from typing import Any
 from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.page import render_page, render_text
 from behavior_tasks.base.stage import Job
-from behavior_tasks.verdict.report_facts import data_hashes, describe_models, model_rows, settings_that_differ
+from behavior_tasks.verdict.report_facts import (
+    data_hashes,
+    describe_models,
+    describe_privacy,
+    model_rows,
+    settings_that_differ,
+)
 from behavior_tasks.verdict.slices import shown_slices
 
 PAGE, CARD = (Path(__file__).with_name(name) for name in ("report.html", "model_card.md"))
@@ -98,6 +104,7 @@ def values_of(job: Job) -> dict[str, Any]:
         "measures": MEASURES,
         "models": model_rows(measured),
         "described": describe_models(inputs),
+        "privacy": describe_privacy(inputs["train"], job.config),
         "amounts": amount.get("models") or {},
         "amount_intervals": amount.get("intervals") or {},
         "slices": shown_slices(measured.get("slices") or [], job.config.privacy.min_group),

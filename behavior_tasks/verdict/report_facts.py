@@ -12,6 +12,7 @@ from behavior_tasks.base.artifacts import Artifact
 from behavior_tasks.base.config import Config
 from behavior_tasks.model.decision import Decision
 from behavior_tasks.model.formats import BOOSTING_FORMAT, read_content
+from behavior_tasks.model.outside_guarantee import Outside, outside_guarantee
 
 NAMES: Mapping[str, str] = {
     "candidate": "language model",
@@ -72,6 +73,23 @@ def _language_model(train: Artifact) -> dict[str, str]:
         "Weights": f"{weights / 1e6:.1f} MB, {content.get('format', 'unknown format')}",
         "Artifact": train.uri,
     }
+
+
+def describe_privacy(train: Artifact, config: Config) -> dict[str, Any] | None:
+    """Return what a private training cost, `words`, and what its guarantee leaves `outside`; None without one."""
+    facts = train.facts
+    if facts.get("epsilon") is None:
+        return None
+    told = facts["privacy"]
+    words = (
+        f"Trained with differential privacy: ε = {facts['epsilon']:.3g} at δ = {facts['delta']:g} for each "
+        f"shopper with all that they did. DP-SGD over {told['steps']:,} steps; each draws every one of "
+        f"{told['shoppers']:,} shoppers by a chance of {told['sample_rate']:.3g}, with at most "
+        f"{told['examples_per_shopper']} examples of each, clips their gradient to "
+        f"{told['max_grad_norm']:g} and adds noise of {told['noise_multiplier']:.3g} times that."
+    )
+    outside: list[Outside] = outside_guarantee(config)
+    return {"words": words, "outside": [one._asdict() for one in outside]}
 
 
 def _boosting(folder: Path) -> dict[str, str]:

@@ -11,11 +11,13 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.pipeline import waiting
 from behavior_tasks.pipeline.serving import last_scoring
+from behavior_tasks.registry.budget import BudgetLedgerError
 from behavior_tasks.registry.ledger import LedgerError
 from behavior_tasks.serve.banners import Banner
 from behavior_tasks.web import mlflow_state
 from behavior_tasks.web.engineer_compare import challenger_of
 from behavior_tasks.web.engineer_draw import draw_heat, draw_matured
+from behavior_tasks.web.engineer_privacy import Spent, read_budget
 from behavior_tasks.web.engineer_runs import STALE_HOURS, StageLine, read_gates, read_stages
 from behavior_tasks.web.engineer_title import Title, read_titles
 from behavior_tasks.web.engineer_watch import read_standing
@@ -35,6 +37,12 @@ def engineer_values(home: Home, now: datetime) -> dict[str, Any]:
         titles = read_titles(home)
     except LedgerError as error:
         damaged = error
+    budget: list[Spent] = []
+    budget_damaged: UserError | None = None
+    try:
+        budget = read_budget(home)
+    except BudgetLedgerError as error:
+        budget_damaged = error
     standing, stages = read_standing(home), read_stages(home)
     server = mlflow_state.server_of(home)
     return {
@@ -42,6 +50,8 @@ def engineer_values(home: Home, now: datetime) -> dict[str, Any]:
         "ledger_damage": damaged,
         "challengers": {title.model: challenger_of(home, title) for title in titles},
         "gates": read_gates(home),
+        "budget": budget,
+        "budget_damage": budget_damaged,
         "stages": stages,
         "ages": {(line.group, line.stage): now - line.when for line in stages},
         "stale": timedelta(hours=STALE_HOURS),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from behavior_tasks.base.config import Config, load_config, presets, setting_keys
+from behavior_tasks.base.config import Config, changed, load_config, presets, setting_keys, setting_value
 from behavior_tasks.base.errors import UserError
 
 
@@ -99,7 +99,51 @@ def test_every_preset_is_valid_and_settings_never_change() -> None:
 
 
 def test_every_key_can_be_set_from_its_dotted_name() -> None:
-    defaults = Config().model_dump()
     for key in setting_keys():
-        section, _, name = key.partition(".")
-        assert load_config(overrides={key: defaults[section][name]}) is not None
+        assert load_config(overrides={key: setting_value(Config(), key)}) is not None
+
+
+def test_differential_privacy_is_set_by_dotted_names_a_file_or_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("privacy:\n  dp:\n    epsilon: 2\n    delta: 1e-6\n", encoding="utf-8")
+    dotted = load_config(file=tmp_path / "mine.yaml", overrides={"privacy.dp.epsilon": 3}).privacy.dp
+    whole = load_config(overrides={"privacy.dp": {"epsilon": 3, "delta": "1e-6"}}).privacy.dp
+    assert dotted == whole
+    assert dotted is not None
+    assert (dotted.epsilon, dotted.delta, dotted.examples_per_shopper) == (3, 1e-6, 4)
+    assert load_config().privacy.dp is None
+    assert load_config().train.distillation == 1
+    # What has read the shoppers without noise is off unless somebody asked for it.
+    private = load_config(overrides={"privacy.dp.epsilon": 3})
+    assert (private.train.distillation, private.train.number_epochs) == (0, 0)
+    assert changed(private, {"privacy.dp.epsilon": 8}).privacy.dp.epsilon == 8  # type: ignore[union-attr]
+    assert load_config(overrides={"source.users.path": "users.csv"}).source.users.path == "users.csv"
+
+
+def test_all_that_contradicts_differential_privacy_is_told_at_once() -> None:
+    wrong = {
+        "privacy.dp.epsilon": 0,
+        "privacy.dp.delta": 1,
+        "privacy.dp.noise": 3,
+        "train.distillation": 0.5,
+        "train.number_epochs": 2,
+        "train.negative_share": 0.5,
+        "train.processes": 2,
+        "train.compile": True,
+    }
+    with pytest.raises(UserError, match="8 mistakes") as caught:
+        load_config(overrides=wrong)
+    lines = str(caught.value.found).splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == sorted(wrong)
+    assert next(line for line in lines if "distillation" in line).endswith("expected 0")
+    with pytest.raises(UserError, match="1 mistake") as caught:
+        load_config(overrides={"privacy.dp.delta": 1e-6})
+    assert "privacy.dp.epsilon: field required" in str(caught.value.found)
+    with pytest.raises(UserError) as caught:
+        load_config(overrides={"privacy.budget_epsilon": 8})
+    assert "privacy.dp is off" in str(caught.value.found)
+    with pytest.raises(UserError) as caught:
+        load_config(overrides={"privacy.budget_epsilon": 8, "privacy.dp.epsilon": 9})
+    assert "9 is more than privacy.budget_epsilon = 8" in str(caught.value.found)
+    # These work with it.
+    load_config(overrides={"privacy.dp.epsilon": 3, "train.positive_weight": 2, "model.architecture": "bert"})
+    load_config(overrides={"privacy.dp.epsilon": 3, "model.checkpoint": "gpt2", "model.lora_rank": 4})

@@ -59,6 +59,7 @@ def test_the_log_and_preset_of_every_night_are_the_defaults_when_named() -> None
         ("source.actions", {"pv": "browse"}, ["pv"]),
         ("source.header", ["user_id"], "user_id"),
         ("registry.experiment", "mine", 3),
+        ("privacy.dp.epsilon", 3, 0),
     ],
 )
 def test_form_and_model_accept_and_refuse_the_same(name: str, good: object, bad: object) -> None:

@@ -1,5 +1,6 @@
 """The model report: a page that stands alone, a complete card, and nothing in either that a log could inject."""
 
+import html
 import json
 import re
 import struct
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 
 from behavior_tasks.base.artifacts import Artifact, Output
-from behavior_tasks.base.config import Config
+from behavior_tasks.base.config import Config, load_config
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.decision import Decision
+from behavior_tasks.model.outside_guarantee import outside_guarantee
 from behavior_tasks.verdict.evaluate import evaluate_stage
 from behavior_tasks.verdict.plots import PLOTS
 from behavior_tasks.verdict.report import CAPTIONS, report_stage
@@ -271,3 +273,26 @@ def test_the_page_fits_a_laptop(inputs: dict[str, Artifact], tmp_path: Path) -> 
     )
     width, height = struct.unpack(">II", shot.read_bytes()[16:24])
     assert (width, height) == (1366, 768)
+
+
+def test_a_private_model_tells_what_it_cost_and_what_is_outside_the_guarantee(
+    inputs: dict[str, Artifact], tmp_path: Path
+) -> None:
+    told = {"steps": 120, "shoppers": 5_000, "sample_rate": 0.05, "noise_multiplier": 1.234}
+    told |= {"unit": "shopper", "examples_per_shopper": 4, "max_grad_norm": 0.5}
+    facts = {**inputs["train"].facts, "epsilon": 2.9876, "delta": 1e-6, "privacy": told}
+    private = replace(inputs["train"], manifest=inputs["train"].manifest.model_copy(update={"facts": facts}))
+    config = load_config(overrides={"privacy.dp.epsilon": 3, "text.named_products": 77})
+    page, card = write({**inputs, "train": private}, tmp_path, config=config)
+    for text in (page, card):
+        assert "ε = 2.99 at δ = 1e-06" in text
+        assert "120 steps" in text
+        assert "5,000 shoppers" in text
+        assert "utside the guarantee" in text
+        for left_out in outside_guarantee(config):
+            assert left_out.words in html.unescape(text), left_out.name
+        assert "the 77 products with the most events" in text
+
+
+def test_a_model_without_differential_privacy_promises_none(written: tuple[str, str]) -> None:
+    assert not [text for text in written if "guarantee" in text]

@@ -11,11 +11,13 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE, Home
 from behavior_tasks.registry import ledger
 from behavior_tasks.registry.actions import actions_path, log_action, read_actions
+from behavior_tasks.registry.budget import budget_path, reserve
 from behavior_tasks.web import rolling_back
 from behavior_tasks.web.engineer_draw import draw_heat, draw_matured
 from behavior_tasks.web.engineer_watch import read_standing
 from behavior_tasks.web.remember import remembered
 from behavior_tasks.web.reports import run_report, served_report, watch_report
+from tests.registry.test_budget import asked, cost
 from tests.web.door import FakeDoor, client, make_app
 from tests.web.seeded import HOSTILE, LAST_DAY, watch_days
 
@@ -78,6 +80,20 @@ def test_damaged_ledger_is_said_in_place_of_the_champion(home):
     assert shown.status_code == 200
     assert "not what was written" in shown.text
     assert "Roll back" not in shown.text
+
+
+def test_privacy_budget_has_a_panel_once_something_was_spent_and_damage_is_said(home):
+    assert "Privacy budget" not in client("viewer").get(PAGE).text
+    reserve(home, asked("a", budget=8.0))
+    shown = client("viewer").get(PAGE).text
+    assert "Trainings on real logs" in shown
+    assert f"ε = {cost(1):.3f} (δ = 1e-05)" in shown
+    assert f"{8 - cost(1):.3f} / 8" in shown
+    assert "1 not ended, counted in full" in shown
+    assert "隐私预算" in client("viewer").get(f"{PAGE}?lang=zh").text
+    budget_path(home).write_bytes(budget_path(home).read_bytes().replace(b"5000", b"4000"))
+    shown = client("viewer").get(PAGE).text
+    assert "The budget ledger, privacy/budget.jsonl, is damaged" in shown
 
 
 def test_mlflow_that_is_down_is_said_and_holds_nobody_up(home, monkeypatch):
