@@ -39,7 +39,7 @@ async def waiting_questions(request: Request) -> list[dict[str, Any]]:
             "task": one["task_instance"]["task_id"],
             "index": one["task_instance"]["map_index"],
             "subject": one["subject"],
-            "body": (one["body"] or "").replace("**", ""),
+            "body": one["body"] or "",
         }
         for one in told["hitl_details"]
         if one["task_instance"]["state"] in ("awaiting_input", "deferred")

@@ -13,6 +13,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markdown_it import MarkdownIt
+from markupsafe import Markup
 
 from behavior_tasks.base.page import FILTERS
 from behavior_tasks.web.texts import LANGUAGES, text
@@ -67,7 +69,7 @@ def render(template: str, view: View, values: Mapping[str, Any]) -> str:
     """Return the page that one of `templates/` makes of values.
 
     Beside the values a template has `view`, `t` (a text by key), `url` (an address below the root), `tabs`,
-    `languages`, the filters of `base/page`, and `when` for instants and days.
+    `languages`, the filters of `base/page`, `when` for instants and days, and `markdown`.
     """
     shared = {"view": view, "t": view.text, "url": view.url, "tabs": TABS, "languages": LANGUAGES}
     return _environment().get_template(template).render({**values, **shared})
@@ -83,7 +85,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {**FILTERS, "when": shown_time}
+    environment.filters |= {**FILTERS, "when": shown_time, "markdown": markdown}
     return environment
 
 
@@ -100,3 +102,13 @@ def shown_time(value: str | date | None) -> str:
     except ValueError:
         return str(value)
     return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if isinstance(instant, datetime) else instant.isoformat()
+
+
+def markdown(text: str) -> Markup:
+    """Return Markdown as HTML: tables and lists as such; what looks like HTML or a picture stays text.
+
+    >>> markdown("**yes** <script>").strip()
+    Markup('<p><strong>yes</strong> &lt;script&gt;</p>')
+    """
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    return Markup(reader.render(text))  # noqa: S704  # the library escapes all that is no Markdown

@@ -137,11 +137,14 @@ def test_rollback_is_refused_with_a_reason_and_the_refusal_is_logged(home, to, w
 def test_waiting_approval_is_answered_by_op_through_airflow(home):
     door = FakeDoor()
     instance = {"dag_run_id": "night", "task_id": "registry.approval", "map_index": -1, "state": "deferred"}
-    question = {"task_instance": instance, "subject": f"May it? {HOSTILE}", "body": "**F1**"}
+    body = f"**F1** {HOSTILE}\n\n| | new |\n|---|---|\n| recall | 0.4 |"
+    question = {"task_instance": instance, "subject": f"May it? {HOSTILE}", "body": body}
     door.questions.append(question)
     app = make_app(door)
     seen = client("viewer", app).get(PAGE).text
     assert "May it? &lt;script&gt;" in seen
+    assert "<strong>F1</strong> &lt;script&gt;" in seen
+    assert "<td>0.4</td>" in seen
     assert "Approve" not in seen
     op = client("op", app)
     form = {"run": "night", "answer": "Approve", "why": "fine", "csrf": csrf(op.get(PAGE).text)}
