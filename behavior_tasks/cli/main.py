@@ -19,10 +19,12 @@ from behavior_tasks.cli import (
     data_report,
     demand,
     doctor,
+    export,
     features,
     gc,
     history,
     lift,
+    privacy,
     quarantine,
     recommend,
     risk,
@@ -75,6 +77,8 @@ app.command("gc")(gc.gc)
 app.command("audiences")(audiences.audiences)
 app.command("lift")(lift.lift)
 app.command("recommend")(recommend.recommend)
+app.command("export")(export.export)
+app.add_typer(privacy.privacy)
 app.command("up")(services.up)
 app.command("wait")(wait.wait)
 

@@ -2,9 +2,12 @@
 
 import typer
 
+from behavior_tasks.cli import privacy_scan
+
 privacy = typer.Typer(
     name="privacy",
     help="What is held about people, what it costs them, and what goes when.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+privacy.command("scan")(privacy_scan.scan)

@@ -1,0 +1,77 @@
+"""What an MLflow server holds, as far as its interface shows it: a store in; texts and files out.
+
+The one thing to know: the interface shows no traces, accounts or rows that were deleted for good; who must be sure
+reads the server's database and files.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from behavior_tasks.base.home import Home
+from behavior_tasks.registry import store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PAGE = 200
+NOT_SHOWN = "MLflow's traces, accounts and what was deleted for good: its interface does not show them"
+
+
+def server_texts(home: Home) -> Iterator[tuple[str, str]]:
+    """Yield what and its content as JSON: experiments, runs (deleted ones too), models and versions.
+
+    Raises:
+        UserError: when the server does not answer or refuses.
+    """
+    from mlflow.entities import ViewType
+
+    with store.connect(home) as client:
+        for experiment in client.search_experiments(view_type=ViewType.ALL):
+            yield "experiments", _json(dict(experiment))
+            for run in _runs(client, experiment.experiment_id):
+                yield "runs", _json(run.to_dictionary())
+        for model in client.search_registered_models():
+            yield "registered models", _json({"name": model.name, "about": model.description, "tags": model.tags})
+            for version in client.search_model_versions(f"name = '{model.name}'"):
+                told = {"about": version.description, "tags": version.tags, "source": version.source}
+                yield "model versions", _json(told)
+
+
+def server_files(home: Home, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield a run's id and its files, fetched into a folder that the caller empties after each.
+
+    Raises:
+        UserError: when the server does not answer or refuses.
+    """
+    from mlflow.artifacts import download_artifacts
+    from mlflow.entities import ViewType
+
+    with store.connect(home) as client:
+        for experiment in client.search_experiments(view_type=ViewType.ACTIVE_ONLY):
+            for run in _runs(client, experiment.experiment_id):
+                if client.list_artifacts(run.info.run_id):
+                    place = folder / run.info.run_id
+                    place.mkdir()
+                    download_artifacts(
+                        run_id=run.info.run_id, dst_path=str(place), tracking_uri=store.tracking_uri(home)
+                    )
+                    yield run.info.run_id, place
+
+
+def _runs(client: "MlflowClient", experiment_id: str) -> Iterator["Run"]:
+    from mlflow.entities import ViewType
+
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], run_view_type=ViewType.ALL, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _json(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False, default=str)
