@@ -91,5 +91,5 @@ def read_values(
                 continue
             connection.register("batch", block.cells)
             query = parse_sql(layout, config, read_on=read_on, plain=block.plain)
-            yield connection.execute(f"SELECT DISTINCT {names} FROM ({query}) WHERE {where}").to_arrow_table()
+            yield connection.sql(f"SELECT DISTINCT {names} FROM ({query}) WHERE {where}").to_arrow_table()
             connection.unregister("batch")
