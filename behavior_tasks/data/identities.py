@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.home import Home
+from behavior_tasks.data.key_history import check_key
 from behavior_tasks.data.keys import fingerprint, identity_key
 
 PSEUDONYM_LENGTH = 20
@@ -22,9 +23,11 @@ def key_fingerprint(raw: Path | None, config: Config, home: Home) -> dict[str, s
     """Return the fingerprint of the identity key, making the key when there is none yet.
 
     Raises:
-        UserError: when the key is damaged or others may read it.
+        UserError: when the key is damaged, lost, not the state folder's, or others may read it.
     """
-    return {"identity_key": fingerprint(identity_key(home))}
+    held = fingerprint(identity_key(home))
+    check_key(home, held)
+    return {"identity_key": held}
 
 
 def pseudonym(user_id: str, key: bytes) -> str:

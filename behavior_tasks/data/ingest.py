@@ -16,12 +16,13 @@ from typing import Any
 
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
 from behavior_tasks.base.engine import run_buckets
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.schema import PARSED_COLUMNS
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import full_disk
 from behavior_tasks.data.buckets import connect_spilling, merge_facts
 from behavior_tasks.data.ingest_part import BYTES_A_ROW, PartJob, build_part, find_part, plan
-from behavior_tasks.data.keys import identity_key
+from behavior_tasks.data.keys import fingerprint, identity_key
 from behavior_tasks.data.parts import PARTS_FILE, LogPart
 from behavior_tasks.data.quarantine import join_quarantines, merge_reasons
 from behavior_tasks.data.reasons import ReasonCount, refuse_if_bad
@@ -61,7 +62,8 @@ def ingest_stage(job: Job) -> Output:
     removed = {count.reason: count.rows for count in reasons}
     rows = Rows(unit_in="rows", unit_out="rows", rows_in=rows_in, rows_out=sum(p.rows for p in parts), removed=removed)
     log.info("ingest: %d rows of %d files, %d events, quarantined: %s", rows_in, len(parts), rows.rows_out, removed)
-    return Output(rows=rows, facts=_facts(parts, found))
+    facts = {**_facts(parts, found), "key_fingerprint": fingerprint(identity_key(job.home))}
+    return Output(rows=rows, facts=facts)
 
 
 def _leave_rejects(quarantine: Path, job: Job) -> None:
@@ -78,6 +80,13 @@ def _forget_rejects(job: Job) -> None:
 def _part_jobs(job: Job) -> list[PartJob]:
     side_tables = side_files(job.raw, job.config, job.home) if job.raw else {}
     key = identity_key(job.home)
+    if job.outside.get("identity_key", fingerprint(key)) != fingerprint(key):
+        raise UserError(
+            "The identity key has changed while the run was going on.",
+            found=f"a key with the fingerprint {fingerprint(key)}",
+            expected=job.outside["identity_key"],
+            next_step="bring that key back, then run again",
+        )
     return [
         PartJob(
             file=file,
