@@ -65,9 +65,8 @@ def scan(
 
         behavior privacy scan --database postgresql+psycopg2://airflow@db/airflow
     """
-    from behavior_tasks.pipeline.privacy.scan import Elsewhere
+    from behavior_tasks.pipeline.privacy.scan import Elsewhere, write_report
     from behavior_tasks.pipeline.privacy.scan import scan as run_scan
-    from behavior_tasks.pipeline.privacy.scan import write_report
 
     home = current_home()
     elsewhere = Elsewhere.of(
@@ -88,12 +87,8 @@ def _show(found: "Scan") -> None:
     asked = ", ".join(f"{count(number)} × {kind}" for kind, number in found.asked.items())
     console.print(f"Searched for: {asked}.", highlight=False)
     show_found(found.found, grouped(found.found.hits))
-    if found.untold:
-        console.print(
-            f"{count(found.untold)} ids are short, or a word of something else too: they count in columns about "
-            "people and behind words such as user_id, and can't be told elsewhere.",
-            highlight=False,
-        )
+    for one in found.short:
+        console.print(one, style="dim", highlight=False)
     if found.clean:
         console.print(f"Nothing found, in {found.seconds:.0f} s.", style="green", highlight=False)
         return

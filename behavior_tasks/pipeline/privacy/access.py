@@ -8,7 +8,7 @@ their raw id, so it is written for its owner only, and that it was made is logge
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,16 @@ import pyarrow.parquet as pq
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
+from behavior_tasks.base.tables import connect
+from behavior_tasks.data.erasures import read_erasures
+from behavior_tasks.data.events import open_events
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.inputs import resolve_inputs
-from behavior_tasks.data.keys import KEY_FILE, KEY_VARIABLE, identity_key, key_exists
+from behavior_tasks.data.keys import KEY_FILE, KEY_VARIABLE, identity_key, key_exists, secret_key
 from behavior_tasks.data.parse import literal
+from behavior_tasks.data.ranges import Range
 from behavior_tasks.data.resolve import read_values
+from behavior_tasks.data.tombstones import tombstone
 from behavior_tasks.pipeline.privacy.people import plain_ids, source_columns
 from behavior_tasks.pipeline.privacy.scan import Elsewhere, logs_of, search_everything
 from behavior_tasks.pipeline.privacy.search import Found, Hit
@@ -58,13 +63,14 @@ TOPICS: Mapping[str, Topic] = {
     "recommendations": Topic(title="Recommendations", about="Products that are proposed, and why."),
     "risk": Topic(title="List of unusual behaviour", about="The reasons are in `rules` and `phrases`."),
     "campaigns": Topic(title="Campaigns", about="Lists that somebody has taken away."),
-    "evaluate": Topic(title="Examples on which a model was measured", about=""),
+    "evaluate": Topic(title="Predictions by which a model was measured", about="Of the examples of the test."),
+    "baselines": Topic(title="Predictions of simpler models", about="What a model is compared with."),
+    "cache": Topic(title="Copies for the watch", about="Features and scores, to see whether shoppers change."),
 }
 """Topic → words, in the order of the page; any other comes behind them under its own name."""
-SAME_AS = {"clean-part": "clean", "ingest-part": "clean", "ingest": "quarantine", "encode": "cutoffs"}
-"""Stages whose tables hold what another's hold."""
-UNUSED = frozenset({"clean-part", "ingest-part", "encode"})
-"""Stages whose rows are left to the stage that they lead to."""
+QUARANTINE = "ingest"
+UNUSED = frozenset({"clean-part", "ingest-part", "encode", "simulate"})
+"""Stages whose rows stand in those of another stage too, or in the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,19 +152,18 @@ def everything_about(home: Home, asked: str, elsewhere: Elsewhere, *, now: datet
 
 def _sections(home: Home, hits: Sequence[Hit], name: str, raw_id: str) -> list[Section]:
     rows: dict[str, list[dict[str, Any]]] = {}
-    logged = list(_log_rows(home, raw_id))
-    if logged:
-        rows["log"] = logged
-    newest = _newest(home, hits)
+    current = _current(home)
+    for first, theirs in (("log", _log_rows(home, raw_id)), ("clean", _events(current, name))):
+        if some := list(theirs):
+            rows[first] = some
+    folders = {f"artifacts/{stage}/{key}" for stage, key in current}
     for hit in hits:
         topic = topic_of(hit.place)
-        if topic is None or hit.what != PSEUDONYM or not hit.place.endswith(".parquet"):
-            continue
-        stage_folder = "/".join(hit.place.split("/")[:3])
-        if hit.place.startswith("artifacts/") and newest.get(hit.place.split("/")[1]) != stage_folder:
-            continue
-        for row in rows_of(home.root / hit.place, hit.column, name):
-            rows.setdefault(topic, []).append({**_dated(hit.place), **row})
+        is_table = hit.what == PSEUDONYM and hit.place.endswith(".parquet")
+        is_old = hit.place.startswith("artifacts/") and "/".join(hit.place.split("/")[:3]) not in folders
+        if topic is not None and is_table and not is_old:
+            found = ({**_dated(hit.place), **row} for row in rows_of(home.root / hit.place, hit.column, name))
+            rows.setdefault(topic, []).extend(found)
     order = [*(topic for topic in TOPICS if topic in rows), *sorted(set(rows) - set(TOPICS))]
     return [
         Section(
@@ -171,11 +176,40 @@ def _sections(home: Home, hits: Sequence[Hit], name: str, raw_id: str) -> list[S
     ]
 
 
+def _current(home: Home) -> dict[tuple[str, str], Run]:
+    """Return stage and key of the artifacts that the newest run of each kind has made, and that run.
+
+    Older ones hold the same person as they were then; they are named among the places.
+    """
+    made: dict[tuple[str | None, str, str, str], tuple[str, Run]] = {}
+    for run in last_runs(home, most=MOST_RUNS, inspections=True):
+        record = run.record
+        for stage in run.stages():
+            key = (record.input, record.preset, record.config.examples.unit, stage.stage)
+            made.setdefault(key, (stage.uri.rpartition("/")[2], run))
+    return {(kind[3], key): run for kind, (key, run) in made.items()}
+
+
+def _events(current: Mapping[tuple[str, str], Run], name: str) -> Iterator[dict[str, Any]]:
+    """Yield the person's clean events, of every log."""
+    alone = Range(low=name, high=name + "0")
+    for (stage, _), run in current.items():
+        if stage != "clean":
+            continue
+        for bucket in open_events(run.need("clean")):
+            if alone.meets(bucket.range):
+                with connect(memory_mb=run.record.config.engine.memory_mb) as connection:
+                    theirs = replace(bucket, range=alone).stored_sql()
+                    rows = f"SELECT * FROM ({theirs}) WHERE shopper = {literal(name)} ORDER BY timestamp"
+                    for row in connection.sql(rows).to_arrow_table().drop_columns(["shopper"]).to_pylist():
+                        yield {key: _plain(value) for key, value in row.items()}
+
+
 def topic_of(place: str) -> str | None:
     """Return the topic of a file, by its place below the state folder; None: its rows stand in another's file too.
 
-    >>> topic_of("artifacts/clean/4f0c/events/0000.parquet"), topic_of("served/risk/date=2026-11-23/risk.parquet")
-    ('clean', 'risk')
+    >>> topic_of("artifacts/verbalize/4f0c/texts/0000.parquet"), topic_of("served/risk/date=2026-11-23/risk.parquet")
+    ('verbalize', 'risk')
     >>> topic_of("artifacts/risk/4f0c/served/risk.parquet") is None
     True
     """
@@ -183,20 +217,10 @@ def topic_of(place: str) -> str | None:
     if first == "artifacts":
         if rest[0] in UNUSED or "/served/" in place:
             return None
-        return SAME_AS.get(rest[0], rest[0])
+        return "quarantine" if rest[0] == QUARANTINE else rest[0]
     if first == "served":
         return rest[0]
     return first
-
-
-def _newest(home: Home, hits: Sequence[Hit]) -> dict[str, str]:
-    """Return, by stage, the newest artifact that holds the person: older ones hold the same, as it was."""
-    folders: dict[str, set[str]] = {}
-    for hit in hits:
-        if hit.place.startswith("artifacts/") and hit.place.endswith(".parquet"):
-            parts = hit.place.split("/")
-            folders.setdefault(parts[1], set()).add("/".join(parts[:3]))
-    return {stage: max(some, key=lambda one: (home.root / one).stat().st_mtime) for stage, some in folders.items()}
 
 
 def _dated(place: str) -> dict[str, Any]:
@@ -295,3 +319,16 @@ def _exports(home: Home, hits: Sequence[Hit], name: str) -> list[dict[str, Any]]
         if theirs and (audience is None or audience in lists):
             told.append({key: value for key, value in line.items() if key not in {"artifact", "shoppers"}})
     return told
+
+
+def when_erased(home: Home, asked: str) -> str | None:
+    """Return the day on which somebody was erased, who asks with their raw id; None: they never were.
+
+    Only who holds the raw id and the key can ask, and they may know.
+    """
+    lines, ids = read_erasures(home), plain_ids([asked])
+    if not lines or not ids:
+        return None
+    stone = tombstone(ids[0], secret_key(home, "tombstone", in_use=True))
+    days = [line.when[:10] for line in lines if line.kind == "done" and stone in line.tombstones]
+    return days[0] if days else None

@@ -85,8 +85,8 @@ class Scan:
     seconds: float
     asked: Mapping[str, int]
     """Kind of word → how many different ones."""
-    untold: int
-    """Ids that only a column about people, or a word such as `user` before them, can tell."""
+    short: tuple[str, ...]
+    """What could not be told of ids that are short, or a word of something else too, in words."""
     logs: int
     """Files of the source that were read."""
     found: Found
@@ -105,7 +105,7 @@ class Scan:
             "clean": self.clean,
             "logs": self.logs,
             "asked": dict(self.asked),
-            "told_by_their_place_only": self.untold,
+            "short_ids": list(self.short),
             "found": [asdict(hit) for hit in self.found.hits],
             "searched": {kind: asdict(tally) for kind, tally in sorted(self.found.searched.items())},
             "skipped": self.found.skipped,
@@ -142,10 +142,26 @@ def scan(home: Home, elsewhere: Elsewhere, *, now: datetime, input_path: str | N
         when=now,
         seconds=time.monotonic() - begun,
         asked=wanted.asked,
-        untold=wanted.untold,
+        short=tuple(short_ids(wanted)),
         logs=source.files,
         found=found,
     )
+
+
+def short_ids(wanted: Wanted) -> list[str]:
+    """Return what a search for short ids can't tell, in words."""
+    told = []
+    if wanted.in_cells:
+        told.append(
+            f"{wanted.in_cells:,} ids are digits, fewer than seven: they count as whole cells of tables, and behind "
+            "words such as user_id; in running text they can't be told from other numbers."
+        )
+    if wanted.in_columns:
+        told.append(
+            f"{wanted.in_columns:,} ids are very short, or something else has the same name (a product, a word of this "
+            "program): they count in columns about people, and behind words such as user_id, and nowhere else."
+        )
+    return told
 
 
 def search_everything(home: Home, wanted: Wanted, elsewhere: Elsewhere, *, with_source: bool = False) -> Found:

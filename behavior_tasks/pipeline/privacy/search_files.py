@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ SQLITE = b"SQLite format 3\x00"
 PICTURES = re.compile(rb"base64,[A-Za-z0-9+/=]+")
 """Pictures inside a page: their letters are chance."""
 SEPARATORS = re.compile(rb"[\s,;\"'<>|]")
-PACKED: dict[str, Callable[..., IO[bytes]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 ZIPPED = frozenset({".zip", ".npz", ".skops", ".whl"})
 TEXT_CHUNKS = {b"tEXt", b"iTXt", b"zTXt", b"eXIf"}
 """Parts of a PNG that are words."""
@@ -147,7 +147,7 @@ def _stream(place: Place, stream: IO[bytes], form: Form) -> Iterator[Texts]:
 
 def _read_packed(place: Place, found: Found) -> Iterator[Texts]:
     suffix = place.path.suffix.lower()
-    with (_open_zst(place.path) if suffix == ".zst" else PACKED[suffix](place.path, "rb")) as stream:
+    with _open_zst(place.path) if suffix == ".zst" else PACKED[suffix](place.path, "rb") as stream:
         inner = Path(place.path.stem)
         if inner.suffix == ".csv":
             yield from _csv(place, stream)
@@ -164,8 +164,7 @@ def _read_zip(place: Place, found: Found) -> Iterator[Texts]:
         for member in packed.infolist():
             yield _text(place, member.filename.encode(), "text", column="(name)")
             with packed.open(member) as stream:
-                form = "json" if member.filename.endswith(".json") else "bytes"
-                yield from _stream(place, stream, form)
+                yield from _stream(place, stream, "json" if member.filename.endswith(".json") else "bytes")
 
 
 def _read_parquet(place: Place, found: Found) -> Iterator[Texts]:

@@ -24,7 +24,7 @@ from behavior_tasks.data.resolve import read_values
 from behavior_tasks.data.sources import layout_of
 from behavior_tasks.pipeline.privacy.contacts import contacts_in
 from behavior_tasks.pipeline.privacy.search_tokens import fold
-from behavior_tasks.pipeline.privacy.search_words import RAW_ID, SECRET, words_in
+from behavior_tasks.pipeline.privacy.search_words import RAW_ID, words_in
 from behavior_tasks.pipeline.runs import Run
 
 OTHER_COLUMNS = ("product_id", "category", "brand", "product_name", "query")
@@ -102,7 +102,9 @@ class _Different:
             self._held = len(self._parts[0]) // 2  # so that it is not done again at every block
 
     def all(self) -> pa.Array:
-        return pc.unique(pa.chunked_array(self._parts, pa.large_string())) if self._parts else pa.array([], "large_string")
+        return (
+            pc.unique(pa.chunked_array(self._parts, pa.large_string())) if self._parts else pa.array([], "large_string")
+        )
 
 
 def _contacts(values: Mapping[str, _Different], ids: pa.Array) -> dict[str, list[str]]:

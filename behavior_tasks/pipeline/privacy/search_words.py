@@ -21,10 +21,8 @@ SECRET, PSEUDONYM = "secret", "pseudonym"
 KINDS = (RAW_ID, EMAIL, PHONE, CARD, NATIONAL_ID, SECRET, PSEUDONYM)
 TELLING_DIGITS, TELLING_LETTERS, SHORTEST_CELL = 7, 4, 4
 """Characters from which on an id of digits, and one with letters, tells itself; and one is sought in any cell."""
-PEOPLE = frozenset(
-    "user userid uid shopper shopperid customer customerid visitor visitorid client clientid member memberid buyer "
-    "buyerid account accountid person personid".split()
-)
+_ROLES = ("user", "shopper", "customer", "visitor", "client", "member", "buyer", "account", "person")
+PEOPLE = frozenset({"uid", *_ROLES, *(f"{role}id" for role in _ROLES)})
 """Words of columns that hold people, and of names before an id."""
 ID_WORDS = frozenset({"id", "ids", "no", "number"})
 ROWS = frozenset({"found", "text"})
@@ -46,13 +44,12 @@ class Wanted:
     """Of `short`, as truth values: those that count in any cell of a table, not only in one about people."""
     asked: Mapping[str, int]
     """Kind → different words that were asked for."""
+    in_cells: int = 0
+    """Ids that count in any cell of a table and behind a word such as `user_id`, not in running text."""
+    in_columns: int = 0
+    """Ids that count in columns about people and behind such a word only."""
     person_columns: frozenset[str] = field(default_factory=frozenset)
     """Columns of the source that hold ids, beside those whose name says so."""
-
-    @property
-    def untold(self) -> int:
-        """Ids that only a column about people, or a word such as `user` before them, can tell."""
-        return len(self.short) - int(pc.sum(self.anywhere).as_py() or 0)
 
     def is_about_people(self, column: str) -> bool:
         """Whether a column's cells name people, or are parts of the log's rows.
@@ -77,12 +74,13 @@ def want(
 
     Args:
         words: kind, one of KINDS, → different words.
-        used_otherwise: values that the log has in other columns too, in lower case, as bytes: as ids they can't be told.
+        used_otherwise: values that other columns of the log have too, in lower case, as bytes; they can't be told.
         person_columns: the source's own names of the columns that hold ids.
     """
     telling: dict[int, list[tuple[bytes, int]]] = {}
     short: list[bytes] = []
     anywhere: list[bool] = []
+    told_in = {True: 0, False: 0}
     doubtful = _program_words() | (set(used_otherwise.to_pylist()) if used_otherwise is not None else set())
     for kind, some in words.items():
         number = KINDS.index(kind)
@@ -98,12 +96,16 @@ def want(
             elif kind == RAW_ID:
                 forms = [raw, raw + b".0"] if word.isdigit() else [raw]
                 short += forms
-                anywhere += [not is_doubtful and len(word) >= SHORTEST_CELL] * len(forms)
+                is_told = not is_doubtful and len(word) >= SHORTEST_CELL
+                anywhere += [is_told] * len(forms)
+                told_in[is_told] += 1
     return Wanted(
         telling={parts: _arrays(found) for parts, found in sorted(telling.items())},
         short=pa.array(short, pa.large_binary()),
         anywhere=pa.array(anywhere, pa.bool_()),
         asked={kind: len(some) for kind, some in words.items()},
+        in_cells=told_in[True],
+        in_columns=told_in[False],
         person_columns=frozenset(name.lower() for name in person_columns),
     )
 
@@ -140,5 +142,3 @@ def words_in(data: bytes) -> pa.Array:
     """Return the different words of a text in lower case, as bytes."""
     starts, ends = split(data)
     return pc.unique(texts_at(pa.py_buffer(data), starts, ends))
-
-
