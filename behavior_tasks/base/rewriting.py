@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from behavior_tasks.base.artifacts import (
     MANIFEST,
@@ -29,17 +30,20 @@ Work = Callable[[Path], int]
 """Replaces files in the folder that it is given, and returns how many rows went."""
 
 
-def rewrite_artifact(artifact: Artifact, *, request: str, when: str, work: Work) -> int:
+def rewrite_artifact(
+    artifact: Artifact, *, request: str, when: str, work: Work, facts: Callable[[dict[str, Any]], dict[str, Any]]
+) -> int:
     """Let a work take rows out of a finished artifact, under the same key.
 
     Killed at any step, the artifact is there as before or as afterwards, whole. File hashes are renewed; the manifest
-    keeps `rows` and `facts` as they were counted when it was made, and says in `erased` what went since.
+    keeps `rows` as they were counted when it was made, and says in `erased` what went since.
 
     Args:
         artifact: from the store; nobody else may be at work (`alone_with_artifacts`).
         request: the erasure's id.
         when: its instant, ISO.
         work: replaces files; when it says that no row went, nothing is changed.
+        facts: returns the facts to keep.
 
     Returns:
         The rows that went.
@@ -59,7 +63,8 @@ def rewrite_artifact(artifact: Artifact, *, request: str, when: str, work: Work)
         }
         erased = (*manifest.erased, ErasedRows(request=request, when=when, rows=rows))
         hashed = manifest.content_hash and hash_of(manifest.content_hash, *(one.sha256 for one in files.values()))
-        told = manifest.model_copy(update={"files": files, "erased": erased, "content_hash": hashed})
+        renewals = {"files": files, "erased": erased, "content_hash": hashed, "facts": facts(manifest.facts)}
+        told = manifest.model_copy(update=renewals)
         write_durably(folder / MANIFEST, told.model_dump_json(indent=2).encode())
         return rows
 

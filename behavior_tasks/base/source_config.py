@@ -135,7 +135,7 @@ class SourceConfig(Section):
     @property
     def reasons_that_are_not_bad(self) -> frozenset[str]:
         """Reasons of rows that stand aside without counting as bad."""
-        return frozenset(self.expected_reasons) | {"ignored_action"}
+        return frozenset(self.expected_reasons) | {"ignored_action", "erased"}
 
     @field_validator("timezone")
     @classmethod

@@ -19,6 +19,7 @@ from behavior_tasks.cli import (
     data_report,
     demand,
     doctor,
+    erase,
     export,
     features,
     gc,
@@ -74,6 +75,7 @@ app.command("promote")(rollback.promote)
 app.command("compare")(compare.compare)
 app.command("risk")(risk.risk)
 app.command("gc")(gc.gc)
+app.command("erase")(erase.erase)
 app.command("audiences")(audiences.audiences)
 app.command("lift")(lift.lift)
 app.command("recommend")(recommend.recommend)

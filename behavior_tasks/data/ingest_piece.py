@@ -26,6 +26,7 @@ from behavior_tasks.data.parse import make_action_words, parse_sql
 from behavior_tasks.data.pieces import Piece, PieceEnd
 from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.side_tables import LoadedTable, fill_sql, register_side_tables
+from behavior_tasks.data.tombstones import ERASED, Tombstones, set_erased_aside
 
 _NOTHING_ASIDE = pa.table(
     {
@@ -57,6 +58,8 @@ class PieceJob:
     spill: Path
     memory_mb: int
     key: bytes = field(repr=False)
+    tombstones: Tombstones | None = None
+    """Who was erased, and must not come back; None: nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, block: Block, job: PieceJob) -
     connection.register("batch", block.cells)
     judged = connection.sql(query).to_arrow_table()
     connection.unregister("batch")
-    return judged
+    return set_erased_aside(judged, job.tombstones)
 
 
 def _count_set_missing(judged: pa.Table) -> Counter[str]:
@@ -148,6 +151,8 @@ def _with_texts(bad: pa.Table, block: Block) -> pa.Table:
     """Return line, reason, found and original text of the rows that stand aside."""
     bad = bad.sort_by("position")
     texts = pa.array(block.texts(bad["position"].to_pylist()), pa.large_string())
+    # Of somebody who was erased nothing may be kept but that there was a row.
+    texts = pc.if_else(pc.equal(bad["reason"], ERASED), pa.scalar(None, pa.large_string()), texts)
     return bad.select(["line", "reason", "found"]).append_column("text", texts).cast(_NOTHING_ASIDE.schema)
 
 

@@ -13,13 +13,11 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from behavior_tasks.base.artifacts import Artifact
-from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.artifacts import Artifact, hash_of
 from behavior_tasks.base.home import Home
 from behavior_tasks.data.erasures import read_erasures
-from behavior_tasks.data.keys import secret_key, secret_key_exists
+from behavior_tasks.data.keys import secret_key
 
-NAME = "tombstone"
 ERASED = "erased"
 """Reason of a row of an erased shopper."""
 LENGTH = 32
@@ -46,14 +44,12 @@ class Tombstones:
         stones = frozenset(stone for line in read_erasures(home) for stone in line.tombstones)
         if not stones:
             return None
-        if not secret_key_exists(home, NAME):
-            raise UserError(
-                "The key of the tombstones is gone, so nobody can tell who was erased; nothing is read or erased.",
-                found=f"{len(stones):,} erased shoppers, and no secrets/{NAME}.key in the state folder",
-                expected="the key with which they were erased",
-                next_step=f"bring secrets/{NAME}.key back from a backup, or set BEHAVIOR_TOMBSTONE_KEY to it",
-            )
-        return cls(stones=stones, key=secret_key(home, NAME))
+        return cls(stones=stones, key=secret_key(home, "tombstone", in_use=True))
+
+    @property
+    def digest(self) -> str:
+        """What tells one set of tombstones from another."""
+        return hash_of(sorted(self.stones))
 
     def hold(self, user_id: str | None) -> bool:
         """Whether a raw id is of somebody who was erased; each different id is hashed once."""

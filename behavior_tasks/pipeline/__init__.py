@@ -5,6 +5,7 @@ finished inputs; what comes back is the URI of the new artifact. Importing it co
 """
 
 from behavior_tasks.pipeline.approval import Question, answer, ask
+from behavior_tasks.pipeline.erasing import ask_for_retraining, erase_waiting
 from behavior_tasks.pipeline.execute import run_stage, run_stages
 from behavior_tasks.pipeline.failure import Failure, why_it_failed
 from behavior_tasks.pipeline.notes import refusal_note, run_note, stage_note
@@ -36,6 +37,7 @@ __all__ = [
     "Synced",
     "answer",
     "ask",
+    "ask_for_retraining",
     "ask_for_training",
     "at_work",
     "check_settings",
@@ -45,6 +47,7 @@ __all__ = [
     "conclude_scoring",
     "conclude_tuning",
     "conclude_watch",
+    "erase_waiting",
     "last_runs",
     "mlflow_pages",
     "open_run",
