@@ -7,8 +7,9 @@ looks whether the day's log came as days usually do.
 
 **What it finds** stands in `watch/date=…/report.html` in the state folder and in MLflow (experiment
 `behavior-monitoring`, one run a day). `ask_for_training` is *skipped* unless something severe stands that a training
-would mend; then it updates the asset `behavior_drift`, which starts `behavior_training`, at most once a day. The last
-task, `look`, is red while something severe stands.
+would mend; then it updates the asset `behavior_drift`, which starts `behavior_training`, at most once a day. The
+task `look` is red while something severe stands. The last one, `retention`, deletes what is older than its age limit
+(`privacy.keep`); its note says what went.
 """
 
 from datetime import timedelta
@@ -18,7 +19,7 @@ from airflow.sdk import DAG, TriggerRule, task
 from behavior_dag_alarm import alarm
 from behavior_dag_faults import RETRIES, explained, look_at
 from behavior_dag_links import DayLink, ModelsLink, ReportLink, keep_pages, with_links
-from behavior_dag_notes import begun, note_run, skip
+from behavior_dag_notes import begun, note, note_run, skip
 from behavior_dag_stages import draw_stages
 from behavior_dag_support import DRIFT, RUN, SERVED, ask_for, form, nightly, what_is_watched
 
@@ -59,6 +60,12 @@ def look(run: str) -> None:
     look_at(explained(pipeline.watched_problems, run))
 
 
+@task(trigger_rule=TriggerRule.ALL_DONE)
+def retention(run: str) -> None:
+    """Delete what is older than its age limit, whatever the watch found, and say what went and what can't go."""
+    note(explained(pipeline.retention_of, run))
+
+
 with DAG(
     dag_id="behavior_monitoring",
     description="What was served and what then happened in, whether the champion is still right out.",
@@ -75,5 +82,5 @@ with DAG(
     started, kept = start(), with_links(keep(RUN), DayLink(), ReportLink(), ModelsLink())
     made = draw_stages(GROUPS, pipeline.WATCHING, pipeline.run_stage)
     started >> [made["simulate"], made["champions"]]
-    [started, made["watch"]] >> kept >> [ask_for_training(RUN), look(RUN)]
+    [started, made["watch"]] >> kept >> [ask_for_training(RUN), look(RUN), retention(RUN)]
     ask_for(dag, form(only=pipeline.settings_of(pipeline.WATCHING), placed=True))

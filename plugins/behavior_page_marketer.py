@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from behavior_page_access import Op, OpForm, Viewer, ViewerForm
+from behavior_page_access import NotAllowedError, Op, OpForm, Viewer, ViewerForm
 from behavior_page_answers import FILE, back, page, root_of, view_of
 from fastapi import APIRouter, BackgroundTasks, Form, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import current_home
@@ -47,6 +47,7 @@ class List(Budget):
     campaign: str = CAMPAIGN
     part: Literal["contact", "control"] = "contact"
     instead: bool = False
+    reason: str = Field("", max_length=500)
 
 
 TAB = "marketer"
@@ -129,6 +130,8 @@ def download_real(visitor: OpForm, asked: Annotated[List, Form()]) -> Response:
 
 
 def _file(asked: List, visitor: Visitor, *, real_ids: bool) -> Response:
+    if asked.reason and not visitor.may_decide:
+        raise NotAllowedError
     wanted = Wanted(
         as_of=asked.as_of,
         audience=asked.audience or None,
@@ -137,6 +140,7 @@ def _file(asked: List, visitor: Visitor, *, real_ids: bool) -> Response:
         is_control=asked.part == "control",
         real_ids=real_ids,
         instead=asked.instead,
+        reason=asked.reason.strip(),
     )
     file = take_list(current_home(), wanted, who=visitor.name, when=datetime.now(UTC))
     named = f"attachment; filename*=UTF-8''{quote(file.name)}"

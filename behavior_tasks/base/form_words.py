@@ -37,6 +37,7 @@ SECTION_TITLES: Mapping[str, str] = {
     "demand": "Demand",
     "risk": "Risk",
     "watch": "Monitoring",
+    "privacy": "Privacy",
     "simulate": "Simulated shop",
     "registry": "MLflow",
     "engine": "Machine",

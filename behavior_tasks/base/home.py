@@ -79,7 +79,7 @@ class Home:
 
     @property
     def campaigns(self) -> Path:
-        """Lists of shoppers that somebody has taken away, as they were; nothing here is ever made again or deleted."""
+        """Lists of shoppers that somebody has taken away, as they were, until they are too old."""
         return self.root / "campaigns"
 
     @property

@@ -16,6 +16,10 @@ from behavior_tasks.base.locks import try_lock
 LOCK_FILE = "artifacts-in-use.lock"
 
 
+class BusyError(UserError):
+    """A run is at work: nothing is wrong with what was asked, and later it may be done."""
+
+
 @contextmanager
 def using_artifacts(home: Home) -> Iterator[None]:
     """Keep artifacts from being deleted while the block runs; waits while somebody deletes."""
@@ -40,12 +44,12 @@ def alone_with_artifacts(
         again: what to do then.
 
     Raises:
-        UserError: when a stage of some run is at work, or the file system has no locks.
+        BusyError: when a stage of some run is at work, or the file system has no locks.
     """
     handle = _open(home)
     try:
         if not try_lock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB):
-            raise UserError(
+            raise BusyError(
                 f"A run is at work in this state folder; {undone}.",
                 expected="no stage at work (or a file system with locks)",
                 next_step=f"wait until the run has ended, and {again}",

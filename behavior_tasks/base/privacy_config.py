@@ -4,11 +4,34 @@ In comes the `privacy` section of a YAML file; out comes a frozen section. The o
 by default that would change what a model learns.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from behavior_tasks.base.section import Section
+
+KeptKind = Literal[
+    "raw", "events", "examples", "texts", "models", "scores", "campaigns", "watch", "runs", "mlflow", "logs", "work",
+    "cache", "certificates",
+]  # fmt: skip
+KEEP_DAYS: Mapping[KeptKind, int] = {
+    "raw": 30,
+    "events": 400,
+    "examples": 180,
+    "texts": 180,
+    "models": 400,
+    "scores": 400,
+    "campaigns": 400,
+    "watch": 400,
+    "runs": 1095,
+    "mlflow": 1095,
+    "logs": 90,
+    "work": 30,
+    "cache": 30,
+    "certificates": 3650,
+}
+"""Age limits, in days, of what is kept; `privacy.keep` changes single ones."""
 
 
 class PrivacyConfig(Section):
@@ -23,3 +46,21 @@ class PrivacyConfig(Section):
     retrain_days: int = Field(
         30, ge=1, le=365, description="Days within which that must have happened (within_days); then it alarms."
     )
+    # What leaves, and what goes with age.
+    min_group: int = Field(
+        20,
+        ge=1,
+        le=100_000,
+        description="Fewest people that a list, or a figure about people, may be about: smaller lists are refused, "
+        "smaller counts read “fewer than 20”, budgets go in steps of so many; 1: any group is shown. The newest "
+        "scoring's value counts.",
+    )
+    keep: dict[KeptKind, PositiveInt] = Field(
+        default_factory=dict,
+        description="Kind of what is kept → the most days that it is kept, in place of its default; `behavior privacy "
+        "retention --dry-run` lists the kinds with their limits. Older things go, every night.",
+    )
+
+    def keep_days(self, kind: KeptKind) -> int:
+        """Return the age limit of a kind, in days."""
+        return self.keep.get(kind, KEEP_DAYS[kind])

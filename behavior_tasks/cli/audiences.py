@@ -1,7 +1,5 @@
 """`behavior audiences`: whom to contact, from what was handed out last; a budget; lists to take away."""
 
-import getpass
-import os
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -13,6 +11,7 @@ from pydantic import ValidationError
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, current_home
 from behavior_tasks.cli import audiences_show as show
+from behavior_tasks.cli.registry_options import user_name
 from behavior_tasks.cli.screen import tell_banners
 
 if TYPE_CHECKING:
@@ -43,6 +42,14 @@ Instead = Annotated[
 UseRealIds = Annotated[
     bool, typer.Option("--real-ids", help="With --out: the shop's own ids; needs the key and the log. Logged.")
 ]
+Raw = Annotated[
+    bool, typer.Option("--raw", help="With --out: texts as they are, for programs; a spreadsheet may run them.")
+]
+Who = Annotated[str | None, typer.Option("--who", help="With --reason: who answers for it; else the user.")]
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", help="With --out: why this list, though it nearly is one taken before. Logged."),
+]
 Log = Annotated[
     str | None, typer.Option("--input", "-i", help="With --real-ids: the log, where it lies elsewhere now.")
 ]
@@ -62,6 +69,9 @@ class _Asked:
     instead: bool
     real_ids: bool
     log: str | None
+    raw: bool
+    who: str | None
+    reason: str | None
 
     @property
     def by_budget(self) -> bool:
@@ -81,8 +91,14 @@ def audiences(
     instead: Instead = False,
     real_ids: UseRealIds = False,
     log: Log = None,
+    raw: Raw = False,
+    who: Who = None,
+    reason: Reason = None,
 ) -> None:
     """Show the audiences that were handed out last, ask for one by budget, or take a list away.
+
+    A list of fewer than privacy.min_group people is refused, and so is one that differs by fewer from a list that was
+    taken before. Whatever is taken leaves a line in registry/exports.jsonl.
 
     Examples:
 
@@ -105,6 +121,9 @@ def audiences(
         instead=instead,
         real_ids=real_ids,
         log=log,
+        raw=raw,
+        who=who,
+        reason=reason,
     )
     _refuse_odd(asked)
     home = current_home()
@@ -126,6 +145,12 @@ def _refuse_odd(asked: _Asked) -> None:
         raise UserError("--instead belongs to --out, for a list of its own.", next_step="leave out --instead")
     if asked.log is not None and not asked.real_ids:
         raise UserError("--input belongs to --real-ids.", next_step="leave it out")
+    if asked.out is None and (asked.raw or asked.reason is not None):
+        raise UserError("--raw and --reason belong to --out.", next_step="--out list.csv")
+    if asked.who is not None and asked.reason is None:
+        raise UserError("--who belongs to --reason.", next_step='--reason "why it is taken all the same"')
+    if asked.reason is not None and not asked.reason.strip():
+        raise UserError("--reason is empty.", next_step='--reason "why it is taken all the same"')
 
 
 def costs_of(contact_cost: float, margin: float | None, value_of_sale: float | None) -> "Costs | None":
@@ -164,7 +189,8 @@ def _taken(home: Home, asked: _Asked) -> "ChosenList":
 def _served(home: Home, asked: _Asked) -> "ChosenList | None":
     """Return the list of a date that was asked for; None, and all of them on the screen, where none was."""
     from behavior_tasks.pipeline.later import same_key
-    from behavior_tasks.serve.audiences_lists import budget_list, named_list
+    from behavior_tasks.pipeline.privacy.small_groups import least_group, stepped_list
+    from behavior_tasks.serve.audiences_lists import named_list
     from behavior_tasks.serve.audiences_rules import Costs
     from behavior_tasks.serve.audiences_taken import scored_again
     from behavior_tasks.serve.served import need_served
@@ -174,34 +200,33 @@ def _served(home: Home, asked: _Asked) -> "ChosenList | None":
     if asked.by_budget:
         costs = asked.costs or Costs()
         key = same_key(home, served)
-        return budget_list(served, key, campaign=asked.campaign, contacts=asked.budget, costs=costs)
+        least = least_group(home)
+        return stepped_list(served, key, campaign=asked.campaign, contacts=asked.budget, costs=costs, least=least)
     if asked.name is not None:
         return named_list(served, asked.name)
-    show.everything(served)
+    show.everything(served, least_group(home))
     return None
 
 
 def _show_and_take(home: Home, chosen: "ChosenList", asked: _Asked) -> None:
+    from behavior_tasks.pipeline.privacy.small_groups import least_group
     from behavior_tasks.pipeline.take_away import RealIds, take_away
     from behavior_tasks.serve.audiences_taken import Taker
 
-    show.one_list(chosen)
+    least = least_group(home)
+    show.one_list(chosen, least)
+    if asked.budget is not None and chosen.told["contacts"] < asked.budget and least > 1:
+        show.line(f"Budgets go in steps of {least} people (privacy.min_group).")
     if asked.out is not None:
-        taker = Taker(who=_who(), when=datetime.now(UTC), instead=asked.instead)
+        who = user_name() if asked.who is None else asked.who
+        taker = Taker(who=who, when=datetime.now(UTC), instead=asked.instead, reason=asked.reason)
         ids = RealIds(log=asked.log) if asked.real_ids else None
-        show.taken_away(take_away(home, chosen, asked.out, taker, real_ids=ids))
+        show.taken_away(take_away(home, chosen, asked.out, taker, real_ids=ids, raw=asked.raw), least)
     else:
         words = "" if asked.by_budget else f" {asked.name}{' --taken' if asked.taken else ''}"
         show.line(f"\nNext: behavior audiences{words} … --out list.csv")
     if asked.by_budget:
         show.rule(chosen.told)
-
-
-def _who() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return f"user {os.getuid()}"
 
 
 def as_date(moment: datetime | None) -> date | None:

@@ -8,7 +8,9 @@ import yaml
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from behavior_tasks.base.few import told_count
 from behavior_tasks.cli.screen import console, count
+from behavior_tasks.serve.audiences_small import shown_audience
 
 if TYPE_CHECKING:
     from behavior_tasks.pipeline.take_away import TakenAway
@@ -23,17 +25,18 @@ def line(text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def everything(served: "Served") -> None:
-    """Show all audiences of a date."""
+def everything(served: "Served", least: int) -> None:
+    """Show all audiences of a date; of those with fewer people than `least` nothing but that they are small."""
     facts = served.facts
     title = f"Audiences of {served.as_of}, for {facts['horizon_days']} days; {count(facts['scored'])} shoppers scored"
-    console.print(_table(title, facts["audiences"]))
+    told = [shown_audience(one, least) for one in facts["audiences"]]
+    console.print(_table(title, told, least))
     for one in facts["audiences"]:
         if one["note"]:
             console.print(f"{one['name']} is empty: {one['note']}.", markup=False, highlight=False)
     if facts["in_words"]:
         console.print(f"\nPut to the test as of {facts['compared_at'] or '–'}. {facts['in_words']}", highlight=False)
-    first = next((one["name"] for one in facts["audiences"] if one["contacts"] and one["contact"]), "NAME")
+    first = next((one["name"] for one in told if one["contacts"] and one["contact"]), "NAME")
     line(f"\nThe page: {served.folder / 'page.html'}")
     for words in (
         f"behavior audiences {first} --out list.csv",
@@ -43,10 +46,13 @@ def everything(served: "Served") -> None:
         console.print(f"Next: {words}", markup=False, highlight=False)
 
 
-def one_list(chosen: "ChosenList") -> None:
-    """Show one list: its size and worth, the first shoppers, and why they stand on it."""
-    told = chosen.told
-    console.print(_table(f"{told['heading']}, {chosen.as_of}", [told]))
+def one_list(chosen: "ChosenList", least: int) -> None:
+    """Show one list: its size and worth, the first shoppers, and why they stand on it; nothing of a small one."""
+    told = shown_audience(chosen.told, least)
+    console.print(_table(f"{told['heading']}, {chosen.as_of}", [told], least))
+    if told["is_small"]:
+        line(f"Of fewer than {least} people nothing is told (privacy.min_group).")
+        return
     if told["note"]:
         console.print(f"It is empty: {told['note']}.", markup=False, highlight=False)
         return
@@ -77,10 +83,10 @@ def rule(told: Mapping[str, Any]) -> None:
     )
 
 
-def taken_away(written: "TakenAway") -> None:
+def taken_away(written: "TakenAway", least: int) -> None:
     """Say which files were written, and what is kept."""
     for (path, shoppers), words in zip(written.files.items(), ("", " not to be contacted"), strict=True):
-        line(f"{count(shoppers)} shoppers{words}: {path}")
+        line(f"{told_count(shoppers, least)} shoppers{words}: {path}")
     if written.kept is None:
         return
     record = written.kept.record
@@ -93,15 +99,16 @@ def taken_away(written: "TakenAway") -> None:
     line(f"{said}{number}. From {over}: behavior lift {record.audience} --as-of {record.as_of}")
 
 
-def _table(title: str, told: Sequence[Mapping[str, Any]]) -> Table:
+def _table(title: str, told: Sequence[Mapping[str, Any]], least: int) -> Table:
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("audience", overflow="fold")
     for column in ("contact", "control", "buyers", "amount", "profit"):
         table.add_column(column, justify="right")
     for one in told:
         figures = [_figure(one[key]) if one["contacts"] else "–" for key in ("buyers", "amount", "profit")]
-        contacts = count(one["contacts"]) if one["contact"] else f"leave {count(one['contacts'])}"
-        table.add_row(one["name"], contacts, count(one["control"]), *figures)
+        people = told_count(one["contacts"], least)
+        contacts = people if one["contact"] else f"leave {people}"
+        table.add_row(one["name"], contacts, told_count(one["control"], least), *figures)
     return table
 
 

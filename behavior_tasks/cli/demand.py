@@ -13,6 +13,7 @@ from behavior_tasks.base.config import DemandConfig
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import current_home
 from behavior_tasks.base.page import shown_number
+from behavior_tasks.base.spreadsheet import csv_of
 from behavior_tasks.cli.screen import console, tell_banners
 from behavior_tasks.serve.demand_stock import judge_stock, read_stock
 from behavior_tasks.serve.demand_table import read_table
@@ -31,6 +32,9 @@ def demand(
     category: Annotated[str | None, typer.Option("--category", help="Only this category.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write all rows into this CSV file.")] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Rows on the screen.")] = 20,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="With --out: texts as they are, for programs; a spreadsheet may run them.")
+    ] = False,
 ) -> None:
     """Show how many pieces of each product the coming horizon will need, as the last scoring handed it out.
 
@@ -52,7 +56,7 @@ def demand(
         shown = _order(served, table, chosen, stock, out)
         _show_order(shown, stock.name, top)
     if out is not None:
-        shown.to_csv(out, index=False)
+        out.write_text(csv_of(shown, raw=raw), encoding="utf-8")
         console.print(f"{len(shown):,} rows in {out}", markup=False, highlight=False)
 
 

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.few import told_count
 from behavior_tasks.base.home import current_home
 from behavior_tasks.cli.audiences import as_date, costs_of
 from behavior_tasks.cli.screen import console, count
@@ -94,7 +95,8 @@ def _list(as_json: bool) -> None:
         table.add_column(column, justify="right" if column in {"contact", "control"} else "left", overflow="fold")
     for one in states:
         by = f"{one['taken_by']}, {one['taken_at'][:10]}" if one["taken_by"] else "nobody: nightly"
-        table.add_row(one["campaign"], one["as_of"], count(one["contacts"]), count(one["control"]), by, one["state"])
+        people = [told_count(one[group], one["least_told"]) for group in ("contacts", "control")]
+        table.add_row(one["campaign"], one["as_of"], *people, by, one["state"])
     console.print(table)
     ready = next((one for one in states if one["ready"]), states[0])
     console.print(
@@ -136,6 +138,9 @@ def _show(told: Mapping[str, Any]) -> None:
         table.add_column(column, justify="right")
     for name, words in (("contact", "contacted"), ("control", "control")):
         group = told[name]
+        if group["shoppers"] is None:
+            table.add_row(words, told_count(None, told["least_told"]), *["–"] * 4)
+            continue
         table.add_row(
             words,
             count(group["shoppers"]),
@@ -145,9 +150,10 @@ def _show(told: Mapping[str, Any]) -> None:
             f"{group['amount'] / max(group['shoppers'], 1):,.2f}",
         )
     console.print(table)
-    if told["gone"]:
+    if told["gone"] != 0:
         console.print(
-            f"{count(told['gone'])} of the list are in the log no more (erased since) and are left out.",
+            f"{told_count(told['gone'], told['least_told'])} of the list are in the log no more (erased since) and "
+            "are left out.",
             style="yellow",
             markup=False,
             highlight=False,

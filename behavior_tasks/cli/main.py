@@ -83,6 +83,7 @@ app.command("export")(export.export)
 app.add_typer(privacy.privacy)
 app.command("up")(services.up)
 app.command("wait")(wait.wait)
+app.add_typer(privacy.privacy)
 
 
 def _show_version(wanted: bool) -> None:

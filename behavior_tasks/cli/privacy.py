@@ -2,7 +2,7 @@
 
 import typer
 
-from behavior_tasks.cli import privacy_scan
+from behavior_tasks.cli import privacy_retention, privacy_scan
 
 privacy = typer.Typer(
     name="privacy",
@@ -11,3 +11,4 @@ privacy = typer.Typer(
     rich_markup_mode="markdown",
 )
 privacy.command("scan")(privacy_scan.scan)
+privacy.command("retention")(privacy_retention.retention)

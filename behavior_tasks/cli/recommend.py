@@ -2,7 +2,7 @@
 
 import csv
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +13,18 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from behavior_tasks.base.few import told_count, withheld
 from behavior_tasks.base.home import Home, current_home
+from behavior_tasks.base.spreadsheet import csv_of
 from behavior_tasks.base.tables import connect, quote
+from behavior_tasks.cli.registry_options import user_name
 from behavior_tasks.cli.screen import console, count, figure, tell_banners
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import identity_key, key_exists
 from behavior_tasks.data.parse import plain_user_sql
+from behavior_tasks.pipeline.export import log_export
+from behavior_tasks.pipeline.privacy.small_groups import least_group, refuse_small, set_hash
+from behavior_tasks.serve.audiences_files import write_private
 from behavior_tasks.serve.served import Served, need_served
 
 SHOWN_SHOPPERS = 3
@@ -33,8 +39,13 @@ def recommend(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Write the lists into this CSV file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="With --out: texts as they are, for programs; a spreadsheet may run them.")
+    ] = False,
 ) -> None:
     """Show which method recommends and why, and what it recommends, as the last scoring handed it out.
+
+    A file holds the lists of privacy.min_group shoppers or more, or none; it is its owner's alone, and logged.
 
     Examples:
 
@@ -46,12 +57,14 @@ def recommend(
     """
     home = current_home()
     served = need_served(home, "recommendations", as_of.date() if as_of else None)
+    least = least_group(home)
     if as_json:
-        console.print_json(json.dumps(served.facts, ensure_ascii=False))
+        counted = {name: withheld(served.facts[name], least) for name in ("shoppers", "fewer")}
+        console.print_json(json.dumps({**served.facts, **counted, "least_told": least}, ensure_ascii=False))
         return
     tell_banners(served.banners)
     if shopper is None:
-        _show_methods(served)
+        _show_methods(served, least)
     with connect() as connection:
         lists = _lists(connection, served, _names(home, shopper) if shopper else None, everything=out is not None)
     if shopper is not None and lists.empty:
@@ -61,11 +74,25 @@ def recommend(
         lists = _for_anybody(served)
     _show_lists(lists)
     if out is not None:
-        lists.to_csv(out, index=False)
-        console.print(f"{len(lists):,} rows in {out}", markup=False, highlight=False, soft_wrap=True)
+        _write(home, served, lists, out, raw=raw)
     elif shopper is None:
         page = served.folder / "page.html"
         console.print(f"The page: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _write(home: Home, served: Served, lists: pd.DataFrame, out: Path, *, raw: bool) -> None:
+    """Write lists of enough shoppers, once the log of exports has a line of it."""
+    shoppers = set(lists["shopper"]) - {""}
+    refuse_small(
+        len(shoppers),
+        least_group(home),
+        "A file of recommendations",
+        next_step="leave out --out to see one shopper's on the screen, or --shopper to have everybody's",
+    )
+    told = {"as_of": served.as_of.isoformat(), "shoppers": len(shoppers), "set": set_hash(shoppers)}
+    log_export(home, when=datetime.now(UTC), who=user_name(), what={"recommendations": served.artifact, **told})
+    write_private(out, csv_of(lists, raw=raw))
+    console.print(f"{len(lists):,} rows in {out}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _names(home: Home, asked: str) -> list[str]:
@@ -102,12 +129,13 @@ def _for_anybody(served: Served) -> pd.DataFrame:
     return table.assign(shopper="", method="recent popularity", reason="popular in the shop lately")
 
 
-def _show_methods(served: Served) -> None:
+def _show_methods(served: Served, least: int) -> None:
     facts = served.facts
     console.print(escape(f"Recommendations of {served.as_of}: {facts['why']}"), highlight=False)
     console.print(
-        f"{count(facts['shoppers'])} shoppers, {count(facts['rows'])} recommendations of {count(facts['products'])} "
-        f"products; {count(facts['fewer'])} shoppers got fewer than {facts['top']}.",
+        f"{told_count(facts['shoppers'], least)} shoppers, {count(facts['rows'])} recommendations of "
+        f"{count(facts['products'])} products; {told_count(facts['fewer'], least)} shoppers got no whole list of "
+        f"{facts['top']}.",
         highlight=False,
     )
     exam = facts["study"]["reported"]

@@ -1,7 +1,6 @@
 """`behavior risk`: the list of unusual shoppers that was handed out, or why one shopper is on it or not."""
 
-import shutil
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,12 @@ from rich.table import Table
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import current_home
+from behavior_tasks.base.spreadsheet import csv_of
+from behavior_tasks.cli.registry_options import user_name
 from behavior_tasks.cli.screen import console, count, tell_banners
+from behavior_tasks.pipeline.export import log_export
+from behavior_tasks.pipeline.privacy.small_groups import set_hash
+from behavior_tasks.serve.audiences_files import write_private
 from behavior_tasks.serve.risk_list import APPLICATION, LIST, TABLE, listed
 from behavior_tasks.serve.risk_page import METHOD_WORDS, PAGE, rule_title
 from behavior_tasks.serve.risk_rules import RULES
@@ -27,8 +31,13 @@ def risk(
     ] = None,
     shopper: Annotated[str | None, typer.Option(help="Say all that is known of one shopper (a pseudonym).")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Copy the list to this CSV file.")] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="With --out: texts as they are, for programs; a spreadsheet may run them.")
+    ] = False,
 ) -> None:
     """Show whose behaviour is unusual, and why. A place on the list proves nothing, and blocks nobody.
+
+    A file of it is its owner's alone (0600), and leaves a line in registry/exports.jsonl before it is written.
 
     Examples:
 
@@ -48,8 +57,17 @@ def risk(
         if out.is_dir():
             raise UserError(f"{out} is a folder.", expected="a CSV file", next_step=f"behavior risk --out {out / LIST}")
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(served.folder / LIST, out)
+        _write(served, out, raw=raw)
         console.print(f"{out}: {count(served.facts['rows'])} shoppers", markup=False, highlight=False)
+
+
+def _write(served: Served, out: Path, *, raw: bool) -> None:
+    """Write the list for its owner alone, once the log of exports has a line of it."""
+    table = pd.read_csv(served.folder / LIST, dtype=str, keep_default_na=False)
+    people = table["shopper"].tolist()
+    told = {"as_of": served.as_of.isoformat(), "shoppers": len(people), "set": set_hash(people)}
+    log_export(current_home(), when=datetime.now(UTC), who=user_name(), what={"risk": served.artifact, **told})
+    write_private(out, csv_of(table, raw=raw))
 
 
 def _show_list(served: Served) -> None:

@@ -24,7 +24,13 @@ from behavior_tasks.pipeline.stages import SERVING, STAGES, WATCHING, settings_o
 from behavior_tasks.pipeline.sync import Synced, close_dead_runs, sync, waiting
 from behavior_tasks.pipeline.tuning import prepare_tuning, start_tuning, work_off
 from behavior_tasks.pipeline.tuning_end import close_tuning_tracking, conclude_tuning, open_tuning_tracking
-from behavior_tasks.pipeline.watching import ask_for_training, conclude_watch, watch_stages, watched_problems
+from behavior_tasks.pipeline.watching import (
+    ask_for_training,
+    conclude_watch,
+    retention_of,
+    watch_stages,
+    watched_problems,
+)
 
 __all__ = [
     "SERVING",
@@ -57,6 +63,7 @@ __all__ = [
     "promote",
     "refusal_note",
     "register",
+    "retention_of",
     "run_note",
     "run_stage",
     "run_stages",

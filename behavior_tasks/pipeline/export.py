@@ -1,25 +1,27 @@
 """Export under real ids: a list of pseudonyms in; the same list with the shop's own ids, for who may know them, out.
 
-Whoever asks needs the identity key and the log that the list was made from; every export leaves a line in
-`registry/exports.jsonl`. The one thing to know: that line is written before the ids are handed out, and holds none.
+Whoever asks needs the identity key and the log that the list was made from; every export, of pseudonyms too, leaves a
+line in `registry/exports.jsonl`. The one thing to know: that line is written before anything is handed out, and holds
+no id: who, when, what, how many, and the hash of the set of people.
 """
 
-import fcntl
 import json
-import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.base.journal import OWNER_ONLY, append_line, whole_lines
 from behavior_tasks.data.inputs import RawFile, resolve_inputs
 from behavior_tasks.data.keys import key_exists
 from behavior_tasks.pipeline.later import HandedOut, same_key, scoring_of
 from behavior_tasks.pipeline.runs import Run
-from behavior_tasks.serve.audiences_files import OWNER_ONLY
+from behavior_tasks.registry.ledger import digest, to_line
 
 LOG = "exports.jsonl"
 
@@ -84,21 +86,47 @@ def _files(run: Run, input_path: str | None) -> tuple[RawFile, ...]:
     return resolve_inputs(where, run.record.config, run.home)
 
 
-def log_export(home: Home, *, when: datetime, who: str, what: dict[str, Any]) -> None:
-    """Add a line to the log of exports: when, by whom, and what; no id.
+def log_export(home: Home, *, when: datetime, who: str, what: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a line to the log of exports, flushed to disk and chained to the line before it, and return it; no id.
 
     Args:
         home: the state folder.
         when: the time of the export, with its zone.
         who: the person.
-        what: e.g. audience, date, how many.
+        what: e.g. audience, date, how many, and the hash of the set of people.
     """
-    line = json.dumps({"when": when.isoformat(timespec="seconds"), "who": who, **what}, ensure_ascii=False) + "\n"
     path = make_folder(home.registry) / LOG
-    handle = os.open(path, os.O_APPEND | os.O_CREAT | os.O_WRONLY, OWNER_ONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        os.write(handle, line.encode())
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    line: dict[str, Any] = {"when": when.isoformat(timespec="seconds"), "who": who, **what}
+
+    def follow(whole: bytes) -> bytes:
+        line["previous_hash"] = digest(whole.splitlines()[-1] if whole else b"")
+        return to_line(line)
+
+    with FileLock(path.with_name(".exports.lock")):
+        append_line(path, follow, mode=OWNER_ONLY)
+    return line
+
+
+def read_exports(home: Home) -> list[dict[str, Any]]:
+    """Return the lines of the log of exports, oldest first; those of versions before the chain stand before it.
+
+    Raises:
+        UserError: naming the line that does not follow the one before it.
+    """
+    path = home.registry / LOG
+    content = path.read_bytes() if path.is_file() else b""
+    found: list[dict[str, Any]] = []
+    last, chained = b"", False
+    for number, line in enumerate(whole_lines(content).splitlines(), start=1):
+        entry = json.loads(line)
+        chained = chained or "previous_hash" in entry
+        if chained and entry.get("previous_hash") != digest(last):
+            raise UserError(
+                f"Line {number} of the log of exports does not follow what stands before it.",
+                found=f"registry/{LOG}, in which a line was changed, lost or put in",
+                expected="lines as they were written",
+                next_step="bring the file back from a backup, or move it away; a new one begins by itself",
+            )
+        found.append(entry)
+        last = line
+    return found

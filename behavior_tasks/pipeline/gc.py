@@ -135,9 +135,15 @@ def _needed_by_runs(home: Home, policy: Policy) -> set[str]:
         for run in last_runs(home, most=policy.keep_runs, triggers=triggers)
     }
     runs = [Run(home, file.parent.name) for file in home.runs.glob("*/run.json")]
-    kept = [run for run in runs if run.record.run_id in last or not policy.is_old(_changed(run.folder))]
+    return artifacts_named_by(
+        home, [run for run in runs if run.record.run_id in last or not policy.is_old(_changed(run.folder))]
+    )
+
+
+def artifacts_named_by(home: Home, runs: Iterable[Run]) -> set[str]:
+    """Return the URIs of the artifacts that runs made or found, and of what those name in turn."""
     needed: set[str] = set()
-    waiting = [record.uri for run in kept for record in run.stages()]
+    waiting = [record.uri for run in runs for record in run.stages()]
     while waiting:
         uri = waiting.pop()
         if uri not in needed:

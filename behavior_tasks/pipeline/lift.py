@@ -13,11 +13,13 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.few import withheld
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.timeline import local_day, local_midnight
 from behavior_tasks.data.events import open_events
 from behavior_tasks.pipeline.campaigns import APPLICATION, Campaign, dates_of, every_campaign, newest_over
 from behavior_tasks.pipeline.later import need_clean, newest_scoring, read_again, same_key
+from behavior_tasks.pipeline.privacy.small_groups import least_group
 from behavior_tasks.pipeline.runs import Run
 from behavior_tasks.serve.audiences_facts import outcomes_at, seen_before, with_outcomes
 from behavior_tasks.serve.audiences_lift import find_campaign, measure_lift
@@ -125,21 +127,46 @@ def _measured(run: Run, sent: Campaign, lists: list[ChosenList], costs: Costs | 
         )
     own = costs if costs is not None else Costs.model_validate(sent.told[0]["costs"])
     lift = measure_lift(members, own, has_amounts="amount" in clean.facts["present"])
-    return {**lift, "gone": len(every) - len(members), "costs": own.model_dump()}
+    told = {**lift, "gone": len(every) - len(members), "costs": own.model_dump()}
+    return shown_lift(told, least_group(run.home))
+
+
+def shown_lift(told: dict[str, Any], least: int) -> dict[str, Any]:
+    """Return what may be shown of a lift: nothing of a group of fewer people than `least`, nor what compares with it.
+
+    Shown again, nothing changes.
+
+    Args:
+        told: what `measure_lift` gives, with `gone`.
+        least: fewest people that anything may be told of.
+    """
+    gone = {"gone": withheld(told["gone"], least), "least_told": least}
+    small = [name for name in ("contact", "control") if withheld(told[name]["shoppers"], least) is None]
+    if not small:
+        return {**told, **gone}
+    words = {"contact": "the contacted are", "control": "the control is"}
+    return {
+        **{**told, **gone},
+        **{name: dict.fromkeys(told[name]) for name in small},
+        "more": dict.fromkeys(told["more"]),
+        **{"needed_control": None, "enough": False},
+        "why": f"{' and '.join(words[name] for name in small)} fewer than {least} people, of whom nothing is told "
+        "(privacy.min_group)",
+    }
 
 
 def campaign_states(home: Home) -> list[dict[str, Any]]:
     """Return every campaign, the newest first, by the log as it was scored last: nothing is read again.
 
     Returns:
-        For each `campaign`, `as_of`, `until`, `contacts`, `control`, `taken_by` and `taken_at` (None: nobody took it)
-        `ready`, and `state`: `ready`, `not over until …`, or `no control`.
+        For each `campaign`, `as_of`, `until`, `contacts` and `control` (None: fewer than `least_told`), `taken_by` and
+        `taken_at` (None: nobody took it), `ready`, and `state`: `ready`, `not over until …`, or `no control`.
     """
     if not (taken_lists(home) or served_dates(home, APPLICATION)):
         return []
     run = newest_scoring(home)
     known, zone = log_until(run), ZoneInfo(run.record.config.source.timezone)
-    states = []
+    states, least = [], least_group(home)
     for one in every_campaign(home, known):
         last = max((taken.record for taken in one.taken), key=lambda record: record.taken_at, default=None)
         until = local_day(one.end, zone).isoformat()
@@ -149,8 +176,9 @@ def campaign_states(home: Home) -> list[dict[str, Any]]:
                 "campaign": one.name,
                 "as_of": one.as_of.isoformat(),
                 "until": until,
-                "contacts": one.count("contacts"),
-                "control": one.count("control"),
+                "contacts": withheld(one.count("contacts"), least),
+                "control": withheld(one.count("control"), least),
+                "least_told": least,
                 "taken_by": None if last is None else last.taken_by,
                 "taken_at": None if last is None else last.taken_at.isoformat(),
                 "ready": bool(over and one.count("control")),

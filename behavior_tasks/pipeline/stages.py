@@ -153,7 +153,10 @@ STAGES: dict[str, Stage] = {
     "model_report": Stage(
         work="verdict.report:report_stage",
         # It tells every setting that is not at its default; the engine's change no result.
-        sections=("simulate", "source", "clean", "examples", "text", "model", "train", "decision", "gate", "registry"),
+        sections=(
+            *("simulate", "source", "clean", "examples", "text", "model", "train", "decision", "gate", "registry"),
+            "privacy.min_group",
+        ),
         inputs=("clean", "cutoffs", "doctor", "features", "verbalize", "baselines", "train", "evaluate", "gate"),
     ),
 }
@@ -199,7 +202,7 @@ SERVING: dict[str, Stage] = {
     ),
     "audiences": Stage(
         work="serve.audiences:audiences_stage",
-        sections=("audiences", "train.device", "train.threads", "source.timezone"),
+        sections=("audiences", "privacy.min_group", "train.device", "train.threads", "source.timezone"),
         inputs=("clean", "champions", "moment", "readiness", "shopper_scores"),
         outside="serve.audiences_rules:audiences_identity",
         earlier="serve.audiences_way:earlier_way",

@@ -5,14 +5,16 @@ know; asked again for the same list, the files are written again and nothing els
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock
 
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import Home
+from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.pipeline.export import log_export, with_real_ids
+from behavior_tasks.pipeline.privacy.small_groups import least_group, refuse_near, refuse_small_list, set_hash
 from behavior_tasks.serve.audiences_files import list_text, write_private
 from behavior_tasks.serve.audiences_lists import ChosenList
 from behavior_tasks.serve.audiences_taken import Taken, Taker, is_campaign, take
@@ -38,7 +40,9 @@ class TakenAway:
     """Whether it was kept now."""
 
 
-def take_away(home: Home, chosen: ChosenList, out: Path, taker: Taker, *, real_ids: RealIds | None = None) -> TakenAway:
+def take_away(
+    home: Home, chosen: ChosenList, out: Path, taker: Taker, *, real_ids: RealIds | None = None, raw: bool = False
+) -> TakenAway:
     """Keep a list and write it as CSV.
 
     Args:
@@ -47,10 +51,10 @@ def take_away(home: Home, chosen: ChosenList, out: Path, taker: Taker, *, real_i
         out: the file; the control goes beside it, as `NAME.control.csv`.
         taker: who takes it away, and when.
         real_ids: None: pseudonyms.
+        raw: texts as they are, for programs; else none of them can become a formula in a spreadsheet.
 
     Raises:
-        UserError: when there is no such folder, another list of this campaign and date was taken before, or the real
-            ids can't be had; nothing is written then.
+        UserError: when there is no such folder, or as `keep`; nothing is written then.
     """
     if not out.absolute().parent.is_dir():
         raise UserError(f"There is no folder {out.parent}.", next_step="make it, or choose another place for --out")
@@ -58,7 +62,7 @@ def take_away(home: Home, chosen: ChosenList, out: Path, taker: Taker, *, real_i
     is_control = kept.members["group"] == "control"
     files = {out: kept.members[~is_control], out.with_name(f"{out.stem}.control{out.suffix}"): kept.members[is_control]}
     for path, some in files.items():
-        write_private(path, list_text(some))
+        write_private(path, list_text(some, raw=raw))
     return TakenAway(files={path: len(some) for path, some in files.items()}, kept=kept.taken, is_new=kept.is_new)
 
 
@@ -73,23 +77,40 @@ class Kept:
     is_new: bool
 
 
-def keep(home: Home, chosen: ChosenList, taker: Taker, *, real_ids: RealIds | None = None) -> Kept:
-    """Keep a list, before it is handed to somebody; real ids are logged.
+def keep(home: Home, chosen: ChosenList, taker: Taker, *, real_ids: RealIds | None = None, part: str = "all") -> Kept:
+    """Keep a list and log it, before it is handed to somebody.
 
     Args:
         home: the state folder.
         chosen: the list.
         taker: who takes it away, and when.
         real_ids: None: pseudonyms.
+        part: what of it is handed out, for the log: all, contact, control or leave.
 
     Raises:
-        UserError: when another list of this campaign and date was taken before, or the real ids can't be had.
+        UserError: when it is about too few people, differs by too few from a list that was taken before, another list
+            of this campaign and date was taken, or the real ids can't be had.
     """
-    members = chosen.members
+    members, least = chosen.members, least_group(home)
+    refuse_small_list(chosen, least)
     if real_ids is not None:
         members = with_real_ids(home, chosen, members, real_ids.log)
-    taken, is_new = take(home, chosen, taker) if is_campaign(chosen) else (None, False)
-    if real_ids is not None:
-        what = {"audience": chosen.name, "as_of": chosen.as_of.isoformat(), "shoppers": len(members)}
-        log_export(home, when=taker.when, who=taker.who, what=what | {"artifact": chosen.artifact})
+    # Of two who take two lists at once, the second is held against what the first took.
+    with FileLock(make_folder(home.campaigns) / ".taking.lock"):
+        near = refuse_near(home, chosen, least, reason=taker.reason)
+        taken, is_new = None, False
+        if is_campaign(chosen):
+            taken, is_new = take(home, chosen, taker)
+        elif len(members):
+            take(home, chosen, replace(taker, instead=True))  # no campaign, but later lists are held against it
+    what = {
+        **{"audience": chosen.name, "campaign": chosen.campaign, "as_of": chosen.as_of.isoformat(), "part": part},
+        **{"shoppers": len(members), "ids": "pseudonyms" if real_ids is None else "real"},
+        **{"set": set_hash(chosen.members["shopper"]), "artifact": chosen.artifact},
+    }
+    if near is not None:
+        what["differs_by_a_few_from"] = near.place
+    if taker.reason is not None:
+        what["reason"] = taker.reason
+    log_export(home, when=taker.when, who=taker.who, what=what)
     return Kept(members=members, taken=taken, is_new=is_new)

@@ -63,12 +63,17 @@ def conclude_watch(run_uri: str) -> "Kept":
     # Heavy libraries are loaded only now, so that the DAG's file may import this module.
     from behavior_tasks.pipeline.nights import missed_nights
     from behavior_tasks.pipeline.privacy.erase_models import overdue_findings
+    from behavior_tasks.pipeline.privacy.retention import retention_findings
     from behavior_tasks.registry.watch_run import keep_watch_run
     from behavior_tasks.watch.kept import keep, metrics_of
 
     # A monitoring made up for an old day must not speak of nights after it.
     moment = min(datetime.now(UTC), datetime.combine(run.record.day + timedelta(days=1), time(), UTC))
-    further = [*missed_nights(run.home, moment), *overdue_findings(run.home, run.record.day)]
+    further = [
+        *missed_nights(run.home, moment),
+        *overdue_findings(run.home, run.record.day),
+        *retention_findings(run.home, moment),
+    ]
     kept = keep(run.home, artifact, further=further)
     run.note(RECORD, {"day": kept.day.isoformat()})
     champions = {f"champion.{unit}": str(version) for unit, version in artifact.facts["champions"].items() if version}
@@ -98,6 +103,17 @@ def ask_for_training(run_uri: str) -> str | None:
     if kept is None:
         return "the day was not watched"
     return claim_training(run.home, today=run.record.day, run_id=run.record.run_id, alerts=kept.standing.alerts)
+
+
+def retention_of(run_uri: str) -> str:
+    """Delete what is older than its age limit, and return what went and what can't go, in one line.
+
+    Raises:
+        UserError: when the ledger is damaged.
+    """
+    from behavior_tasks.pipeline.privacy.retention import nightly_retention
+
+    return nightly_retention(run_uri)
 
 
 def watched_problems(run_uri: str) -> list[str]:

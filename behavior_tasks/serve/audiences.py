@@ -70,7 +70,7 @@ def audiences_stage(job: Job) -> Output:
         "audiences": told,
         "banners": banner_facts(scored.banners, job.inputs["readiness"]),
     }
-    write_page(folder / PAGE, facts, banners_of(facts))
+    write_page(folder / PAGE, facts, banners_of(facts), least=job.config.privacy.min_group)
     rows = Rows(
         unit_in="shoppers",
         unit_out="shoppers",

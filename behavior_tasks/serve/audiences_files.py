@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from behavior_tasks.base.journal import OWNER_ONLY
+from behavior_tasks.base.spreadsheet import csv_of
+
 MEMBERS, TABLE, PAGE, JOURNEYS = "members.parquet", "shoppers.parquet", "page.html", "journeys.parquet"
 """All lists in one table; everybody who is scored with what conditions read; the page; what some shoppers did."""
 MEMBER_COLUMNS = (
@@ -21,18 +24,23 @@ TOLD = 3
 CSV_COLUMNS = ("place", "shopper", "user_id", "probability", "expected_amount", "profit", "reason")
 LIST_FILES = {"contact": "contact.csv", "control": "control.csv", "leave": "leave.csv"}
 """Group → its file in the audience's folder."""
-OWNER_ONLY = 0o600
 
 
 def write_list(path: Path, members: pd.DataFrame) -> None:
-    """Write a list as CSV: CSV_COLUMNS, best first; a column that nobody has a value in is left out."""
-    path.write_text(list_text(members), encoding="utf-8")
+    """Write a list as CSV, for programs: CSV_COLUMNS, best first; a column that nobody has a value in is left out."""
+    path.write_text(list_text(members, raw=True), encoding="utf-8")
 
 
-def list_text(members: pd.DataFrame) -> str:
-    """Return a list as the text of a CSV."""
+def list_text(members: pd.DataFrame, *, raw: bool, line_end: str = "\n") -> str:
+    """Return a list as the text of a CSV.
+
+    Args:
+        members: some of CSV_COLUMNS.
+        raw: texts as they are, for programs; else none of them can become a formula in a spreadsheet.
+        line_end: of each row.
+    """
     there = [name for name in CSV_COLUMNS if name in members and (name == "place" or members[name].notna().any())]
-    return members[there].to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return csv_of(members[there], raw=raw, line_end=line_end)
 
 
 def read_journeys(folder: Path, language: str) -> Mapping[tuple[str, str], str]:

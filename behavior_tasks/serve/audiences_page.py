@@ -9,9 +9,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from behavior_tasks.base.few import told_count
 from behavior_tasks.base.figures import BLUE, GREY, ORANGE, canvas, save
 from behavior_tasks.base.page import render_page
 from behavior_tasks.serve.audiences_simple import SIMPLE
+from behavior_tasks.serve.audiences_small import shown_audience
 from behavior_tasks.serve.banners import Banner
 
 TEMPLATE = Path(__file__).with_name("audiences.html")
@@ -20,17 +22,20 @@ UNITS = {"profit": "expected profit", "amount": "expected amount", "buyers": "ex
 METHODS = {"champion": "the champion", **SIMPLE, "random": "by luck"}
 
 
-def write_page(path: Path, facts: Mapping[str, Any], banners: Sequence[Banner]) -> None:
+def write_page(path: Path, facts: Mapping[str, Any], banners: Sequence[Banner], *, least: int) -> None:
     """Write the page.
 
     Args:
         path: the HTML file.
         facts: of the stage.
         banners: what stands on top.
+        least: fewest people that anything is told of.
     """
-    plots = {one["name"]: plot_gains(one) for one in facts["audiences"] if one["contact"] and one["curve"]["contacts"]}
-    values = {**facts, "banners": banners, "plots": plots, "methods": METHODS, "units": UNITS}
-    path.write_text(render_page(TEMPLATE, values), encoding="utf-8")
+    told = [shown_audience(one, least) for one in facts["audiences"]]
+    plots = {one["name"]: plot_gains(one) for one in told if one["contact"] and one["curve"]["contacts"]}
+    values = {**facts, "audiences": told, "banners": banners, "plots": plots, "methods": METHODS, "units": UNITS}
+    page = render_page(TEMPLATE, values | {"least": least}, {"people": lambda number: told_count(number, least)})
+    path.write_text(page, encoding="utf-8")
 
 
 def plot_gains(audience: Mapping[str, Any]) -> str:

@@ -3,11 +3,11 @@
 `campaigns/NAME/date=2026-11-23/AUDIENCE.1/` holds `members.parquet` (pseudonyms, group, scores) and `campaign.json`.
 The one thing to know: a list that may have been sent is a fact, so nothing is ever replaced here, but to take somebody
 out who is erased; another list of the same campaign and date is refused, or, when somebody says that the first was not
-sent, kept beside it with a number.
+sent, kept beside it with a number. It goes with its age (`privacy.keep`).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -80,6 +80,11 @@ class Taken:
         )
 
     @property
+    def place(self) -> str:
+        """Its folder below `campaigns/`, which names campaign, date, audience and number."""
+        return "/".join(self.folder.parts[-3:])
+
+    @property
     def words(self) -> str:
         """Who took it and when."""
         return f"{self.record.taken_by} took on {self.record.taken_at:%Y-%m-%d %H:%M} UTC"
@@ -94,6 +99,8 @@ class Taker:
     """With its zone."""
     instead: bool = False
     """Says that the list of the same campaign and date that was taken before was not sent."""
+    reason: str | None = None
+    """Why it is taken though it differs by a few people from one taken before; who says so answers for it."""
 
 
 def is_campaign(chosen: ChosenList) -> bool:
@@ -142,7 +149,9 @@ def take(home: Home, chosen: ChosenList, taker: Taker) -> tuple[Taken, bool]:
 
 
 def taken_lists(home: Home, campaign: str | None = None, as_of: date | None = None) -> list[Taken]:
-    """Return the lists that were taken away, of several of one audience and date the last, by date and name.
+    """Return the lists of whom to contact that were taken away, of several of one audience and date the last.
+
+    They come by date and name; lists of whom to leave alone are kept too, but are no campaigns.
 
     Args:
         home: the state folder.
@@ -157,7 +166,8 @@ def taken_lists(home: Home, campaign: str | None = None, as_of: date | None = No
         names = {match[1] for folder in parent.iterdir() if (match := PLACE.fullmatch(folder.name))}
         if campaign not in {None, parent.parent.name}:
             names &= {str(campaign)}
-        found += [newest for name in sorted(names) if (newest := _newest(parent, name)) is not None]
+        newest = [one for name in sorted(names) if (one := _newest(parent, name)) is not None]
+        found += [one for one in newest if one.record.told["contact"]]
     return sorted(found, key=lambda one: (one.record.as_of, one.record.campaign, one.record.audience))
 
 
@@ -197,6 +207,17 @@ def rewrite_taken(home: Home, work: Callable[[Path], int]) -> list[tuple[Record,
                 rows = rewrite_folder(place, renewed)
                 found += [(record, rows)] if rows else []
     return found
+
+
+def every_taken(home: Home) -> Iterator[Taken]:
+    """Yield every list that was ever taken away and is still kept: also what was not sent, and whom to leave alone.
+
+    Raises:
+        UserError: when one is damaged.
+    """
+    for folder in sorted(home.campaigns.glob("*/date=*/*")):
+        if PLACE.fullmatch(folder.name):
+            yield _read(folder)
 
 
 def need_taken(home: Home, name: str, as_of: date | None = None) -> Taken:

@@ -43,7 +43,9 @@ def plot_slices(path: Path, slices: Sequence[Mapping[str, Any]] | None, whole: f
             heading: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 10, "color": INK, "weight": "bold"}
             axes.text(-0.01, place, last.replace("_", " "), transform=axes.get_yaxis_transform(), **heading)
         place += 1
-        ticks.append((place, f"{_short(row['value'])}  ({row['examples']:,}, {row['buyers']:,})"))
+        # How many there are of a group that is too small to judge would tell of a handful of people.
+        size = f"({row['examples']:,}, {row['buyers']:,})" if row["f1"] is not None else ""
+        ticks.append((place, f"{_short(row['value'])}  {size}".rstrip()))
         _draw_slice(axes, place, row)
     if whole is not None:
         axes.axvline(whole, color=INK, linewidth=1.2, linestyle="--", label=f"whole test {whole:.3f}")

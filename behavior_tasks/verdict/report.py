@@ -15,6 +15,7 @@ from behavior_tasks.base.artifacts import Artifact, Output, Rows
 from behavior_tasks.base.page import render_page, render_text
 from behavior_tasks.base.stage import Job
 from behavior_tasks.verdict.report_facts import data_hashes, describe_models, model_rows, settings_that_differ
+from behavior_tasks.verdict.slices import shown_slices
 
 PAGE, CARD = (Path(__file__).with_name(name) for name in ("report.html", "model_card.md"))
 CAPTIONS: Mapping[str, tuple[str, str]] = {
@@ -99,7 +100,7 @@ def values_of(job: Job) -> dict[str, Any]:
         "described": describe_models(inputs),
         "amounts": amount.get("models") or {},
         "amount_intervals": amount.get("intervals") or {},
-        "slices": measured.get("slices") or [],
+        "slices": shown_slices(measured.get("slices") or [], job.config.privacy.min_group),
         "fairness": measured.get("fairness") or [],
         "behaviour": measured.get("behaviour") or {},
         "undefined": measured.get("undefined") or {},

@@ -6,11 +6,13 @@ gets no figures, but says so, because a noisy figure would be read as a finding.
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from behavior_tasks.base.few import is_few
 from behavior_tasks.verdict.bootstrap import Statistic, percentile_interval
 from behavior_tasks.verdict.metrics import Scored, measure
 from behavior_tasks.verdict.traits import Trait
@@ -19,6 +21,8 @@ MIN_EXAMPLES = 50
 MIN_BUYERS = 10
 """Below either, a slice is too small to judge: with ten buyers one more found moves the recall by a tenth."""
 SLICE_FIGURES = ("accuracy", "precision", "recall", "f1", "average_precision", "ece")
+OTHER = "other"
+"""Name of what is put together in a report because each of it is too small."""
 NO_FIGURES = {**dict.fromkeys((*SLICE_FIGURES, "mean_probability", "call_rate", "f1_interval"), None)}
 
 
@@ -70,13 +74,35 @@ def too_few(labels: np.ndarray) -> str | None:
     """Return why examples with these labels are too few to judge; None when they are enough.
 
     >>> too_few(np.array([1, 0, 0]))
-    'too few to judge: 3 examples with 1 buyer (50 with 10 are needed)'
+    'too few to judge: fewer than 50 examples or 10 buyers'
     """
-    buyers = int((labels == 1).sum())
-    if len(labels) >= MIN_EXAMPLES and buyers >= MIN_BUYERS:
+    if len(labels) >= MIN_EXAMPLES and int((labels == 1).sum()) >= MIN_BUYERS:
         return None
-    counted = f"{len(labels):,} example{'s' * (len(labels) != 1)} with {buyers:,} buyer{'s' * (buyers != 1)}"
-    return f"too few to judge: {counted} ({MIN_EXAMPLES} with {MIN_BUYERS} are needed)"
+    # How few is not told: it would be a count of a handful of people of one age or gender.
+    return f"too few to judge: fewer than {MIN_EXAMPLES} examples or {MIN_BUYERS} buyers"
+
+
+def shown_slices(entries: Sequence[Mapping[str, Any]], least: int) -> list[dict[str, Any]]:
+    """Return the entries that a report shows: of each trait, values with too few people become one called `other`.
+
+    Args:
+        entries: what `measure_slices` gives.
+        least: fewest people that anything is told of; an `other` that has fewer is left out, too.
+    """
+    shown: list[dict[str, Any]] = []
+    for trait, some in groupby(entries, key=lambda one: one["slice"]):
+        every = list(some)
+        small = [one for one in every if is_few(_people(one), least)]
+        shown += [dict(one) for one in every if not is_few(_people(one), least)]
+        together = {name: sum(one[name] for one in small) for name in ("examples", "buyers")}
+        if small and not is_few(sum(map(_people, small)), least):
+            other = {"slice": trait, "value": OTHER, "meaning": None, **together, **NO_FIGURES}
+            shown.append({**other, "reason": f"{len(small)} groups with fewer than {least} people each"})
+    return shown
+
+
+def _people(entry: Mapping[str, Any]) -> int:
+    return int(entry.get("shoppers", entry["examples"]))
 
 
 def slice_statistic(labels: np.ndarray, scored: Scored, trait: Trait, codes: np.ndarray) -> Statistic:

@@ -4,13 +4,15 @@ The one thing to know: nothing is counted here; every figure stands in the facts
 shoppers there are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import Home
 from behavior_tasks.pipeline.export import real_ids_are_there
+from behavior_tasks.pipeline.privacy.small_groups import least_group
 from behavior_tasks.serve.audiences_files import TOLD, read_journeys
+from behavior_tasks.serve.audiences_small import shown_audience
 from behavior_tasks.serve.served import Served
 from behavior_tasks.web.marketer_charts import line_of, scale_of
 from behavior_tasks.web.marketer_phrases import phrase
@@ -21,14 +23,14 @@ NEXT_TO_NOTHING = 1e-3
 """Of a total: below, it is written as nought."""
 
 
-def audiences_values(_home: Home, view: View, served: Served) -> dict[str, Any]:
+def audiences_values(home: Home, view: View, served: Served) -> dict[str, Any]:
     """Return what the page of all audiences shows of what was handed out."""
-    facts = served.facts
-    most = max((one["contacts"] for one in facts["audiences"]), default=0)
+    facts, least = served.facts, least_group(home)
     return {
         "facts": facts,
         "method": method_words(view, facts["method"]),
-        "audiences": [_row(view, one, most) for one in facts["audiences"]],
+        "least": least,
+        "audiences": [_row(view, shown_audience(one, least)) for one in facts["audiences"]],
     }
 
 
@@ -51,11 +53,13 @@ def audience_values(home: Home, view: View, served: Served, *, name: str) -> dic
             expected=", ".join(told),
             next_step=f"open {nearest(name, told) or 'one of these'} on the page of the audiences",
         )
-    one = told[name]
+    least = least_group(home)
+    one = shown_audience(told[name], least)
     return {
         "facts": served.facts,
-        "one": _row(view, one, one["contacts"]),
-        "curve": _curve(one),
+        "least": least,
+        "one": _row(view, one),
+        "curve": _curve(one, least),
         "journeys": _journeys(view, served, one),
         "real_ids": view.visitor.may_decide and real_ids_are_there(home, served),
     }
@@ -66,7 +70,7 @@ def method_words(view: View, method: str) -> str:
     return view.text(f"marketer.methods.{method}")
 
 
-def _row(view: View, told: Mapping[str, Any], most: int) -> dict[str, Any]:
+def _row(view: View, told: Mapping[str, Any]) -> dict[str, Any]:
     """Return one audience for a template."""
     return {
         **told,
@@ -74,7 +78,6 @@ def _row(view: View, told: Mapping[str, Any], most: int) -> dict[str, Any]:
         "about": phrase(view.language, told["about"]),
         "note": phrase(view.language, told["note"]) if told["note"] else None,
         **{name: tidied(told[name]) for name in FIGURES},
-        "bar": round(100 * told["contacts"] / most) if most else 0,
     }
 
 
@@ -89,9 +92,9 @@ def tidied(figure: Mapping[str, float] | None) -> dict[str, float] | None:
     return {name: 0.0 if abs(value) < NEXT_TO_NOTHING else value for name, value in figure.items()}
 
 
-def _curve(told: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the picture of what contacting ever more of an audience is expected to bring."""
-    points = list(zip(map(float, told["curve"]["contacts"]), told["curve"]["values"], strict=True))
+def _curve(told: Mapping[str, Any], least: int) -> dict[str, Any] | None:
+    """Return the picture of what contacting ever more of an audience is expected to bring, in steps of `least`."""
+    points = apart(zip(map(float, told["curve"]["contacts"]), told["curve"]["values"], strict=True), least)
     if len(points) < 2:
         return None
     scale = scale_of(points)
@@ -103,6 +106,19 @@ def _curve(told: Mapping[str, Any]) -> dict[str, Any] | None:
         "most_x": int(scale.most_x),
         "most_y": scale.most_y,
     }
+
+
+def apart(points: Iterable[tuple[float, float]], least: int) -> list[tuple[float, float]]:
+    """Return the points that lie at least so many people apart, from the first on.
+
+    >>> apart([(1, 0.5), (7, 2.0), (21, 4.0), (22, 4.5)], 20)
+    [(1, 0.5), (21, 4.0)]
+    """
+    kept: list[tuple[float, float]] = []
+    for point in points:
+        if not kept or point[0] - kept[-1][0] >= least:
+            kept.append(point)
+    return kept
 
 
 def _journeys(view: View, served: Served, told: Mapping[str, Any]) -> list[dict[str, Any]]:

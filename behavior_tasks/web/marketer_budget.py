@@ -1,7 +1,7 @@
 """The budget: how many may be contacted and what that costs in; what it buys, out, at once for any shop.
 
 The one thing to know: the figures are those of `behavior audiences --budget` with the same words, from totals that were
-added up when the day was scored.
+added up when the day was scored; both go in steps of `privacy.min_group` people.
 """
 
 from collections.abc import Mapping
@@ -11,20 +11,24 @@ from typing import Any
 from pydantic import ValidationError
 
 from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.few import is_few, stepped
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.page import shown_number
 from behavior_tasks.pipeline.export import real_ids_are_there
+from behavior_tasks.pipeline.privacy.small_groups import least_group
 from behavior_tasks.serve.audiences_curve import Budget, Curve
 from behavior_tasks.serve.audiences_profit import Estimate
 from behavior_tasks.serve.audiences_rules import Costs
 from behavior_tasks.serve.served import Served
-from behavior_tasks.web.marketer_audiences import tidied
+from behavior_tasks.web.marketer_audiences import apart, tidied
 from behavior_tasks.web.marketer_charts import Scale, line_of, scale_of
 from behavior_tasks.web.marketer_look import AUDIENCES, look_for, shown_problem
 from behavior_tasks.web.view import View
 
 POINTS = 120
 """Of the picture."""
+SLIDER_STEPS = 500
+"""About as many places the slider has in a large shop."""
 FIRST_SHARE = 0.1
 """Of everybody, before anybody says how many."""
 COSTS = ("contact_cost", "margin", "value_of_sale")
@@ -85,16 +89,20 @@ def budget_values(home: Home, view: View, served: Served, *, given: Mapping[str,
     try:
         curve = Curve.load(served.folder, asked.costs)
     except UserError as trouble:
-        return {**values, "found": None, "trouble": shown_problem(view, trouble)}
-    found = _ask(curve, asked)
-    points = _points(curve)
+        return {**values, "found": None, "contacts": asked.contacts or "", "trouble": shown_problem(view, trouble)}
+    least = least_group(home)
+    found = _ask(curve, asked, least)
+    points = _points(curve, least)
     scale = scale_of(points)
     return {
         **values,
         "found": found,
-        "told": told_budget(view, found),
+        "contacts": asked.contacts or stepped(found.worth.shoppers, least) or "",
+        "most": stepped(found.most, least),
+        "step": max(least, stepped(found.most // SLIDER_STEPS, least)),
+        "told": told_budget(view, found, least),
         "line": line_of(points, scale),
-        "mark": mark_of(found, scale),
+        "mark": mark_of(found, scale, least),
         "scale": scale,
         "of": "amount" if found.worth.amount is not None else "buyers",
     }
@@ -110,20 +118,24 @@ def budget_answer(home: Home, view: View, given: Mapping[str, str | None]) -> di
     if look.served is None:
         raise look.trouble or UserError("Nothing is scored yet.", next_step="behavior score")
     curve = Curve.load(look.served.folder, asked.costs)
-    found = _ask(curve, asked)
+    least = least_group(home)
+    found = _ask(curve, asked, least)
     return {
-        "figures": told_budget(view, found),
-        "mark": mark_of(found, scale_of(_points(curve))),
+        "figures": told_budget(view, found, least),
+        "mark": mark_of(found, scale_of(_points(curve, least)), least),
         "problems": [view.text(f"marketer.problems.{key}") for key in asked.problems],
     }
 
 
-def told_budget(view: View, found: Budget) -> dict[str, str]:
-    """Return a budget's figures as the page writes them; what is not known is a dash."""
+def told_budget(view: View, found: Budget, least: int) -> dict[str, str]:
+    """Return a budget's figures as the page writes them; what is not known, or of too few people, is a dash."""
     worth = found.worth
     figures = {"buyers": worth.buyers, "amount": worth.amount, "profit": worth.profit}
-    told = {name: told_estimate(view, figure) for name, figure in figures.items()}
-    return {"contacts": f"{worth.shoppers:,}", "control": f"{found.control:,}", **told}
+    is_small = is_few(worth.shoppers, least)
+    told = {name: "–" if is_small else told_estimate(view, figure) for name, figure in figures.items()}
+    people = {"contacts": worth.shoppers, "control": found.control}
+    fewer = view.text("marketer.fewer", n=least)
+    return {**{name: fewer if is_few(n, least) else f"{stepped(n, least):,}" for name, n in people.items()}, **told}
 
 
 def told_estimate(view: View, estimate: Estimate | None) -> str:
@@ -135,23 +147,29 @@ def told_estimate(view: View, estimate: Estimate | None) -> str:
     return view.text("marketer.interval", found=found, lower=lower, upper=upper)
 
 
-def mark_of(found: Budget, scale: Scale) -> tuple[float, float]:
-    """Return where a budget stands in the picture."""
+def mark_of(found: Budget, scale: Scale, least: int) -> tuple[float, float]:
+    """Return where a budget stands in the picture; one of too few people stands at nothing."""
+    if is_few(found.worth.shoppers, least):
+        return scale.place(0.0, 0.0)
     figure = found.worth.amount or found.worth.buyers
     return scale.place(float(found.worth.shoppers), figure.expected)
 
 
-def _ask(curve: Curve, asked: Asked) -> Budget:
+def _ask(curve: Curve, asked: Asked, least: int) -> Budget:
+    """Return what a budget buys, in whole steps of `least` people, so that no two answers differ by fewer."""
     contacts = asked.contacts
     is_priced = asked.costs.margin is not None or asked.costs.value_of_sale is not None
     if contacts is None and not is_priced:
         contacts = max(1, round(FIRST_SHARE * curve.most))
-    return curve.ask(contacts, asked.costs)
+    found = curve.ask(contacts, asked.costs)
+    whole = stepped(found.worth.shoppers, least)
+    return found if whole in {0, found.worth.shoppers} else curve.ask(whole, asked.costs)
 
 
-def _points(curve: Curve) -> list[tuple[float, float]]:
+def _points(curve: Curve, least: int) -> list[tuple[float, float]]:
     points = curve.points(POINTS)
-    return [(float(contacts), buyers if amount is None else amount) for contacts, buyers, amount in points]
+    worth = ((float(contacts), buyers if amount is None else amount) for contacts, buyers, amount in points)
+    return apart(worth, least)
 
 
 def _number(name: str, text: str, problems: list[str]) -> float | None:

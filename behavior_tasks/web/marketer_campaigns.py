@@ -19,7 +19,7 @@ from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.pipeline.later import newest_scoring
-from behavior_tasks.pipeline.lift import campaign_states, lift_as_scored
+from behavior_tasks.pipeline.lift import campaign_states, lift_as_scored, shown_lift
 from behavior_tasks.serve.audiences_lift import effect_of
 from behavior_tasks.serve.served import Served
 from behavior_tasks.web.marketer_charts import bars_of
@@ -116,7 +116,7 @@ def _row(view: View, state: Mapping[str, Any], found: Measured, zone: ZoneInfo) 
         **state,
         "taken_at": f"{datetime.fromisoformat(taken_at).astimezone(zone):%Y-%m-%d %H:%M}" if taken_at else None,
         "measured": found,
-        "lift": _lift(view, found.told) if is_told else None,
+        "lift": _lift(view, shown_lift(dict(found.told), state["least_told"])) if is_told else None,
     }
 
 

@@ -4,8 +4,6 @@ The one thing to know: the list is kept before it is given, so that its lift can
 become a formula, whatever stands in the shop's log.
 """
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,18 +13,17 @@ import pandas as pd
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.pipeline.later import same_key
+from behavior_tasks.pipeline.privacy.small_groups import least_group, stepped_list
 from behavior_tasks.pipeline.take_away import RealIds, keep
 from behavior_tasks.registry.actions import log_action
 from behavior_tasks.serve.audiences_curve import CAMPAIGN
-from behavior_tasks.serve.audiences_files import CSV_COLUMNS
-from behavior_tasks.serve.audiences_lists import ChosenList, budget_list, named_list
+from behavior_tasks.serve.audiences_files import list_text
+from behavior_tasks.serve.audiences_lists import ChosenList, named_list
 from behavior_tasks.serve.audiences_taken import Taker
 from behavior_tasks.serve.served import need_served
 from behavior_tasks.web.marketer_budget import read_asked
 from behavior_tasks.web.marketer_look import AUDIENCES
 
-MARKS = ("=", "+", "-", "@", "\t", "\r")
-"""With these at its beginning a spreadsheet takes a cell for a formula."""
 BYTE_ORDER_MARK = "\ufeff"
 """Tells a spreadsheet that the file is UTF-8."""
 
@@ -47,6 +44,8 @@ class Wanted:
     real_ids: bool = False
     instead: bool = False
     """Says that the list of the same campaign and date that was taken before was not sent."""
+    reason: str = ""
+    """Why it is taken though it differs by a few people from one taken before; for who may decide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +71,11 @@ def take_list(home: Home, wanted: Wanted, *, who: str, when: datetime) -> File:
             the real ids can't be had.
     """
     chosen = _choose(home, wanted)
-    taker = Taker(who=who, when=when, instead=wanted.instead)
-    members = keep(home, chosen, taker, real_ids=RealIds(log=None) if wanted.real_ids else None).members
+    taker = Taker(who=who, when=when, instead=wanted.instead, reason=wanted.reason or None)
+    part = "control" if wanted.is_control else "contact" if chosen.told["contact"] else "leave"
+    members = keep(home, chosen, taker, real_ids=RealIds(log=None) if wanted.real_ids else None, part=part).members
     is_control = members["group"] == "control"
     some = members[is_control == wanted.is_control]
-    part = "control" if wanted.is_control else "contact" if chosen.told["contact"] else "leave"
     what = {"audience": chosen.name, "campaign": chosen.campaign, "as_of": chosen.as_of.isoformat(), "part": part}
     ids = "real" if wanted.real_ids else "pseudonyms"
     log_action(home, when=when, who=who, action="download", outcome="done", what=what | {"rows": len(some), "ids": ids})
@@ -85,36 +84,12 @@ def take_list(home: Home, wanted: Wanted, *, who: str, when: datetime) -> File:
 
 
 def csv_text(members: pd.DataFrame) -> str:
-    """Return a list as CSV, best first; a column that nobody has a value in is left out.
+    """Return a list as CSV, best first, as a spreadsheet opens it safely.
 
     Args:
         members: some of CSV_COLUMNS.
     """
-    there = [name for name in CSV_COLUMNS if name in members and (name == "place" or members[name].notna().any())]
-    stream = io.StringIO()
-    stream.write(BYTE_ORDER_MARK)
-    lines = csv.writer(stream, lineterminator="\r\n")
-    lines.writerow(there)
-    lines.writerows([_cell(value) for value in row] for row in members[there].itertuples(index=False))
-    return stream.getvalue()
-
-
-def safe_cell(text: str) -> str:
-    r"""Return a text that no spreadsheet takes for a formula: an apostrophe before it says that it is text.
-
-    >>> safe_cell("=1+1"), safe_cell("@x"), safe_cell("a=1")
-    ("'=1+1", "'@x", 'a=1')
-    """
-    return f"'{text}" if text.startswith(MARKS) else text
-
-
-def _cell(value: object) -> object:
-    """Return a cell: our own figures as figures, whatever else safe, what is missing empty."""
-    if isinstance(value, str):
-        return safe_cell(value)
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.6g}"
-    return "" if value is None or value is pd.NA else value
+    return BYTE_ORDER_MARK + list_text(members, raw=False, line_end="\r\n")
 
 
 def _choose(home: Home, wanted: Wanted) -> ChosenList:
@@ -131,4 +106,6 @@ def _choose(home: Home, wanted: Wanted) -> ChosenList:
             next_step="correct the form of the budget and take the list again",
         )
     key = same_key(home, served)
-    return budget_list(served, key, campaign=wanted.campaign, contacts=asked.contacts, costs=asked.costs)
+    return stepped_list(
+        served, key, campaign=wanted.campaign, contacts=asked.contacts, costs=asked.costs, least=least_group(home)
+    )

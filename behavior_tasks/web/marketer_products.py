@@ -9,8 +9,10 @@ from typing import Any
 
 import duckdb
 
+from behavior_tasks.base.few import is_few, withheld
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import connect, quote
+from behavior_tasks.pipeline.privacy.small_groups import least_group
 from behavior_tasks.serve.products_files import DEMAND_FILE, RECOMMENDED_FILE, REORDER_FILE
 from behavior_tasks.serve.served import Served
 from behavior_tasks.web.marketer_charts import bars_of
@@ -23,14 +25,16 @@ SHOWN = 20
 """Products on a page; the files hold them all."""
 
 
-def recommendations_values(_home: Home, view: View, served: Served) -> dict[str, Any]:
+def recommendations_values(home: Home, view: View, served: Served) -> dict[str, Any]:
     """Return what the page of the recommendations shows of what was handed out."""
-    facts, rows = served.facts, first_rows(served.folder / RECOMMENDED_FILE, SHOWN)
+    facts, least = served.facts, least_group(home)
+    rows = [row for row in first_rows(served.folder / RECOMMENDED_FILE, SHOWN) if not is_few(int(row["lists"]), least)]
     lists = [float(row["lists"]) for row in rows]
     exam = facts["study"]["reported"]
     methods = exam["methods"] if exam else []
     return {
         "facts": facts,
+        "least": least,
         "method": phrase(view.language, facts["method"]),
         "has_rows": (served.folder / RECOMMENDED_FILE).is_file(),
         "products": [
@@ -39,16 +43,18 @@ def recommendations_values(_home: Home, view: View, served: Served) -> dict[str,
                 "name": row["product_name"],
                 "lists": int(row["lists"]),
                 "share": int(row["lists"]) / max(facts["shoppers"], 1),
-                "first": int(row["first"]),
+                "first": withheld(int(row["first"]), least),
                 "bar": bar,
             }
             for row, bar in zip(rows, bars_of([(count, count, count) for count in lists]), strict=True)
         ],
-        "exam": exam,
+        "exam": exam if exam is None or not is_few(exam["shoppers"], least) else None,
         "methods": [
             {**row, "words": phrase(view.language, row["method"]), "bar": bar}
             for row, bar in zip(methods, bars_of([_triple(row["hit"]) for row in methods]), strict=True)
-        ],
+        ]
+        if exam is not None and not is_few(exam["shoppers"], least)
+        else [],
     }
 
 

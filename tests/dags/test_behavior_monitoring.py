@@ -24,7 +24,7 @@ def dag(loaded: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_stage_of_the_watch_has_its_task_below_what_it_reads(dag: dict[str, Any]) -> None:
-    assert set(dag["tasks"]) == {"start", "keep", "ask_for_training", "look", *TASK.values()}
+    assert set(dag["tasks"]) == {"start", "keep", "ask_for_training", "look", "retention", *TASK.values()}
     assert set(WATCHING) == set(TASK)
     for name, row in WATCHING.items():
         before = {TASK[i.removesuffix("?")] for i in row.inputs} or {"start"}
@@ -38,6 +38,8 @@ def test_the_day_is_kept_whatever_happened_and_a_severe_one_asks_and_is_red(dag:
     for name in ("ask_for_training", "look"):
         assert tasks[name]["upstream"] == ["keep"]
         assert tasks[name]["rule"] == "all_success"
+    # What is too old goes, whatever the watch found.
+    assert (tasks["retention"]["upstream"], tasks["retention"]["rule"]) == (["keep"], "all_done")
     for task in tasks.values():
         assert task["retries"] == 2
         assert task["retry"]["user"] == "fail"

@@ -50,7 +50,10 @@ class Office:
             patch.setenv(HOME_VARIABLE, str(self.home.root))
             config = changed(
                 self.shop.config,
-                {"audiences.file": str(self.rules), "audiences.reasons": 3, "audiences.holdout": 0.3, **settings},
+                {
+                    **{"audiences.file": str(self.rules), "audiences.reasons": 3, "audiences.holdout": 0.3},
+                    **{"privacy.min_group": 1, **settings},  # the shop has 160 shoppers
+                },
             )
             store, old = ArtifactStore(self.home.artifacts), self.shop.run
             names = ("simulate", "source", "ingest", "clean")

@@ -10,6 +10,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 from behavior_tasks.verdict.bootstrap import Resampling
 from behavior_tasks.verdict.figures import TestSet, measure_all
 from behavior_tasks.verdict.metrics import Costs, Scored, expected_calibration_error
+from behavior_tasks.verdict.slices import shown_slices
 from behavior_tasks.verdict.traits import Trait, Traits
 
 DRAW = Resampling(resamples=200, confidence=0.9, seed=3)
@@ -79,7 +80,24 @@ def test_a_small_slice_says_so_instead_of_a_figure() -> None:
     found = slice_of(measure_all(make(few=20), DRAW), "history", "new")
     assert found["examples"] == 20
     assert found["f1"] is found["f1_interval"] is found["accuracy"] is None
-    assert found["reason"].startswith("too few to judge: 20 examples with")
+    assert found["reason"] == "too few to judge: fewer than 50 examples or 10 buyers"
+
+
+def entry(trait_name: str, value: str, shoppers: int) -> dict[str, object]:
+    figures = {"examples": 2 * shoppers, "shoppers": shoppers, "buyers": 1, "f1": 0.5, "meaning": None}
+    return {"slice": trait_name, "value": value, **figures}
+
+
+def test_a_report_puts_groups_of_too_few_people_together_or_leaves_them_out() -> None:
+    ages = [entry("age_band", "25-34", 300), entry("age_band", "75+", 12), entry("age_band", "18-24", 11)]
+    shown = shown_slices([*ages, entry("gender", "female", 20), entry("gender", "other", 19)], 20)
+    assert [(one["slice"], one["value"], one["examples"]) for one in shown] == [
+        ("age_band", "25-34", 600),
+        ("age_band", "other", 46),
+        ("gender", "female", 40),
+    ]
+    assert shown[1]["f1"] is None
+    assert [one["value"] for one in shown_slices(ages, 1)] == ["25-34", "75+", "18-24"]
 
 
 def test_what_the_log_cannot_tell_is_named() -> None:
@@ -127,7 +145,7 @@ def test_a_group_that_is_too_small_is_left_out_by_name_and_one_alone_is_no_gap()
     measured = measure_all(make(traits=traits), DRAW)
     assert measured["fairness"] == []
     why = measured["undefined"]["fairness.gender"]
-    assert "fewer than two groups have 50 examples with 10 buyers (male: too few to judge: 30 examples" in why
+    assert "fewer than two groups have 50 examples with 10 buyers (male: too few to judge: fewer than 50" in why
     assert measure_all(base, DRAW)["fairness"]
 
 

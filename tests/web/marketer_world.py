@@ -83,9 +83,9 @@ def serve_audiences(home: Home, shoppers: int = 400, *, day: date = DAY) -> Serv
     return _serve(home, "audiences", write, day)
 
 
-def scored_once(home: Home) -> None:
-    """Leave a scoring behind, of a log that nobody kept."""
-    config = changed(Config(), {"source.timezone": "Asia/Shanghai"})
+def scored_once(home: Home, *, least: int = 1) -> None:
+    """Leave a scoring behind, of a log that nobody kept; `least` is its `privacy.min_group`."""
+    config = changed(Config(), {"source.timezone": "Asia/Shanghai", "privacy.min_group": least})
     fixed: dict[str, Any] = {"name": "", "day": DAY, "input": None, "preset": "canonical", "as_of": DAY}
     keep_run(home, RunRecord(run_id="score-1", trigger="scoring", config=config, **fixed))
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from starlette.testclient import TestClient
 from behavior_tasks.base.home import HOME_VARIABLE, Home
 from behavior_tasks.base.page import shown_number
 from behavior_tasks.data.keys import KEY_VARIABLE
+from behavior_tasks.pipeline.export import read_exports
 from behavior_tasks.registry.actions import read_actions
 from behavior_tasks.serve.audiences_budget import pick_budget
 from behavior_tasks.serve.audiences_profit import worth_of
@@ -292,3 +294,88 @@ def test_what_was_handed_out_long_ago_is_stale(home: Home) -> None:
     os.utime(record, (old, old))
     assert "this was handed out 9 days ago" in client("viewer").get(f"{ROOT}/demand").text
     assert "days ago, and nothing since" not in client("viewer").get(f"{ROOT}/recommendations").text
+
+
+@pytest.fixture
+def guarded(home: Home) -> Home:
+    """The same, where nothing is told of fewer than 20 people."""
+    shutil.rmtree(home.runs)
+    scored_once(home, least=20)
+    return home
+
+
+def test_no_two_answers_of_the_slider_differ_by_a_few_people(guarded: Home) -> None:
+    who = client("viewer")
+    told = {n: who.get(f"{ROOT}/budget/answer?contacts={n}").json() for n in (19, 20, 39, 40, 41, 400)}
+    assert told[19]["figures"]["contacts"] == "fewer than 20"
+    assert told[19]["figures"]["buyers"] == "–"
+    assert told[20] == told[39]
+    assert told[40] == told[41] != told[39]
+    served = find_served(guarded, "audiences")
+    assert served is not None
+    worths = [who.get(f"{ROOT}/budget/answer?contact_cost={0.1 * n}&value_of_sale=3").json() for n in range(1, 12)]
+    for answer in [*told.values(), *worths]:
+        for name in ("contacts", "control"):
+            figure = answer["figures"][name]
+            assert figure in ("0", "fewer than 20") or int(figure.replace(",", "")) % 20 == 0
+    page = who.get(f"{ROOT}/budget").text
+    assert re.search(r'type="range" min="20" max="\d+" step="20"', page)
+    given = who.post(f"{ROOT}/download", data={**form_of(who, "/budget?contacts=59"), "campaign": "spring"})
+    assert len(cells_of(given.content)) == 40
+
+
+def test_only_who_may_decide_gets_a_list_that_is_nearly_one_taken_before(guarded: Home) -> None:
+    viewer, op = client("viewer"), client("op")
+    path = "/audience/likely"
+    assert viewer.post(f"{ROOT}/download", data={**form_of(viewer, path), "part": "contact"}).status_code == 200
+    (kept,) = taken_lists(guarded)
+    # Another date's list is the same but for one shopper.
+    served = find_served(guarded, "audiences")
+    assert served is not None
+    members = pd.read_parquet(served.folder / "members.parquet")
+    gone = members[members["audience"] == "likely"]["shopper"].iloc[-1]
+    day = DAY.replace(day=2)
+    shutil.copytree(served.folder, served.folder.with_name(f"date={day}"))
+    record = served.folder.with_name(f"date={day}") / "served.json"
+    file = record.with_name("members.parquet")
+    members[members["shopper"] != gone].to_parquet(file)
+    told = json.loads(record.read_text(encoding="utf-8"))
+    told |= {"as_of": day.isoformat(), "files": told["files"] | {"members.parquet": file.stat().st_size}}
+    record.write_text(json.dumps(told), encoding="utf-8")
+    asked = {**form_of(viewer, path), "part": "contact"}
+    refused = viewer.post(f"{ROOT}/download", data=asked)
+    assert refused.status_code == 409
+    assert "differs by fewer than 20 people" in refused.text
+    assert viewer.post(f"{ROOT}/download", data={**asked, "reason": "because"}).status_code == 403
+    assert 'name="reason"' not in viewer.get(f"{ROOT}{path}").text
+    assert 'name="reason"' in op.get(f"{ROOT}{path}").text
+    assert taken_lists(guarded) == [kept]
+    given = op.post(f"{ROOT}/download", data={**form_of(op, path), "part": "contact", "reason": "one was erased"})
+    assert given.status_code == 200
+    line = read_exports(guarded)[-1]
+    assert (line["who"], line["reason"], line["part"]) == ("op", "one was erased", "contact")
+
+
+def test_of_a_few_people_the_page_tells_nothing(home: Home) -> None:
+    shutil.rmtree(home.runs)
+    scored_once(home, least=101)
+    who = client("viewer")
+    served = find_served(home, "audiences")
+    assert served is not None
+    likely = served.facts["audiences"][0]
+    assert 0 < likely["contacts"] < 101
+    for path in ("", "/audience/likely"):
+        for language, words in (("en", "ewer than 101"), ("zh", "少于 101")):
+            page = who.get(f"{ROOT}{path}?lang={language}").text
+            assert words in page
+            assert f">{likely['contacts']}<" not in page
+            assert shown_number(likely["amount"]["upper"]) not in page
+            assert "用户A浏览了商品B。" not in page
+    form = {**dict.fromkeys(("contacts", "margin"), ""), "as_of": str(DAY), "audience": "likely"}
+    csrf = re.search(r'name="csrf" value="(\w+)"', who.get(f"{ROOT}/budget?contacts=200").text)
+    assert csrf is not None
+    refused = who.post(f"{ROOT}/download", data={**form, "csrf": csrf[1], "part": "control"})
+    assert refused.status_code == 409
+    assert "too few people" in refused.text
+    # One product stands on 90 lists, the other on 10.
+    assert "<code>p1</code>" not in who.get(f"{ROOT}/recommendations").text

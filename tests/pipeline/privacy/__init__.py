@@ -1,0 +1,1 @@
+"""Tests of what protects people: what may leave, and what must go."""
