@@ -17,6 +17,7 @@ from rich.table import Table
 from behavior_tasks.base.config import DEFAULT_PRESET, load_config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import current_home
+from behavior_tasks.cli import erase_verify
 from behavior_tasks.cli.options import ConfigFile, Preset, Settings, parse_settings
 from behavior_tasks.cli.registry_options import user_name
 from behavior_tasks.cli.screen import console
@@ -51,6 +52,16 @@ def erase(
     request: Annotated[
         bool, typer.Option("--request", help="Leave it to the DAG behavior_erasure, without the raw ids.")
     ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Look for them everywhere and sign a certificate; without ids: for all who were ever erased.",
+        ),
+    ] = False,
+    check_certificate: Annotated[
+        Path | None, typer.Option("--check-certificate", help="Say whether a certificate is as it was signed.")
+    ] = None,
     preset: Preset = DEFAULT_PRESET,
     config: ConfigFile = None,
     set: Settings = None,
@@ -60,19 +71,27 @@ def erase(
 
     The log itself is yours and is not touched: take them out there, too. Killed, the same command goes on.
 
-    Exit code 0: done, or listed. 2: refused (a run is at work, or a ledger is damaged).
+    Exit code 0: done, listed, or absent. 1: --verify has found somebody. 2: refused (a run is at work, or a ledger is
+    damaged).
 
     Examples:
 
         behavior erase --shopper u00042 --dry-run
 
         behavior erase --file leavers.txt --who ann --reason "requests of November" --yes
+
+        behavior erase --verify
     """
+    if check_certificate is not None:
+        erase_verify.check(check_certificate)
+        return
     from behavior_tasks.pipeline.privacy.erase import Asked, keep_request, look, make_request, read_ids
     from behavior_tasks.pipeline.privacy.erase import erase as erase_now
 
     settings, home = load_config(preset, file=config, overrides=parse_settings(set)), current_home()
     ids = [*(shopper or []), *(read_ids(file) if file is not None else [])]
+    if verify:
+        raise typer.Exit(0 if erase_verify.verify(ids, who=user_name() if who is None else who) else 1)
     why = reason if reason.strip() or not dry_run else "dry run"
     now = datetime.now(UTC)
     asked = make_request(home, ids, Asked(who=user_name() if who is None else who, why=why, when=now))

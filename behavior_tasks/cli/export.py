@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from behavior_tasks.base.home import current_home
+from behavior_tasks.base.privacy_config import PrivacyConfig
 from behavior_tasks.cli.privacy_scan import Database, MlflowDatabase, MlflowFiles
 from behavior_tasks.cli.screen import console, count
 
@@ -39,8 +40,9 @@ def export(
         behavior export --shopper 17850 --out request-2026-117
     """
     from behavior_tasks.pipeline.privacy.access import everything_about, when_erased
-    from behavior_tasks.pipeline.privacy.access_files import write_access
+    from behavior_tasks.pipeline.privacy.access_files import kept_until, write_access
     from behavior_tasks.pipeline.privacy.scan import Elsewhere
+    from behavior_tasks.pipeline.runs import last_runs
 
     home, now = current_home(), datetime.now(UTC)
     elsewhere = Elsewhere.of(
@@ -54,8 +56,10 @@ def export(
         else:
             console.print(f"Nothing is held about this shopper any more: they were erased on {erased}.")
         raise typer.Exit(1)
+    runs = last_runs(home, most=1, inspections=True)
+    settings = runs[0].record.config.privacy if runs else PrivacyConfig()
     folder = out or Path(f"shopper-{now:%Y-%m-%d}")
-    files = write_access(home, found, folder, who=getpass.getuser(), kept=[])
+    files = write_access(home, found, folder, who=getpass.getuser(), kept=kept_until(found, settings))
     for section in found.sections:
         console.print(f"{count(len(section.rows)):>9}  {section.title}", highlight=False)
     console.print(f"{len(files)} files in {folder}; begin with index.html.", highlight=False)

@@ -30,6 +30,7 @@ from behavior_tasks.data.ranges import Range
 from behavior_tasks.data.resolve import read_values
 from behavior_tasks.data.tombstones import tombstone
 from behavior_tasks.pipeline.privacy.people import plain_ids, source_columns
+from behavior_tasks.pipeline.privacy.certificate import is_of_erasures
 from behavior_tasks.pipeline.privacy.scan import Elsewhere, logs_of, search_everything
 from behavior_tasks.pipeline.privacy.search import Found, Hit
 from behavior_tasks.pipeline.privacy.search_words import PSEUDONYM, RAW_ID, want
@@ -135,6 +136,7 @@ def everything_about(home: Home, asked: str, elsewhere: Elsewhere, *, now: datet
     name = pseudonym(ids[0], identity_key(home))
     wanted = want({RAW_ID: ids, PSEUDONYM: [name]}, person_columns=source_columns(home))
     found = search_everything(home, wanted, elsewhere, with_source=True)
+    found.hits = [hit for hit in found.hits if not is_of_erasures(hit)]
     sections = _sections(home, found.hits, name, ids[0])
     if not sections and not found.hits:
         return None

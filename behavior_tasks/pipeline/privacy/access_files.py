@@ -6,6 +6,8 @@ to know: the folder is new or empty, and the export is logged before anything is
 
 import io
 import json
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,24 @@ from behavior_tasks import __version__
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.page import render_page
+from behavior_tasks.base.privacy_config import KeptKind, PrivacyConfig
 from behavior_tasks.pipeline.export import log_export
 from behavior_tasks.pipeline.privacy.access import Access, Section
 from behavior_tasks.pipeline.privacy.scan import grouped
 from behavior_tasks.serve.audiences_files import write_private
 
 TEMPLATE = Path(__file__).with_name("access.html")
+KEPT: Mapping[KeptKind, str] = {
+    "raw": "Copies of the log",
+    "events": "Events",
+    "examples": "Features and examples",
+    "texts": "Texts",
+    "models": "Models that were trained with them",
+    "scores": "Scores, recommendations, audiences and the list of unusual behaviour",
+    "campaigns": "Campaigns",
+    "logs": "Logs of the programs",
+}
+"""Kinds of what is kept, in words."""
 SHOWN, MOST_COLUMNS = 100, 14
 """Rows of a topic that the page shows; and columns from which on a row is shown as a list."""
 OWNER_ONLY = 0o700
@@ -61,6 +75,21 @@ def write_access(home: Home, access: Access, out: Path, *, who: str, kept: list[
     for name, text in files.items():
         write_private(out / name, text)
     return [out / name for name in files]
+
+
+def kept_until(access: Access, config: PrivacyConfig) -> list[dict[str, str]]:
+    """Return what is kept how long, and until when what the person has now is.
+
+    Args:
+        access: whose newest data decides.
+        config: `privacy.keep`.
+    """
+    told = []
+    for kind, what in KEPT.items():
+        days = config.keep_days(kind)
+        until = access.when + timedelta(days=days)
+        told.append({"what": what, "how_long": f"{days:,} days; what was made today goes by {until:%Y-%m-%d}"})
+    return told
 
 
 def as_json(access: Access, kept: list[dict[str, str]]) -> dict[str, Any]:

@@ -18,23 +18,23 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.page import render_page
 from behavior_tasks.data.erasures import SHOWN as LEDGER
-from behavior_tasks.data.erasures import Erasure, open_erasures, read_erasures
+from behavior_tasks.data.erasures import Erasure, read_erasures
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import identity_key, key_exists, secret_key
 from behavior_tasks.data.tombstones import tombstone
+from behavior_tasks.pipeline.privacy.erase import REQUESTS, waiting_requests
+from behavior_tasks.pipeline.privacy.erase_models import read_retrains
 from behavior_tasks.pipeline.privacy.people import plain_ids, source_columns
 from behavior_tasks.pipeline.privacy.scan import Elsewhere, grouped, search_everything, short_ids
 from behavior_tasks.pipeline.privacy.search import Found, Hit
 from behavior_tasks.pipeline.privacy.search_words import PSEUDONYM, RAW_ID, want
 from behavior_tasks.pipeline.privacy.signing import check, own_fingerprint, sign, write_public_key
-from behavior_tasks.pipeline.runs import last_runs
 
 FOLDER = "certificates"
 TEMPLATE = Path(__file__).with_name("certificate.html")
 LEDGER_WHY = "it keeps the pseudonym of who was erased, so that their absence can be checked; nothing can be read by it"
 SIMULATED = "artifacts/simulate/"
 SIMULATED_WHY = "nobody in it is a person"
-MOST_RUNS = 10_000
 TITLE = "Certificate of erasure"
 WEIGHTS = "Weights of models hold no words, so nobody can be looked for in them; see `models`."
 OUTSIDE = "Logs outside the state folder belong to the shop and are not searched; rows of who was erased are set aside."
@@ -84,9 +84,9 @@ def certify(
         person_columns=source_columns(home),
     )
     found = search_everything(home, wanted, elsewhere, with_source=True)
-    found.hits = [hit for hit in found.hits if hit.place != LEDGER and not hit.place.startswith(SIMULATED)]
-    found.skipped |= {LEDGER: LEDGER_WHY, "the simulated log": SIMULATED_WHY}
-    waiting = [line for line in open_erasures(lines) if set(line.tombstones) & stones]
+    found.hits = [hit for hit in found.hits if not is_of_erasures(hit) and not hit.place.startswith(SIMULATED)]
+    found.skipped |= {f"{LEDGER} and privacy/{REQUESTS}": LEDGER_WHY, "the simulated log": SIMULATED_WHY}
+    waiting = [line for line in waiting_requests(home) if set(line.tombstones) & stones]
     content = {
         "title": TITLE,
         "version": __version__,
@@ -103,9 +103,14 @@ def certify(
         "searched": {kind: asdict(tally) for kind, tally in sorted(found.searched.items())},
         "skipped": found.skipped,
         "not_seen": [*found.unseen, WEIGHTS, OUTSIDE, *short_ids(wanted)],
-        "models": _models(home, lines, stones),
+        "models": _models(home),
     }
     return _write(home, sign(home, content), found, now)
+
+
+def is_of_erasures(hit: Hit) -> bool:
+    """Whether a hit is in what erasures themselves keep: the pseudonym, so that absence can be checked."""
+    return hit.place == LEDGER or hit.place.startswith(f"privacy/{REQUESTS}/")
 
 
 def _named(home: Home, lines: Sequence[Erasure], plain: Sequence[str] | None) -> tuple[set[str], set[str]]:
@@ -141,25 +146,13 @@ def _erasures(lines: Sequence[Erasure], stones: set[str]) -> list[dict[str, Any]
     return [{"request": line.request, "when": line.when, "who": line.who, "rows": dict(line.found)} for line in done]
 
 
-def _models(home: Home, lines: Sequence[Erasure], stones: set[str]) -> list[dict[str, Any]]:
-    """Return the versions that were trained before the erasures, from data that held them, and what becomes of them."""
-    first = min((line.when for line in lines if set(line.tombstones) & stones), default="")
+def _models(home: Home) -> list[dict[str, Any]]:
+    """Return the versions that were trained with anybody who is erased, and what becomes of them."""
     told = []
-    for run in last_runs(home, most=MOST_RUNS):
-        registered = run.noted("registered")
-        if registered is None:
-            continue
-        ended = datetime.fromtimestamp((run.folder / "registered.json").stat().st_mtime).astimezone()
-        before = bool(first) and ended < datetime.fromisoformat(first)
-        told.append(
-            {
-                "model": run.record.config.registry.model_name,
-                "version": str(registered.get("version", "")),
-                "run": run.record.run_id,
-                "trained": ended.isoformat(timespec="seconds"),
-                "state": "trained before the erasure: may hold traces until it is retired" if before else "after it",
-            }
-        )
+    for one in read_retrains(home):
+        what = "deleted" if one.retired else f"serves; to be trained anew by {one.by}" if one.champion else "kept"
+        until = "" if one.retired or one.champion else f", until its successor stands; marked for {one.by}"
+        told.append({"model": one.model, "version": one.version, "why": one.why, "state": what + until})
     return told
 
 

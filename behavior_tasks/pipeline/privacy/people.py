@@ -4,9 +4,7 @@ The one thing to know: what is typed is read as ingest reads a cell, so `17850.0
 """
 
 from collections.abc import Collection, Iterable
-from pathlib import Path
 
-from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.tables import connect
 from behavior_tasks.data.parse import cell_sql, plain_user_sql
@@ -28,24 +26,6 @@ def plain_ids(asked: Iterable[str]) -> list[str]:
             f"SELECT {sql} FROM (SELECT unnest(?) AS id, unnest(range(?)) AS place) ORDER BY place", [given, len(given)]
         ).fetchall()
     return list(dict.fromkeys(row[0] for row in rows if row[0]))
-
-
-def read_ids(file: Path) -> list[str]:
-    """Return the raw ids of a file, one a line.
-
-    Raises:
-        UserError: when it is not there, no text, or empty.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"There is no file {file.name}.", expected="a text file with one raw id a line") from None
-    except UnicodeDecodeError:
-        raise UserError(f"The file {file.name} is no text.", expected="one raw id a line, in UTF-8") from None
-    ids = plain_ids(lines)
-    if not ids:
-        raise UserError(f"The file {file.name} holds no id.", expected="one raw id a line")
-    return ids
 
 
 def source_columns(home: Home) -> Collection[str]:

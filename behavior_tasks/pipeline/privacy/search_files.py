@@ -28,13 +28,14 @@ from behavior_tasks.pipeline.privacy.search_places import Place
 
 CHUNK = 8 << 20
 """Bytes of text that are read at a time."""
+MOST_HELD = 4 * CHUNK
+"""Bytes without a space or an end of line that are held together."""
 ROWS = 16_384
 """Rows of a table that are read at a time."""
 SNIFFED = 8192
 SQLITE = b"SQLite format 3\x00"
 PICTURES = re.compile(rb"base64,[A-Za-z0-9+/=]+")
 """Pictures inside a page: their letters are chance."""
-SEPARATORS = re.compile(rb"[\s,;\"'<>|]")
 PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 ZIPPED = frozenset({".zip", ".npz", ".skops", ".whl"})
 TEXT_CHUNKS = {b"tEXt", b"iTXt", b"zTXt", b"eXIf"}
@@ -136,9 +137,11 @@ def _stream(place: Place, stream: IO[bytes], form: Form) -> Iterator[Texts]:
     rest = b""
     while block := stream.read(CHUNK):
         block = rest + block
-        cut = max((block.rfind(mark) for mark in (b"\n", b" ", b",", b"\0")), default=-1) + 1
-        if not cut:
-            cut = len(block)  # one word of eight megabytes is none
+        cut = max(block.rfind(b"\n"), block.rfind(b" ")) + 1
+        if not cut and len(block) < MOST_HELD:
+            rest = block
+            continue
+        cut = cut or max(block.rfind(b","), block.rfind(b"\0")) + 1 or len(block)
         yield _text(place, PICTURES.sub(b"", block[:cut]), form)
         rest = block[cut:]
     if rest:

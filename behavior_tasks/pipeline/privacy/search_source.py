@@ -20,15 +20,17 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.data.inputs import RawFile, check_unchanged, resolve_inputs
 from behavior_tasks.data.keys import KEY_VARIABLE, identity_key, key_exists
+from behavior_tasks.data.maskers import find_personal
 from behavior_tasks.data.resolve import read_values
 from behavior_tasks.data.sources import layout_of
-from behavior_tasks.pipeline.privacy.contacts import contacts_in
 from behavior_tasks.pipeline.privacy.search_tokens import fold
-from behavior_tasks.pipeline.privacy.search_words import RAW_ID, words_in
+from behavior_tasks.pipeline.privacy.search_words import CARD, EMAIL, NATIONAL_ID, PHONE, RAW_ID, words_in
 from behavior_tasks.pipeline.runs import Run
 
 OTHER_COLUMNS = ("product_id", "category", "brand", "product_name", "query")
 """Columns beside `user_id` whose words may look like ids, or hold somebody's address."""
+PERSONAL = {"email": EMAIL, "phone": PHONE, "card": CARD, "id": NATIONAL_ID}
+"""What the maskers call it → kind of word; addresses of streets and machines are masked, and not searched for."""
 HELD = 2_000_000
 """Values of a column, repeated ones included, that are held before they are made different."""
 SHORTEST_SECRET = 8
@@ -115,9 +117,15 @@ def _contacts(values: Mapping[str, _Different], ids: pa.Array) -> dict[str, list
         if name == "product_id":
             continue  # a number of a product is no telephone
         for text in texts.filter(pc.match_substring_regex(texts, r"@|\d.*\d.*\d.*\d.*\d.*\d.*\d")).to_pylist():
-            for kind, word in contacts_in(text):
-                found.setdefault(kind, set()).add(word)
+            for begin, end, kind in find_personal(text):
+                if kind in PERSONAL:
+                    found.setdefault(PERSONAL[kind], set()).update(_as_written(text[begin:end], PERSONAL[kind]))
     return {kind: sorted(words) for kind, words in sorted(found.items())}
+
+
+def _as_written(word: str, kind: str) -> set[str]:
+    """Return a word, and a number with gaps also without them."""
+    return {word} if kind == EMAIL else {word, re.sub(r"[^0-9A-Za-z+]", "", word)}
 
 
 def _used_otherwise(ids: pa.Array, values: Mapping[str, _Different]) -> pa.Array:
