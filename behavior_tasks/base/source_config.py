@@ -6,10 +6,10 @@ codes may be typed as YAML numbers (`1: browse`), they are compared as text.
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from behavior_tasks.base.section import Section
 
@@ -27,6 +27,16 @@ AgeCodes = Annotated[
     dict[str, Annotated[int, Field(ge=0, le=120)] | None],
     BeforeValidator(_with_text_keys),
 ]
+
+
+def _as_text(value: Any) -> Any:
+    """Return the words of a list as text: YAML reads `yes` as a truth value and `1` as a number."""
+    if not isinstance(value, list):
+        return value
+    return [str(word).lower() if isinstance(word, bool) else str(word) for word in value]
+
+
+TextWords = Annotated[list[str], BeforeValidator(_as_text)]
 
 
 def known_encoding(value: str) -> str:
@@ -60,6 +70,26 @@ class SideTable(Section):
     @classmethod
     def _known_encoding(cls, value: str) -> str:
         return known_encoding(value)
+
+
+class ConsentTable(SideTable):
+    """A table beside the log that says who agreed to the use of their data."""
+
+    yes: TextWords = Field(
+        ["yes", "true", "1", "y", "t", "granted", "given", "opt_in", "optin", "accepted", "是", "同意", "已同意"],
+        description="Words that mean consent, also in a column of the log that source.columns.consent names.",
+    )
+    no: TextWords = Field(
+        ["no", "false", "0", "n", "f", "denied", "withdrawn", "opt_out", "optout", "否", "不同意", "未同意", "撤回"],
+        description="Words that mean none. Any other word means none, too, and is counted as odd.",
+    )
+
+    @model_validator(mode="after")
+    def _words_differ(self) -> Self:
+        both = {word.strip().lower() for word in self.yes} & {word.strip().lower() for word in self.no}
+        if both:
+            raise ValueError(f"names {', '.join(sorted(both))} as yes and as no")
+        return self
 
 
 class SourceConfig(Section):
@@ -115,6 +145,10 @@ class SourceConfig(Section):
         default_factory=SideTable,
         description="Side table by product_id: category, brand, product_name, price; without a path: none.",
     )
+    consent: ConsentTable = Field(
+        default_factory=ConsentTable,
+        description="Side table by user_id: consent, and since when. With one, whoever is not in it has not consented.",
+    )
     period_start: date | None = Field(
         None, description="First local day of the log (YYYY-MM-DD); earlier rows go to quarantine."
     )
@@ -135,7 +169,7 @@ class SourceConfig(Section):
     @property
     def reasons_that_are_not_bad(self) -> frozenset[str]:
         """Reasons of rows that stand aside without counting as bad."""
-        return frozenset(self.expected_reasons) | {"ignored_action", "erased"}
+        return frozenset(self.expected_reasons) | {"ignored_action", "no_consent", "erased"}
 
     @field_validator("timezone")
     @classmethod

@@ -39,13 +39,21 @@ def quarantine(
     limit: Annotated[int, typer.Option(min=0, max=1000, help="Samples of each reason.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Also write every row (file, line, reason, found) here.")] = None,
     show_text: Annotated[
-        bool, typer.Option("--show-text", help="Also show the original rows. They may hold raw ids: share with care.")
+        bool,
+        typer.Option(
+            "--show-text",
+            help="Also show the original rows, read in the log again. They may hold raw ids: share with care.",
+        ),
     ] = False,
+    log: Annotated[
+        str | None, typer.Option("--input", "-i", help="With --show-text: where the log lies now, if elsewhere.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Show the rows that could not become events: counts by reason and file, samples, and how to mend each.
 
-    Works on a run that refused its log, too. What was found wrong is shown; the original rows only with --show-text.
+    Works on a run that refused its log, too. What was found wrong is shown as a word, a day or a shape; the rows
+    themselves stand in the log alone, and --show-text reads them there.
 
     Examples:
 
@@ -54,26 +62,48 @@ def quarantine(
         behavior quarantine latest --reason bad_timestamp --limit 20
 
         behavior quarantine --csv aside.csv
+
+        behavior quarantine --reason bad_timestamp --show-text
     """
-    from behavior_tasks.data.quarantine_view import view_quarantine, write_csv
+    from behavior_tasks.data.quarantine_view import lines_of, view_quarantine, with_texts, write_csv
+    from behavior_tasks.pipeline.aside import original_texts
 
     asked = _find(run)
     path, rows_in = _table(asked)
-    views = view_quarantine(path, limit=limit, with_text=show_text)
+    counted = _counted_only(asked)
+    views = view_quarantine(path, limit=limit)
     if reason is not None:
         _check_reason(reason, [view.reason for view in views])
         views = [view for view in views if view.reason == reason]
+    texts = None
+    if show_text:
+        lines: dict[str, list[int]] = {}
+        for sample in (sample for view in views for sample in view.samples):
+            lines.setdefault(sample.file, []).append(sample.line)
+        texts = original_texts(asked, lines if csv is None else lines_of(path, reason=reason), log)
+        views = with_texts(views, texts)
+    elif log is not None:
+        raise UserError("--input belongs to --show-text.", next_step="behavior quarantine --show-text --input log.csv")
     whole = rows_in or sum(view.rows for view in views)
     reasons = [{**asdict(v), "share": v.rows / whole, **_how_to_mend(v, v.rows / whole, asked)} for v in views]
     if csv is not None:
         if not csv.parent.is_dir():
             raise UserError(f"There is no folder {csv.parent}.", next_step=f"mkdir -p {shlex.quote(str(csv.parent))}")
-        written = write_csv(path, csv, reason=reason, with_text=show_text)
+        written = write_csv(path, csv, reason=reason, texts=texts)
     if as_json:
-        found = {"run": asked.record.run_id, "rows_in": rows_in, "refused": rows_in is None, "reasons": reasons}
+        found = {
+            "run": asked.record.run_id,
+            "rows_in": rows_in,
+            "refused": rows_in is None,
+            "reasons": reasons,
+            "counted_only": counted,
+        }
         console.print_json(json.dumps(found))
         return
     _show(asked, reasons, rows_in=rows_in)
+    if counted:
+        each = ", ".join(f"{count(rows)} {name}" for name, rows in counted.items())
+        console.print(f"Nothing is kept but the number of: {each}", markup=False, highlight=False, soft_wrap=True)
     if csv is not None:
         console.print(f"{count(written)} rows in {csv}", markup=False, highlight=False, soft_wrap=True)
 
@@ -101,6 +131,15 @@ def _table(run: Run) -> tuple[Path, int | None]:
             next_step="behavior status",
         )
     return ingested.path / "quarantine.parquet", ingested.manifest.rows.rows_in
+
+
+def _counted_only(run: Run) -> dict[str, int]:
+    """Return the reasons of which no row is kept, with their rows; nothing of a run that refused its log."""
+    from behavior_tasks.data.reasons import COUNTED_ONLY
+
+    ingested = run.artifact("ingest")
+    removed = ingested.manifest.rows.removed if ingested is not None else {}
+    return {reason: rows for reason, rows in removed.items() if reason in COUNTED_ONLY}
 
 
 def _check_reason(reason: str, held: list[str]) -> None:

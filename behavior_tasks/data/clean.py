@@ -40,6 +40,7 @@ from behavior_tasks.data.buckets import connect_spilling, merge_facts
 from behavior_tasks.data.clean_part import PartJob, build_part, find_part
 from behavior_tasks.data.clean_range import cleaning_rules
 from behavior_tasks.data.clean_report import missing_report, outlier_report
+from behavior_tasks.data.coarsen import Coarsening
 from behavior_tasks.data.events import BOUNDS_FILE, INDEX_FILE, EventIndex, bucket_events, median_file
 from behavior_tasks.data.missing import active_rules, check_rules
 from behavior_tasks.data.outliers import Fits, fit_amounts, make_fit_table, outlying_sql, replaced_amount_sql
@@ -81,6 +82,7 @@ def clean_stage(job: Job) -> Output:
         parts=[part.uri for part in parts],
         buckets=job.config.engine.buckets or max(1, round(rows.rows_out / ROWS_PER_BUCKET)),
         clean=config,
+        coarsening=Coarsening.of(job.config.privacy),
         bounded=fitted.bounds is not None,
         medians=list(fitted.medians),
         sequences={
@@ -107,7 +109,12 @@ def clean_stage(job: Job) -> Output:
 
 def _clean_parts(parts: Sequence[LogPart], job: Job, present: Sequence[str]) -> list[str]:
     """Return the clean artifact of each part, making those that are missing: many small ones side by side."""
-    rules = cleaning_rules(job.config.clean, present, timezone=job.config.source.timezone)
+    rules = cleaning_rules(
+        job.config.clean,
+        present,
+        timezone=job.config.source.timezone,
+        coarsening=Coarsening.of(job.config.privacy),
+    )
     shared = sharing_days(parts)
     engine = job.config.engine
     jobs = [

@@ -79,7 +79,8 @@ def _address(job: PartJob) -> dict[str, Any]:
 
 def _plain_rules(rules: Rules) -> dict[str, Any]:
     constants = {column: rule.model_dump(mode="json") for column, rule in rules.constants.items()}
-    return {**asdict(rules), "constants": constants, "drops": list(rules.drops)}
+    coarsening = rules.coarsening.model_dump(mode="json")
+    return {**asdict(rules), "constants": constants, "drops": list(rules.drops), "coarsening": coarsening}
 
 
 def _heard(job: PartJob) -> list[Shared]:

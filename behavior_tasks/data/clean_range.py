@@ -7,7 +7,8 @@ to know: it is a pure function of its range, and nothing in it looks beyond the 
 
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -16,6 +17,7 @@ from behavior_tasks.base.config import CleanConfig, MissingRule
 from behavior_tasks.base.schema import PARSED_COLUMNS, SHOPPER_COLUMNS, order_sql
 from behavior_tasks.base.tables import full_disk, parquet_sql, write_parquet
 from behavior_tasks.data.buckets import Summary, connect_spilling, local_day_sql, write_events
+from behavior_tasks.data.coarsen import Coarsening
 from behavior_tasks.data.ingest_piece import PARSED_NAMES
 from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, SALE_SQL, active_rules, constants, lacks_sql
 from behavior_tasks.data.ranges import Range
@@ -23,9 +25,17 @@ from behavior_tasks.data.search_words import masked_sql
 
 SALE_COLUMNS = ("shopper", "timestamp", "action", "product_id", "category", "amount")
 DUPLICATE, DOUBLE_CLICK, BOT = "duplicate", "double_click", "bot"
-SHOPPER_VALUES = ", ".join(
-    f"{masked_sql(c.name)} AS {c.name}" if c.name == "query" else c.name for c in SHOPPER_COLUMNS
-)
+
+
+def shopper_values(coarsening: Coarsening, timezone: str) -> str:
+    """Return the columns of clean events, in SQL over those of parsed ones.
+
+    Args:
+        coarsening: how exact ages, genders and times are.
+        timezone: the shop's.
+    """
+    values = {"query": masked_sql("query"), **coarsening.columns(timezone)}
+    return ", ".join(f"{values[c.name]} AS {c.name}" if c.name in values else c.name for c in SHOPPER_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +50,18 @@ class Rules:
     """0: off."""
     bot_events_per_day: int
     """0: off."""
+    coarsening: Coarsening
+
+    @property
+    def values(self) -> str:
+        """The columns of clean events, in SQL over those of parsed ones."""
+        return shopper_values(self.coarsening, self.timezone)
 
 
-def cleaning_rules(config: CleanConfig, present: Collection[str], *, timezone: str) -> Rules:
+def cleaning_rules(config: CleanConfig, present: Collection[str], *, timezone: str, coarsening: Coarsening) -> Rules:
     """Return what is done to every file of a log with these optional columns, in a shop with this zone."""
     return Rules(
+        coarsening=coarsening,
         timezone=timezone,
         constants=active_rules(config.missing, present, kind="constant"),
         drops=tuple(active_rules(config.missing, present, kind="drop")),
@@ -98,8 +115,12 @@ def clean_range(job: RangeJob) -> RangeDone:
         rows_in, removed = _read_different(connection, job)
         more, filled = clean_table(connection, job.rules, has_others=bool(job.neighbours))
         removed += more
-        summary = write_events(connection, f"(SELECT {SHOPPER_VALUES} FROM events)", job.events, SHOPPER_COLUMNS)
-        sales = f"SELECT {', '.join(SALE_COLUMNS)} FROM events WHERE {SALE_SQL} AND amount > 0 ORDER BY ALL"
+        summary = write_events(connection, f"(SELECT {job.rules.values} FROM events)", job.events, SHOPPER_COLUMNS)
+        if job.rules.coarsening.time_precision == "day":
+            first, last = _hours(connection, job.rules.timezone)
+            summary = replace(summary, first=first, last=last)
+        coarse = f"(SELECT {job.rules.values} FROM events)"
+        sales = f"SELECT {', '.join(SALE_COLUMNS)} FROM {coarse} WHERE {SALE_SQL} AND amount > 0 ORDER BY ALL"
         write_parquet(connection, sales, job.sales)
         write_parquet(connection, "SELECT * FROM apart ORDER BY ALL", job.apart)
     return RangeDone(rows_in=rows_in, summary=summary, removed=+removed, filled=+filled)
@@ -111,7 +132,7 @@ def clean_table(
     """Clean the table `events`, whose rows are all different; what is set apart goes to a new table `apart`.
 
     Args:
-        connection: has the table with PARSED_COLUMNS; SHOPPER_VALUES of it are clean events afterwards.
+        connection: has the table with PARSED_COLUMNS; `rules.values` of it are clean events afterwards.
         rules: what is done.
         has_others: whether a table `others` holds further events of the same days.
 
@@ -123,7 +144,7 @@ def clean_table(
     removed = _set_apart_by_context(connection, rules, has_others=has_others)
     filled = _fill_gaps(connection, rules)
     for column in rules.drops:
-        removed[f"missing_{column}"] += _set_apart(connection, f"missing_{column}", lacks_sql(column))
+        removed[f"missing_{column}"] += _set_apart(connection, f"missing_{column}", lacks_sql(column), rules.values)
     return removed, filled
 
 
@@ -167,23 +188,33 @@ def _set_apart_by_context(connection: duckdb.DuckDBPyConnection, rules: Rules, *
         connection.execute(f"""CREATE TEMP TABLE bots AS SELECT shopper, {day} AS day FROM ({whole})
             WHERE shopper IN ({busy}) GROUP BY ALL HAVING count(*) > {most}""")
     if rules.bot_events_per_day and _count(connection, "SELECT count(*) FROM bots"):
-        removed[BOT] = _set_apart(connection, BOT, f"(shopper, {day}) IN (SELECT (shopper, day) FROM bots)")
+        removed[BOT] = _set_apart(
+            connection, BOT, f"(shopper, {day}) IN (SELECT (shopper, day) FROM bots)", rules.values
+        )
     if rules.double_click_seconds:
         same = " AND ".join(f"c.{c.name} IS NOT DISTINCT FROM events.{c.name}" for c in PARSED_COLUMNS)
         condition = f"EXISTS (SELECT 1 FROM clicked AS c WHERE {same})"
-        removed[DOUBLE_CLICK] = _set_apart(connection, DOUBLE_CLICK, condition)
+        removed[DOUBLE_CLICK] = _set_apart(connection, DOUBLE_CLICK, condition, rules.values)
     return removed
+
+
+def _hours(connection: duckdb.DuckDBPyConnection, timezone: str) -> tuple[datetime | None, datetime | None]:
+    """Return the hours of the first and the last event: whether a log's last day is whole hangs on its last hour."""
+    hour = Coarsening(time_precision="hour").columns(timezone)["timestamp"]
+    query = f"SELECT min(hour), max(hour) FROM (SELECT {hour} AS hour FROM events)"
+    first, last = connection.execute(query).fetchall()[0]
+    return first, last
 
 
 def _day(job: RangeJob) -> str:
     return local_day_sql(job.rules.timezone)
 
 
-def _set_apart(connection: duckdb.DuckDBPyConnection, reason: str, condition: str) -> int:
+def _set_apart(connection: duckdb.DuckDBPyConnection, reason: str, condition: str, values: str) -> int:
     """Move the events that meet a condition to the table `apart`; return how many."""
     count = _count(connection, f"SELECT count(*) FROM events WHERE {condition}")
     if count:
-        connection.execute(f"INSERT INTO apart SELECT '{reason}', {SHOPPER_VALUES} FROM events WHERE {condition}")
+        connection.execute(f"INSERT INTO apart SELECT '{reason}', {values} FROM events WHERE {condition}")
         _replace_events(connection, f"SELECT {PARSED_NAMES} FROM events WHERE NOT coalesce({condition}, false)")
     return count
 

@@ -19,6 +19,7 @@ from behavior_tasks.base.config import CleanConfig, MissingRule
 from behavior_tasks.base.records import read_record
 from behavior_tasks.base.schema import SHOPPER_COLUMNS, order_sql
 from behavior_tasks.base.tables import bucket_files, combine_hashes, connect, hash_query, parquet_sql, quote
+from behavior_tasks.data.coarsen import Coarsening
 from behavior_tasks.data.missing import AMOUNT, PRICE, QUANTITY, fill_sequences_sql, lacks_sql
 from behavior_tasks.data.outliers import replaced_amount_sql
 from behavior_tasks.data.ranges import Range, split_ranges
@@ -38,6 +39,7 @@ class EventIndex(BaseModel):
     """Artifacts of the stage `clean-part`."""
     buckets: int
     clean: CleanConfig
+    coarsening: Coarsening = Coarsening()
     bounded: bool
     """Whether there are bounds for amounts."""
     medians: list[str]

@@ -19,9 +19,12 @@ from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.schema import PARSED_COLUMNS
 from behavior_tasks.base.stage import Job
-from behavior_tasks.base.tables import full_disk
+from behavior_tasks.base.tables import bucket_files, full_disk
 from behavior_tasks.data.buckets import connect_spilling, merge_facts
+from behavior_tasks.data.consent import count_unknown, load_consent
+from behavior_tasks.data.consent_words import CONSENT
 from behavior_tasks.data.ingest_part import BYTES_A_ROW, PartJob, build_part, find_part, plan
+from behavior_tasks.data.key_history import check_key
 from behavior_tasks.data.keys import fingerprint, identity_key
 from behavior_tasks.data.parts import PARTS_FILE, LogPart
 from behavior_tasks.data.quarantine import join_quarantines, merge_reasons
@@ -63,7 +66,7 @@ def ingest_stage(job: Job) -> Output:
     removed = {count.reason: count.rows for count in reasons}
     rows = Rows(unit_in="rows", unit_out="rows", rows_in=rows_in, rows_out=sum(p.rows for p in parts), removed=removed)
     log.info("ingest: %d rows of %d files, %d events, quarantined: %s", rows_in, len(parts), rows.rows_out, removed)
-    facts = {**_facts(parts, found), "key_fingerprint": fingerprint(identity_key(job.home))}
+    facts = {**_facts(parts, found), **_unknown(job, parts), "key_fingerprint": fingerprint(identity_key(job.home))}
     return Output(rows=rows, facts=facts)
 
 
@@ -81,6 +84,7 @@ def _forget_rejects(job: Job) -> None:
 def _part_jobs(job: Job) -> list[PartJob]:
     side_tables = side_files(job.raw, job.config, job.home) if job.raw else {}
     key, tombstones = identity_key(job.home), Tombstones.load(job.home)
+    check_key(job.home, fingerprint(key))
     if job.outside.get("identity_key", fingerprint(key)) != fingerprint(key):
         raise UserError(
             "The identity key has changed while the run was going on.",
@@ -134,6 +138,20 @@ def _log_part(name: str, artifact: Artifact) -> LogPart:
         days=facts["days"],
         present=facts["present"],
     )
+
+
+def _unknown(job: Job, parts: Sequence[LogPart]) -> dict[str, int]:
+    """Return how many of those who consent have no event in this log, where a side table says who does."""
+    files = side_files(job.raw, job.config, job.home) if job.raw else {}
+    if CONSENT not in files:
+        return {}
+    store, consent = ArtifactStore(job.home.artifacts), load_consent(files[CONSENT], job.config.source)
+    runs = [file for part in parts for file in bucket_files(store.open(part.uri).path / "runs")]
+    unknown = count_unknown(consent, identity_key(job.home), runs)
+    if unknown:
+        listed = consent.facts["consenting"]
+        log.warning("ingest: %d of %d ids that consent (source.consent) have no event in the log", unknown, listed)
+    return {"consent_unknown": unknown}
 
 
 def _facts(parts: Sequence[LogPart], found: dict[str, Artifact]) -> dict[str, Any]:

@@ -20,12 +20,14 @@ from behavior_tasks.base.engine import run_buckets
 from behavior_tasks.base.schema import PARSED_COLUMNS
 from behavior_tasks.base.tables import bucket_file
 from behavior_tasks.data.buckets import connect_spilling, event_facts
+from behavior_tasks.data.consent import load_consent
+from behavior_tasks.data.consent_words import CONSENT
 from behavior_tasks.data.ingest_piece import Held, PieceDone, PieceJob, ingest_piece
 from behavior_tasks.data.inputs import RawFile, check_unchanged
 from behavior_tasks.data.keys import fingerprint
 from behavior_tasks.data.parquet_rows import writes_iso_times
 from behavior_tasks.data.pieces import PIECE_BYTES, Piece, detect, plan_pieces
-from behavior_tasks.data.quarantine import write_quarantine
+from behavior_tasks.data.quarantine import counted_only, write_quarantine
 from behavior_tasks.data.side_tables import load_side_tables
 from behavior_tasks.data.sources import layout_of
 from behavior_tasks.data.tombstones import Tombstones
@@ -103,6 +105,8 @@ def _address(job: PartJob) -> dict[str, Any]:
     for name in ("users", "products"):
         # Where a side table lies changes nothing; its bytes do.
         settings[name] = {k: v for k, v in settings[name].items() if k != "path"} if name in hashes else None
+    # The words of consent are also those of a column of the log.
+    settings[CONSENT].pop("path")
     return {
         "stage": STAGE,
         "code": code_digest("data.ingest_part"),
@@ -123,6 +127,8 @@ def _work(job: PartJob, out: Path) -> Output:
     with connect_spilling(work / "spill", memory_mb=job.engine.memory_mb) as connection:
         aside = [(piece.aside, line) for piece, line in zip(jobs, first_lines, strict=True)]
         reasons = write_quarantine(connection, aside, out / "quarantine.parquet")
+    counted: Counter[str] = sum((part.counted for part in done), Counter())
+    reasons = [*counted_only(counted), *reasons]
     shutil.rmtree(work)
     set_missing: Counter[str] = sum((part.set_missing for part in done), Counter())
     rows_out = sum(part.held.events for part in done)
@@ -142,6 +148,7 @@ def _work(job: PartJob, out: Path) -> Output:
 def _piece_jobs(job: PartJob, out: Path) -> list[PieceJob]:
     layout, pieces = layout_of(job.file, job.config), plan(job)
     tables = load_side_tables(job.side_tables, job.config)
+    consent = load_consent(job.side_tables[CONSENT], job.config) if CONSENT in job.side_tables else None
     config = job.config
     if writes_iso_times(pieces[0], layout):
         # The type of the file's own column says more than a setting that is meant for text and numbers.
@@ -153,6 +160,7 @@ def _piece_jobs(job: PartJob, out: Path) -> list[PieceJob]:
             is_first=number == 0,
             layout=layout,
             tables=tables,
+            consent=consent,
             config=config,
             read_on=job.read_on,
             events=bucket_file(out / "runs", number),

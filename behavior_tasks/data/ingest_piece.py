@@ -20,20 +20,22 @@ from behavior_tasks.base.schema import EVENT_COLUMNS, PARSED_COLUMNS
 from behavior_tasks.base.tables import full_disk, stream_rows, write_parquet
 from behavior_tasks.data.blocks import Block
 from behavior_tasks.data.buckets import connect_spilling, local_day_sql
+from behavior_tasks.data.consent import NO_CONSENT, Consent, keep_consenting, register_consent
 from behavior_tasks.data.identities import replace_ids
 from behavior_tasks.data.layout import Layout
+from behavior_tasks.data.maskers import mask_columns
 from behavior_tasks.data.parse import make_action_words, parse_sql
 from behavior_tasks.data.pieces import Piece, PieceEnd
 from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.side_tables import LoadedTable, fill_sql, register_side_tables
-from behavior_tasks.data.tombstones import ERASED, Tombstones, set_erased_aside
+from behavior_tasks.data.tombstones import ERASED, Tombstones, without_erased
 
 _NOTHING_ASIDE = pa.table(
     {
         "line": pa.array([], pa.int64()),
         "reason": pa.array([], pa.string()),
         "found": pa.array([], pa.string()),
-        "text": pa.array([], pa.large_string()),
+        "shopper": pa.array([], pa.string()),
     }
 )
 PARSED_NAMES = ", ".join(c.name for c in PARSED_COLUMNS)
@@ -50,6 +52,8 @@ class PieceJob:
     layout: Layout
     tables: Mapping[str, LoadedTable]
     """Side tables, by name."""
+    consent: Consent | None
+    """Who consents, by the side table; None: there is none."""
     config: SourceConfig
     read_on: date
     """The day on which the file is read; later events lie in the future."""
@@ -86,16 +90,19 @@ class PieceDone:
     end: PieceEnd
     set_missing: Counter[str]
     """Values that were no possible age or quantity, by column."""
+    counted: Counter[str]
+    """Rows of which nothing is kept but their number, by reason."""
 
 
 @full_disk()
 def ingest_piece(job: PieceJob) -> PieceDone:
     """Write the events and the other rows of one piece."""
-    rows, set_missing = 0, Counter[str]()
+    rows, set_missing, counted = 0, Counter[str](), Counter[str]()
     events, aside = [], []
     with connect_spilling(job.spill, memory_mb=job.memory_mb) as connection:
         connection.execute(f"SET TimeZone = '{job.config.timezone}'")
         make_action_words(connection, job.config)
+        register_consent(connection, job.consent)
         blocks = read_piece(
             job.piece,
             job.layout,
@@ -110,14 +117,18 @@ def ingest_piece(job: PieceJob) -> PieceDone:
                 continue
             judged = _judge(connection, block, job)
             rows += len(judged)
+            judged, without = keep_consenting(connection, judged, job.consent)
+            counted[NO_CONSENT] += without
+            judged, gone = without_erased(judged, job.tombstones)
+            counted[ERASED] += gone
             set_missing += _count_set_missing(judged)
             good, bad = _split(judged)
             events.append(good)
-            aside.append(_with_texts(bad, block))
+            aside.append(_pseudonymous(bad, job.key))
         held = _write_events(connection, events, job)
         connection.register("aside", pa.concat_tables([_NOTHING_ASIDE, *aside]))
-        write_parquet(connection, "SELECT line, reason, found, text FROM aside ORDER BY line", job.aside)
-    return PieceDone(rows=rows, held=held, end=end, set_missing=set_missing)
+        write_parquet(connection, "SELECT line, reason, found, shopper FROM aside ORDER BY line", job.aside)
+    return PieceDone(rows=rows, held=held, end=end, set_missing=set_missing, counted=+counted)
 
 
 def _judge(connection: duckdb.DuckDBPyConnection, block: Block, job: PieceJob) -> pa.Table:
@@ -126,7 +137,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, block: Block, job: PieceJob) -
     connection.register("batch", block.cells)
     judged = connection.sql(query).to_arrow_table()
     connection.unregister("batch")
-    return set_erased_aside(judged, job.tombstones)
+    return judged
 
 
 def _count_set_missing(judged: pa.Table) -> Counter[str]:
@@ -147,13 +158,10 @@ def _split(judged: pa.Table) -> tuple[pa.Table, pa.Table]:
     return judged.filter(is_event).select(names), judged.filter(pc.invert(is_event))
 
 
-def _with_texts(bad: pa.Table, block: Block) -> pa.Table:
-    """Return line, reason, found and original text of the rows that stand aside."""
-    bad = bad.sort_by("position")
-    texts = pa.array(block.texts(bad["position"].to_pylist()), pa.large_string())
-    # Of somebody who was erased nothing may be kept but that there was a row.
-    texts = pc.if_else(pc.equal(bad["reason"], ERASED), pa.scalar(None, pa.large_string()), texts)
-    return bad.select(["line", "reason", "found"]).append_column("text", texts).cast(_NOTHING_ASIDE.schema)
+def _pseudonymous(bad: pa.Table, key: bytes) -> pa.Table:
+    """Return line, reason, found and pseudonym of the rows that stand aside; none of what they say is kept."""
+    bad = replace_ids(bad.sort_by("position"), key)
+    return bad.select(["line", "reason", "found", "shopper"]).cast(_NOTHING_ASIDE.schema)
 
 
 def _write_events(connection: duckdb.DuckDBPyConnection, events: list[pa.Table], job: PieceJob) -> Held:
@@ -163,7 +171,7 @@ def _write_events(connection: duckdb.DuckDBPyConnection, events: list[pa.Table],
         connection.register("events", whole)
         register_side_tables(connection, job.tables)
         whole = connection.sql(fill_sql("events", tuple(whole.column_names), job.tables)).to_arrow_table()
-    whole = replace_ids(whole, job.key)
+    whole = replace_ids(mask_columns(whole), job.key)
     connection.register("events", whole)
     query = f"SELECT {PARSED_NAMES} FROM events ORDER BY shopper"
     # Only the next stage reads these files, so they are written faster and a little larger.

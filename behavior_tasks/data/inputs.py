@@ -151,7 +151,11 @@ def folder_of(text: str) -> Path | None:
 
 def _without_side_tables(listed: Sequence[Listed], config: Config) -> list[Listed]:
     """Leave out the side tables, which often lie in the log's own folder."""
-    tables = [t for t in (config.source.users, config.source.products) if t.path and not scheme_of(t.path)]
+    tables = [
+        t
+        for t in (config.source.users, config.source.products, config.source.consent)
+        if t.path and not scheme_of(t.path)
+    ]
     if len(listed) == 1 or not tables:
         return list(listed)
     places = {side_table_path(table, listed[0].base).resolve() for table in tables}

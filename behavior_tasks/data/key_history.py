@@ -107,7 +107,8 @@ def _of_newest_ingest(home: Home) -> str | None:
     """Return the fingerprint in the newest manifest of ingest; None: nothing was ingested."""
     manifests = sorted(home.artifacts.glob("ingest/*/manifest.json"), key=_changed, reverse=True)
     for path in manifests:
-        held = json.loads(path.read_bytes()).get("inputs", {}).get("identity_key")
+        manifest = json.loads(path.read_bytes())
+        held = manifest["inputs"].get("identity_key") or manifest["facts"].get("key_fingerprint")
         if isinstance(held, str):
             return held
     return None

@@ -155,6 +155,6 @@ def _lost(name: KeyName) -> UserError:
     return UserError(
         f"The {name} key is gone: neither secrets/{name}.key in the state folder nor {VARIABLES[name]} is there.",
         expected=f"the key that was used before; a new one {WHAT_IS_LOST[name]}",
-        next_step=f"bring secrets/{name}.key back from the backup, or set {VARIABLES[name]}; is it lost for good, begin "
-        "a new state folder",
+        next_step=f"bring secrets/{name}.key back from the backup, or set {VARIABLES[name]}; is it lost for good, "
+        "begin a new state folder",
     )

@@ -15,11 +15,13 @@ from behavior_tasks.base.config import SourceConfig, load_config, presets
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.schema import ACTIONS, EVENT_COLUMNS, REQUIRED_COLUMNS
 from behavior_tasks.data.codes import needs_year
+from behavior_tasks.data.consent_words import CONSENT
 from behavior_tasks.data.reasons import REASONS
 
 TIME_FORMATS = ("unix_seconds", "unix_milliseconds", "iso")
 USER_COLUMNS = ("user_id", "age", "gender", "valid_from")
 PRODUCT_COLUMNS = ("product_id", "category", "brand", "product_name", "price", "valid_from")
+CONSENT_COLUMNS = ("user_id", CONSENT, "valid_from")
 """What a side table may hold; with `valid_from`, a value reaches no event before that instant."""
 UNFIT_DELIMITERS = ('"', "\r", "\n")
 LONGEST_FOUND = 400
@@ -87,7 +89,7 @@ def check_settings(config: SourceConfig) -> None:
         UserError: naming every mistake at once.
     """
     canonical = [c.name for c in EVENT_COLUMNS]
-    problems = [_unknown("columns", name, canonical) for name in config.columns]
+    problems = [_unknown("columns", name, [*canonical, CONSENT]) for name in config.columns]
     words = {"actions": config.actions, "action_prefixes": config.action_prefixes}
     problems += [_unknown(f"{key}.{word}", action, ACTIONS) for key, m in words.items() for word, action in m.items()]
     problems += [_unknown("default_action", config.default_action, ACTIONS)] if config.default_action else []
@@ -119,7 +121,12 @@ def _unknown(key: str, value: str, known: Mapping[str, object] | tuple[str, ...]
 
 def _side_table_problems(config: SourceConfig) -> list[str]:
     found = []
-    for name, table, known in (("users", config.users, USER_COLUMNS), ("products", config.products, PRODUCT_COLUMNS)):
+    tables = (
+        ("users", config.users, USER_COLUMNS),
+        ("products", config.products, PRODUCT_COLUMNS),
+        (CONSENT, config.consent, CONSENT_COLUMNS),
+    )
+    for name, table, known in tables:
         found += [_unknown(f"{name}.columns", column, known) for column in table.columns]
         found += [
             problem.replace("source.", f"source.{name}.", 1) for problem in _time_format_problems(table.time_format)
@@ -189,6 +196,12 @@ def _lay_out(names: tuple[str, ...], cells: list[str], config: SourceConfig, *, 
             missing.append(column.name if wanted in {None, column.name} else f"{wanted} (the {column.name})")
         elif column.name in config.columns and wanted is not None:
             absent.append(column.name)
+    if (wanted := config.columns.get(CONSENT)) is not None:
+        place = _find(wanted, names, shown)
+        if place is None:
+            missing.append(f"{wanted} (the {CONSENT})")
+        else:
+            places[CONSENT] = place
     if missing:
         raise _missing_columns(missing, cells, config, shown)
     return Layout(names=names, places=places, has_header=has_header, absent=tuple(absent))

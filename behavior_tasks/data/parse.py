@@ -28,6 +28,8 @@ from behavior_tasks.data.codes import (
     literal,
     timestamp_text_sql,
 )
+from behavior_tasks.data.consent_words import CONSENT, consent_sql
+from behavior_tasks.data.found import found_sql
 from behavior_tasks.data.layout import SYNONYMS, Layout
 
 NULL_WORDS = ("", "null", "none", "nan", r"\n")
@@ -63,7 +65,8 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Col
 
     The batch is a table `batch` of position, line, problem (a reason of the reader, or NULL), problem_found, and one
     text column `raw_<name>` for each canonical column that the layout has. The query gives position, line, every
-    canonical column typed, reason (NULL for an event), found, and set_missing_age and set_missing_quantity.
+    canonical column typed, reason (NULL for an event), found, set_missing_age and set_missing_quantity, and where the
+    log has such a column whether the row's shopper consents.
 
     Args:
         plain: columns `raw_<name>` known to hold trimmed values and NULLs only; reading them costs less.
@@ -78,6 +81,10 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Col
         "age": age_sql(raw["age"], config),
     }
     cells = ", ".join(f"{sql} AS {name}" for name, sql in typed.items() if name not in {"action", "timestamp"})
+    consent_column = ""
+    if CONSENT in layout.places:
+        cells += f", {consent_sql(f'raw_{CONSENT}', config.consent)} AS {CONSENT}"
+        consent_column = f" {CONSENT},"
     texts = ", ".join(f"{raw[name]} AS text_{name}" for name in ("action", "timestamp", "age", *NUMBERS))
     return f"""
         WITH cells AS (
@@ -90,8 +97,9 @@ def parse_sql(layout: Layout, config: SourceConfig, *, read_on: date, plain: Col
         )
         SELECT position, line, user_id, timestamp, action, product_id, {_number_columns()},
             category, brand, product_name, query,
-            CASE WHEN age BETWEEN 0 AND 120 THEN age END AS age, gender, reason, {_found_sql()} AS found,
-            {has_odd_age_sql("text_age", config)} AS set_missing_age,
+            CASE WHEN age BETWEEN 0 AND 120 THEN age END AS age, gender, reason,
+            left({found_sql(NUMBERS)}, {FOUND_LENGTH}) AS found,
+            {has_odd_age_sql("text_age", config)} AS set_missing_age,{consent_column}
             coalesce(quantity = 0, false) AS set_missing_quantity
         FROM judged
     """
@@ -211,16 +219,3 @@ def _number_columns() -> str:
     return ", ".join(
         f"nullif({sql}, 0) AS {name}" if name == "quantity" else f"{sql} AS {name}" for name, sql in positive.items()
     )
-
-
-def _found_sql() -> str:
-    """What was found, for the quarantine table."""
-    numbers = ", ".join(f"'{n}=' || text_{n}" for n in NUMBERS)
-    return f"""left(CASE
-        WHEN reason IS NULL THEN NULL
-        WHEN problem IS NOT NULL THEN problem_found
-        WHEN reason IN ('ignored_action', 'unknown_action') THEN coalesce(text_action, 'nothing')
-        WHEN reason IN ('missing_user_id', 'missing_product_id') THEN 'nothing'
-        WHEN reason IN ('bad_number', 'negative_amount', 'absurd_amount') THEN concat_ws(', ', {numbers})
-        ELSE coalesce(text_timestamp, 'nothing')
-    END, {FOUND_LENGTH})"""

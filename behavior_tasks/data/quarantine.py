@@ -1,7 +1,8 @@
-"""Quarantine: the rows that can't be events, with file, line, reason, what was found and their original text.
+"""Quarantine: the rows that can't be events, with file, line, reason, what was found and whose they are.
 
 In come the parts written while the file was read; out come `quarantine.parquet` and the counts by reason. The one
-thing to know: the table may hold raw ids, so it stays in the artifact; messages show action words and shapes only.
+thing to know: nothing of the rows is kept but what `parse.found_sql` lets through and a pseudonym; who wants to see a
+row reads it in the log again (`quarantine_text`).
 """
 
 from collections import defaultdict
@@ -12,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from behavior_tasks.base.tables import quote, write_parquet
+from behavior_tasks.data.found import shape_sql
 from behavior_tasks.data.parse import literal
 from behavior_tasks.data.reasons import EXAMPLES, REASONS, ReasonCount
 
@@ -26,17 +28,17 @@ def write_quarantine(
     """Write the rows of a file that stand aside, in the order of the file, and count them.
 
     Args:
-        parts: files of line, reason, found and text, each with the number of lines before its own first.
+        parts: files of line, reason, found and shopper, each with the number of lines before its own first.
         path: Parquet file to write.
 
     Returns:
         How often each reason was met, in the order of `REASONS`.
     """
     rows = " UNION ALL ".join(
-        f"SELECT line + {before} AS line, reason, found, text FROM read_parquet({quote(part)})"
+        f"SELECT line + {before} AS line, reason, found, shopper FROM read_parquet({quote(part)})"
         for part, before in parts
     )
-    write_parquet(connection, f"SELECT * FROM ({rows}) ORDER BY line", path)
+    write_parquet(connection, f"SELECT * FROM {_words_only(rows)} ORDER BY line", path)
     source = f"read_parquet({quote(path)})"
     counted = connection.execute(
         f"SELECT reason, count(*), list(line ORDER BY line)[:{EXAMPLES}] FROM {source} GROUP BY reason"
@@ -48,16 +50,29 @@ def write_quarantine(
 
 
 def join_quarantines(connection: duckdb.DuckDBPyConnection, files: Mapping[str, Path], path: Path) -> None:
-    """Write the quarantines of several files as one table: file, line, reason, found, text.
+    """Write the quarantines of several files as one table: file, line, reason, found, shopper.
 
     Args:
         files: name of the raw file → its quarantine.
     """
     rows = " UNION ALL ".join(
-        f"SELECT {literal(name)} AS file, line, reason, found, text FROM read_parquet({quote(part)})"
+        f"SELECT {literal(name)} AS file, line, reason, found, shopper FROM read_parquet({quote(part)})"
         for name, part in sorted(files.items())
     )
-    write_parquet(connection, f"SELECT * FROM ({rows}) ORDER BY file, line", path)
+    write_parquet(connection, f"SELECT * FROM {_words_only(rows)} ORDER BY file, line", path)
+
+
+def counted_only(counts: Mapping[str, int]) -> list[ReasonCount]:
+    """Return the counts of rows of which nothing else is kept, in the order of `REASONS`."""
+    return [ReasonCount(reason=name, rows=counts[name], lines=[]) for name in REASONS if counts.get(name)]
+
+
+def _words_only(rows: str) -> str:
+    """Return a query's rows; where the unknown actions are no small set of words, only their shape is left of them."""
+    many = f"(SELECT count(DISTINCT found) > {MOST_WORDS} FROM held WHERE reason = 'unknown_action')"
+    shape = shape_sql("found")
+    found = f"CASE WHEN reason = 'unknown_action' AND {many} THEN {shape} ELSE found END AS found"
+    return f"(WITH held AS ({rows}) SELECT * REPLACE ({found}) FROM held)"
 
 
 def merge_reasons(counts: Mapping[str, Sequence[ReasonCount]]) -> list[ReasonCount]:
@@ -82,9 +97,9 @@ def merge_reasons(counts: Mapping[str, Sequence[ReasonCount]]) -> list[ReasonCou
 
 def _examples(connection: duckdb.DuckDBPyConnection, source: str) -> defaultdict[str, str]:
     """Return, by reason, the most frequent findings that are fit to be shown: no raw id is."""
-    shown = """CASE reason
-        WHEN 'unknown_action' THEN CASE WHEN regexp_full_match(found, '[\\pL][\\pL _-]{0,29}') THEN lower(found) END
-        WHEN 'bad_timestamp' THEN regexp_replace(regexp_replace(found, '[0-9]', '9', 'g'), '\\pL', 'a', 'g')
+    shown = f"""CASE reason
+        WHEN 'unknown_action' THEN CASE WHEN regexp_full_match(found, '[\\pL][\\pL _-]{{0,29}}') THEN lower(found) END
+        WHEN 'bad_timestamp' THEN {shape_sql("found")}
         WHEN 'wrong_column_count' THEN found
         WHEN 'bad_encoding' THEN found
     END"""

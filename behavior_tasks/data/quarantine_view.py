@@ -1,22 +1,23 @@
 """Looking into a quarantine: counts by reason and file, samples, and rows as CSV.
 
-In comes a `quarantine.parquet`; out come small tables for a person. The one thing to know: the original text of a row,
-which may hold raw ids, is given only to who asks for it; what was found wrong is one cell, or one word.
+In comes a `quarantine.parquet`; out come small tables for a person. The one thing to know: the original text of a row
+stands in the log alone; who asks for it gives it here, by file and line, to be put beside what was found.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from behavior_tasks.base.tables import connect, quote
+from behavior_tasks.data.found import shape_sql
 from behavior_tasks.data.parse import literal
 
 LONGEST_FOUND = 120
 MOST_WORDS = 20
 """More different unknown actions than this are another column's values: then only their shape is shown."""
-SHAPE_SQL = "regexp_replace(regexp_replace({0}, '[0-9]', '9', 'g'), '\\pL', 'a', 'g')"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Sample:
     found: str | None
     """The cell at fault, shortened."""
     text: str | None
-    """The row as it was; None unless asked for."""
+    """The row as it stands in the log; None unless it was read again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,16 +54,13 @@ class ReasonView:
     """The unknown action words, most frequent first; empty for other reasons, and where they are no words."""
 
 
-def view_quarantine(
-    path: Path, *, reason: str | None = None, limit: int = 5, with_text: bool = False
-) -> list[ReasonView]:
+def view_quarantine(path: Path, *, reason: str | None = None, limit: int = 5) -> list[ReasonView]:
     """Return every reason (or one), most frequent first.
 
     Args:
-        path: a table of file, line, reason, found and text.
+        path: a table of file, line, reason, found and shopper.
         reason: only this one.
         limit: samples of each reason, the first lines of the first files.
-        with_text: also give the original rows, which may hold raw ids.
     """
     chosen = f"reason = {literal(reason)}" if reason else "true"
     with connect() as connection:
@@ -79,9 +77,7 @@ def view_quarantine(
                 reason=name,
                 rows=sum(one.rows for one in found),
                 files=tuple(found),
-                samples=_samples(
-                    connection, name, limit, with_text=with_text, shape=name == "unknown_action" and not words
-                ),
+                samples=_samples(connection, name, limit, shape=name == "unknown_action" and not words),
                 words=tuple(words) if name == "unknown_action" else (),
             )
             for name, found in files.items()
@@ -89,19 +85,51 @@ def view_quarantine(
     return sorted(views, key=lambda view: (-view.rows, view.reason))
 
 
-def write_csv(path: Path, out: Path, *, reason: str | None = None, with_text: bool = False) -> int:
+def lines_of(path: Path, *, reason: str | None = None) -> dict[str, list[int]]:
+    """Return the lines of each file that stand aside."""
+    chosen = f"WHERE reason = {literal(reason)}" if reason else ""
+    with connect() as connection:
+        return dict(
+            connection.execute(
+                f"SELECT file, list(line ORDER BY line) FROM read_parquet({quote(path)}) {chosen} GROUP BY file"
+            ).fetchall()
+        )
+
+
+def with_texts(views: Sequence[ReasonView], texts: Mapping[tuple[str, int], str]) -> list[ReasonView]:
+    """Return the views with the original text beside each sample.
+
+    Args:
+        views: what `view_quarantine` gave.
+        texts: file and line → the row.
+    """
+    return [
+        replace(view, samples=tuple(replace(one, text=texts.get((one.file, one.line))) for one in view.samples))
+        for view in views
+    ]
+
+
+def write_csv(
+    path: Path, out: Path, *, reason: str | None = None, texts: Mapping[tuple[str, int], str] | None = None
+) -> int:
     """Write the rows as CSV with a header, in the order of file and line, and return how many.
 
     Args:
-        path: a table of file, line, reason, found and text.
+        path: a table of file, line, reason, found and shopper.
         out: the CSV file to write.
         reason: only this one.
-        with_text: also write the original rows, which may hold raw ids.
+        texts: file and line → the original row, to be written too; they may hold raw ids.
     """
-    columns = "file, line, reason, found" + (", text" if with_text else "")
+    columns, joined = "file, line, reason, found", ""
+    if texts is not None:
+        columns, joined = f"{columns}, text", "LEFT JOIN texts USING (file, line)"
     chosen = f"WHERE reason = {literal(reason)}" if reason else ""
-    rows = f"SELECT {columns} FROM read_parquet({quote(path)}) {chosen} ORDER BY file, line"
+    rows = f"SELECT {columns} FROM read_parquet({quote(path)}) {joined} {chosen} ORDER BY file, line"
     with connect() as connection:
+        if texts is not None:
+            files, lines = [place[0] for place in texts], [place[1] for place in texts]
+            columns_of = {"file": pa.array(files, pa.string()), "line": pa.array(lines, pa.int64())}
+            connection.register("texts", pa.table({**columns_of, "text": pa.array(texts.values(), pa.large_string())}))
         return int(connection.execute(f"COPY ({rows}) TO {quote(out)} (FORMAT csv, HEADER)").fetchall()[0][0])
 
 
@@ -115,13 +143,10 @@ def _words(connection: duckdb.DuckDBPyConnection) -> Sequence[str]:
     return [found for found, word in rows if word] if len(rows) <= MOST_WORDS else []
 
 
-def _samples(
-    connection: duckdb.DuckDBPyConnection, reason: str, limit: int, *, with_text: bool, shape: bool
-) -> tuple[Sample, ...]:
-    found = SHAPE_SQL.format("found") if shape and not with_text else "found"
-    text = "text" if with_text else "NULL"
+def _samples(connection: duckdb.DuckDBPyConnection, reason: str, limit: int, *, shape: bool) -> tuple[Sample, ...]:
+    found = shape_sql("found") if shape else "found"
     rows = connection.execute(
-        f"""SELECT file, line, left({found}, {LONGEST_FOUND}), {text} FROM aside
+        f"""SELECT file, line, left({found}, {LONGEST_FOUND}) FROM aside
         WHERE reason = {literal(reason)} ORDER BY file, line LIMIT {limit}"""
     ).fetchall()
-    return tuple(Sample(file=file, line=line, found=cell, text=whole) for file, line, cell, whole in rows)
+    return tuple(Sample(file=file, line=line, found=cell, text=None) for file, line, cell in rows)

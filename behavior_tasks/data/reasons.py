@@ -13,6 +13,7 @@ from behavior_tasks.base.errors import UserError
 
 REASONS: Mapping[str, str] = {
     "erased": "rows of shoppers who were erased: nothing to do; take them out of the export, too",
+    "no_consent": "of these shoppers nothing is kept; source.consent says who consents",
     "bad_encoding": "set source.encoding to what the export used",
     "broken_quotes": "a quote is never closed, or text follows one: export with doubled quotes",
     "broken_json": "each line must be one whole JSON object: export with a line an event",
@@ -32,6 +33,8 @@ REASONS: Mapping[str, str] = {
     "absurd_amount": "raise source.max_amount if such amounts are real",
 }
 """Reason code → what to do about it, in the order in which a row is judged."""
+COUNTED_ONLY = frozenset({"no_consent"})
+"""Reasons of rows of which nothing is kept but their number: no line, no word, nobody."""
 MOST_SHOWN = 8
 EXAMPLES = 3
 
@@ -91,7 +94,7 @@ def _by_count(counts: Sequence[ReasonCount]) -> list[ReasonCount]:
 def _table(counts: Sequence[ReasonCount], rows_in: int, config: SourceConfig) -> str:
     lines = [f"{'reason':<25}{'rows':>10}{'share':>8}  lines"]
     for count in _by_count(counts)[:MOST_SHOWN]:
-        more = ", …" if count.rows > len(count.lines) else ""
+        more = ", …" if count.rows > len(count.lines) > 0 else ""
         where = ", ".join(map(str, count.lines)) + more
         expected = " (expected)" if count.reason in config.reasons_that_are_not_bad else ""
         example = f"  {count.example}" if count.example else ""

@@ -207,6 +207,10 @@ def _quarantine(
     query = f"""SELECT reason, count(*), list(file || ':' || line ORDER BY file, line)[:{EXAMPLES}]
         FROM {source} GROUP BY reason ORDER BY count(*) DESC, reason"""
     rows_in = ingested.manifest.rows.rows_in
+    found = connection.execute(query).fetchall()
+    kept = {reason for reason, _, _ in found}
+    # Of some rows nothing is kept but their number.
+    found += [(reason, rows, []) for reason, rows in ingested.manifest.rows.removed.items() if reason not in kept]
     return [
         {
             "reason": reason,
@@ -216,7 +220,7 @@ def _quarantine(
             "expected": reason in expected,
             "advice": REASONS.get(reason, ""),
         }
-        for reason, rows, places in connection.execute(query).fetchall()
+        for reason, rows, places in sorted(found, key=lambda one: (-one[1], one[0]))
     ]
 
 

@@ -26,12 +26,13 @@ from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.schema import EVENT_COLUMNS, REQUIRED_COLUMNS
 from behavior_tasks.base.tables import parquet_sql
-from behavior_tasks.data.clean_range import SHOPPER_VALUES, clean_table, cleaning_rules
+from behavior_tasks.data.clean_range import clean_table, cleaning_rules
 from behavior_tasks.data.events import BucketEvents, EventIndex
 from behavior_tasks.data.identities import pseudonym, replace_ids
 from behavior_tasks.data.ingest_piece import PARSED_NAMES
 from behavior_tasks.data.keys import KEY_BYTES
 from behavior_tasks.data.layout import Layout
+from behavior_tasks.data.maskers import mask_columns
 from behavior_tasks.data.parquet_rows import read_batch
 from behavior_tasks.data.parse import make_action_words, parse_sql
 from behavior_tasks.data.reasons import REASONS
@@ -62,7 +63,9 @@ class ReaderSettings(BaseModel):
     @classmethod
     def of(cls, source: SourceConfig, present: Sequence[str], index: EventIndex, products: LoadedTable | None) -> Self:
         """Take what a log's stages know, without where its files lie."""
-        bare = source.model_copy(update={"users": SourceConfig().users, "products": SourceConfig().products})
+        nothing = SourceConfig()
+        tables = {"users": nothing.users, "products": nothing.products, "consent": nothing.consent}
+        bare = source.model_copy(update=tables)
         return cls(
             source=bare.model_copy(update={"query": ""}),
             present=list(present),
@@ -143,7 +146,7 @@ class Reader:
             query = fill_sql("good", tuple(good.column_names), {"products": self.products})
             good = connection.sql(query).to_arrow_table()
             connection.unregister("good")
-        events = replace_ids(good, self.key)
+        events = replace_ids(mask_columns(good), self.key)
         place = events.schema.get_field_index("shopper")
         aside = Counter(judged.filter(pc.invert(is_event))["reason"].to_pylist())
         if aside:
@@ -161,9 +164,14 @@ class Reader:
             SELECT DISTINCT {PARSED_NAMES} FROM request WHERE timestamp < TIMESTAMP '{until}'""")
         connection.unregister("request")
         settings = self.settings
-        rules = cleaning_rules(settings.index.clean, settings.present, timezone=settings.source.timezone)
+        rules = cleaning_rules(
+            settings.index.clean,
+            settings.present,
+            timezone=settings.source.timezone,
+            coarsening=settings.index.coarsening,
+        )
         clean_table(connection, rules)
-        connection.execute(f"CREATE TEMP TABLE kept AS SELECT {SHOPPER_VALUES} FROM events")
+        connection.execute(f"CREATE TEMP TABLE kept AS SELECT {rules.values} FROM events")
         connection.execute("DROP TABLE events")
         clean = BucketEvents(files=(), index=settings.index, folder=self.folder, relation="kept")
         connection.execute(f"CREATE TABLE {table} AS {clean.sql()}")

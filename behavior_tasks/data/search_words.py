@@ -1,12 +1,14 @@
 """Search words as clean events hold them: what people typed, without what could tell who they are.
 
-In comes a column of free text, out comes SQL for short lower-case words. Addresses and long numbers are masked by
-simple rules; names of people can't be told from other words, so who writes texts from them keeps common words only
-(`text/counts.py`).
+In comes a column of free text that `maskers` has been over, so that `*email` and the like stand in it; out comes SQL
+for short lower-case words. What is left of addresses and long numbers becomes `*`; names of people can't be told from
+other words, so who writes texts from them keeps common words only (`text/counts.py`).
 """
 
-MASK = "*"
-"""Stands for an address or a number."""
+from behavior_tasks.data.maskers import MASK
+
+__all__ = ["MASK", "MOST_WORDS", "masked_sql"]
+
 MOST_WORDS = 8
 ADDRESS = r"\S+@\S+|(?:https?://|www\.)\S+"
 NUMBER = r"\+?\d(?:[\s().\-/]{0,2}\d){3,}"

@@ -27,6 +27,7 @@ from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.data.codes import age_sql, gender_sql, has_odd_age_sql, literal
 from behavior_tasks.data.inputs import RawFile, find_inputs, folder_of, side_table_path
 from behavior_tasks.data.layout import PRODUCT_COLUMNS, USER_COLUMNS
+from behavior_tasks.data.maskers import mask_columns
 from behavior_tasks.data.parse import cell_sql, instant_sql, plain_user_sql
 from behavior_tasks.data.pieces import detect
 
@@ -66,7 +67,8 @@ def side_files(raw: str, config: Config, home: Home) -> dict[str, RawFile]:
         UserError: when a file is missing or unreadable.
     """
     found = {}
-    for name, table in (("users", config.source.users), ("products", config.source.products)):
+    source = config.source
+    for name, table in (("users", source.users), ("products", source.products), ("consent", source.consent)):
         if not table.path:
             continue
         text = table.path if scheme_of(table.path) else str(side_table_path(table, folder_of(raw)))
@@ -91,7 +93,7 @@ def load_side_tables(files: Mapping[str, RawFile], config: SourceConfig) -> dict
     Raises:
         UserError: for missing columns, no usable row, or too many keys whose rows disagree.
     """
-    return {name: _load(name, file, config) for name, file in files.items()}
+    return {name: _load(name, files[name], config) for name in KEYS if name in files}
 
 
 def check_side_tables(files: Mapping[str, RawFile], config: SourceConfig) -> dict[str, dict[str, int | bool]]:
@@ -143,9 +145,9 @@ def _load(name: str, file: RawFile, config: SourceConfig) -> LoadedTable:
     key, known = KEYS[name], USER_COLUMNS if name == "users" else PRODUCT_COLUMNS
     with connect() as connection:
         try:
-            connection.execute(f"CREATE VIEW raw AS SELECT * FROM {_reader(file, table)}")
+            connection.execute(f"CREATE VIEW raw AS SELECT * FROM {side_reader(file, table)}")
             names = [row[0] for row in connection.execute("DESCRIBE raw").fetchall()]
-            places = _places(names, known, key, table, shown=file.shown)
+            places = side_table_places(names, known, key, table, shown=file.shown)
             dated = VALID_FROM in places
             attributes = tuple(column for column in known if column in places and column not in {key, VALID_FROM})
             connection.execute(f"SET TimeZone = {literal(config.timezone)}")
@@ -158,12 +160,13 @@ def _load(name: str, file: RawFile, config: SourceConfig) -> LoadedTable:
                 next_step=f"check source.{name}: path, delimiter and encoding",
             ) from None
         facts = _judge(connection, key, attributes, dated=dated)
-        rows = connection.sql(_merged_sql(key, attributes, dated=dated)).to_arrow_table()
+        rows = mask_columns(connection.sql(_merged_sql(key, attributes, dated=dated)).to_arrow_table())
     _refuse(name, facts, config, shown=file.shown)
     return LoadedTable(name=name, rows=rows, attributes=attributes, dated=dated, facts=facts)
 
 
-def _reader(file: RawFile, table: SideTable) -> str:
+def side_reader(file: RawFile, table: SideTable) -> str:
+    """Return what stands after FROM for the rows of a side table."""
     kind, compression = detect(file.path, shown=file.shown)
     path = quote(file.path)
     if kind == "parquet":
@@ -175,8 +178,21 @@ def _reader(file: RawFile, table: SideTable) -> str:
     return f"read_csv({path}, {options}, null_padding = true, encoding = {literal(table.encoding)}, {packed})"
 
 
-def _places(names: list[str], known: tuple[str, ...], key: str, table: SideTable, *, shown: str) -> dict[str, str]:
-    """Return canonical column → the table's column."""
+def side_table_places(
+    names: list[str], known: tuple[str, ...], key: str, table: SideTable, *, shown: str
+) -> dict[str, str]:
+    """Return canonical column → the table's column.
+
+    Args:
+        names: the table's columns.
+        known: canonical columns that it may hold.
+        key: the one by which it is joined.
+        table: its settings.
+        shown: its name for messages.
+
+    Raises:
+        UserError: when the key, a column that the settings map, or anything but ids is missing.
+    """
     plain = {name.strip().casefold(): name for name in reversed(names)}
     found, missing = {}, []
     for column in known:

@@ -16,6 +16,8 @@ from behavior_tasks.base.config import Config, SourceConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.stage import Job
+from behavior_tasks.data.consent import load_consent
+from behavior_tasks.data.consent_words import CONSENT
 from behavior_tasks.data.filehashes import changed_meanwhile
 from behavior_tasks.data.formats import read_head
 from behavior_tasks.data.headscan import check_encoding, scan_head, text_lines
@@ -73,7 +75,7 @@ def source_stage(job: Job) -> Output:
         "columns": list(layouts[inputs.files[0].name].names),
         "repeated": dict(inputs.repeated),
         "empty": list(inputs.empty),
-        "side_tables": check_side_tables(side_files(job.raw, job.config, job.home), config) if job.raw else {},
+        "side_tables": _check_beside(job) if job.raw else {},
     }
     text = json.dumps({**facts, "files": described}, indent=2, ensure_ascii=False)
     (job.out / "source.json").write_text(text + "\n", encoding="utf-8")
@@ -88,6 +90,16 @@ def source_stage(job: Job) -> Output:
         removed={reason: number for reason, number in removed.items() if number},
     )
     return Output(rows=rows, facts=facts)
+
+
+def _check_beside(job: Job) -> dict[str, dict[str, int | bool]]:
+    """Read the side tables and that of consent, and return what was found, by table."""
+    files = side_files(str(job.raw), job.config, job.home)
+    facts = check_side_tables(files, job.config.source)
+    if CONSENT in files:
+        facts[CONSENT] = dict(load_consent(files[CONSENT], job.config.source).facts)
+        log.info("source: side table %s: %s", CONSENT, ", ".join(f"{k} {v}" for k, v in facts[CONSENT].items()))
+    return facts
 
 
 def source_files(job: Job) -> tuple[RawFile, ...]:
@@ -198,7 +210,11 @@ def _fixed_inputs(job: Job) -> Inputs:
         return _simulated(job)
     inputs = _find(job.raw, job.config, job.home, known=job.outside)
     if job.outside:
-        names = {name: digest for name, digest in job.outside.items() if not name.startswith(("users: ", "products: "))}
+        names = {
+            name: digest
+            for name, digest in job.outside.items()
+            if not name.startswith(("users: ", "products: ", "consent: "))
+        }
         _same(inputs, names, job.raw)
     return inputs
 

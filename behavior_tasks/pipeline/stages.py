@@ -47,6 +47,7 @@ TIMELINE = (
     "examples.train_cutoffs",
     "examples.train_every_days",
 )
+COARSENING = ("privacy.age_band_years", "privacy.gender", "privacy.time_precision")
 READING: dict[str, Stage] = {
     "simulate": Stage(work="data.simulate:simulate_stage", sections=("simulate", "examples.lookback_days", *TIMELINE)),
     "source": Stage(
@@ -61,7 +62,11 @@ READING: dict[str, Stage] = {
         inputs=("source", "simulate?"),
         outside="data.identities:key_fingerprint",
     ),
-    "clean": Stage(work="data.clean:clean_stage", sections=("clean", "engine.buckets", *TIMELINE), inputs=("ingest",)),
+    "clean": Stage(
+        work="data.clean:clean_stage",
+        sections=("clean", "engine.buckets", *COARSENING, *TIMELINE),
+        inputs=("ingest",),
+    ),
     "report": Stage(
         work="data.report:report_stage",
         sections=("source.expected_reasons", *TIMELINE),
@@ -82,7 +87,7 @@ READING: dict[str, Stage] = {
     ),
     "verbalize": Stage(
         work="text.verbalize:verbalize_stage",
-        sections=("text", "examples.lookback_days", "source.timezone"),
+        sections=("text", "examples.lookback_days", "source.timezone", "privacy.min_product_shoppers"),
         inputs=("features", "clean"),
         outside="text.words:templates_identity",
     ),

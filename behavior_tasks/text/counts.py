@@ -1,8 +1,8 @@
 """Counts: what the train period of a log holds how often, merged exactly from its buckets.
 
 In come the clean events by bucket and an instant; out come the number of events of each category, product and price,
-of shoppers' days by what they came to, and of shoppers by search word, before that instant. Each bucket is counted by
-itself, into a file, so that the log never lies in memory at once.
+of shoppers' days by what they came to, and of shoppers by search word and product, before that instant. Each bucket is
+counted by itself, into a file, so that the log never lies in memory at once.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class _Bucket:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """The counts of all buckets; `kind` is category, product, price, amount or search."""
+    """The counts of all buckets; `kind` is category, product, toucher (of a product), price, amount or search."""
 
     folder: Path
     memory_mb: int
@@ -38,6 +38,17 @@ class Counts:
         rows = self._rows(f"""
             SELECT word FROM {self._source} WHERE kind = '{kind}'
             GROUP BY word ORDER BY sum(n) DESC, word LIMIT {number}
+        """)
+        return [word for (word,) in rows]
+
+    def most_products(self, number: int, *, of_shoppers: int) -> list[str]:
+        """Return the products with the most events of those that so many shoppers touched, ties by id."""
+        if not of_shoppers:
+            return self.most("product", number)
+        rows = self._rows(f"""
+            SELECT word FROM {self._source} WHERE kind IN ('product', 'toucher') GROUP BY word
+            HAVING sum(n) FILTER (kind = 'toucher') >= {of_shoppers}
+            ORDER BY sum(n) FILTER (kind = 'product') DESC, word LIMIT {number}
         """)
         return [word for (word,) in rows]
 
@@ -120,9 +131,12 @@ def _count_bucket(bucket: _Bucket) -> None:
             SELECT 'product', product_id, product_name, NULL, count(*)
             FROM train WHERE product_id <> '' GROUP BY product_id, product_name
             UNION ALL
+            SELECT 'toucher', product_id, NULL, NULL, count(DISTINCT shopper)
+            FROM train WHERE product_id <> '' GROUP BY product_id
+            UNION ALL
             SELECT 'search', word, NULL, NULL, count(DISTINCT shopper)
             FROM (SELECT shopper, unnest(string_split(query, ' ')) AS word FROM train WHERE query <> '')
-            WHERE word <> '{MASK}' GROUP BY word
+            WHERE NOT starts_with(word, '{MASK}') GROUP BY word
             UNION ALL
             SELECT 'price', NULL, NULL, price, count(*) FROM train WHERE price IS NOT NULL GROUP BY price
             UNION ALL

@@ -36,10 +36,12 @@ def query_words(query: str, known: Collection[str], masked: str, joint: str) -> 
         masked: what stands for what was masked.
         joint: what stands between words.
 
-    >>> query_words("red mug * for joan *", {"red", "mug", "for"}, "hidden", " ")
+    >>> query_words("red mug * for joan *email", {"red", "mug", "for"}, "hidden", " ")
     'red mug hidden for'
     """
-    words = (masked if word == MASK else word for word in query.split(" ") if word in known or word == MASK)
+    words = (
+        masked if word.startswith(MASK) else word for word in query.split(" ") if word in known or word.startswith(MASK)
+    )
     kept = list(dict.fromkeys(words))[:QUERY_WORDS]
     return joint.join(kept) if kept != [masked] else ""
 

@@ -142,6 +142,7 @@ def fit_settings(
     config: TextConfig,
     *,
     lookback_days: int,
+    min_product_shoppers: int = 0,
     unit: Unit = "shopper",
     timezone: str = "UTC",
     memory_mb: int = 2048,
@@ -152,6 +153,7 @@ def fit_settings(
         examples: folder of the buckets of `features`.
         counts: what `count_events` gives for the clean events before the last train cutoff.
         lookback_days: as for the features.
+        min_product_shoppers: a product that fewer shoppers touched on train is not called by name.
         unit: what an example is.
 
     Raises:
@@ -172,19 +174,21 @@ def fit_settings(
         amount_edges=counts.quantiles("amount", config.quantiles),
         price_edges=counts.quantiles("price", config.quantiles),
         categories=counts.most("category", POPULAR_CATEGORIES),
-        products=_name_products(counts, config.named_products, templates),
+        products=_name_products(
+            counts, counts.most_products(config.named_products, of_shoppers=min_product_shoppers), templates
+        ),
         query_words=counts.common_words(POPULAR_WORDS, of_shoppers=MIN_SHOPPERS),
         unit=unit,
     )
 
 
-def _name_products(counts: Counts, most: int, templates: Templates) -> dict[str, str]:
-    """Return the word of each of the products with the most events: its name, or else its place among them.
+def _name_products(counts: Counts, products: Sequence[str], templates: Templates) -> dict[str, str]:
+    """Return the word of each of the products, those with the most events first: its name, or else its place.
 
     A name that another product has, or that holds the product's own id, is not used.
     """
     words: dict[str, str] = {}
-    names = counts.product_names(products := counts.most("product", most))
+    names = counts.product_names(products)
     for place, product in enumerate(products, start=1):
         word, own = slug(names.get(product, "")), slug(product)
         taken = word in words.values() or not any(character.isalpha() for character in word)

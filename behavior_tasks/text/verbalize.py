@@ -60,6 +60,7 @@ def verbalize_stage(job: Job) -> Output:
             examples,
             count_events(events, until, counted, engine=engine, rows=rows),
             job.config.text,
+            min_product_shoppers=job.config.privacy.min_product_shoppers,
             lookback_days=job.config.examples.lookback_days,
             unit=features.facts["unit"],
             timezone=job.config.source.timezone,

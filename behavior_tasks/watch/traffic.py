@@ -133,11 +133,10 @@ _MOVED_SQL = f"""
 
 def _milliseconds_sql(quarantine: Path, timezone: str) -> str:
     """SQL of how many rows of each local day stand aside because their time is in milliseconds."""
-    instant = "make_timestamp(CAST(regexp_extract(text, '(?:^|[^0-9])([0-9]{13})(?:[^0-9]|$)', 1) AS BIGINT) * 1000)"
+    instant = "make_timestamp(CAST(found AS BIGINT) * 1000)"
     return f"""
         SELECT CAST(timezone('{timezone}', timezone('UTC', {instant})) AS DATE) AS day, count(*) AS milliseconds
         FROM read_parquet({quote(quarantine)})
-        WHERE reason = 'milliseconds_for_seconds'
-            AND regexp_matches(text, '(?:^|[^0-9])[0-9]{{13}}(?:[^0-9]|$)')
+        WHERE reason = 'milliseconds_for_seconds' AND regexp_full_match(found, '[0-9]{{13}}')
         GROUP BY ALL ORDER BY ALL
     """

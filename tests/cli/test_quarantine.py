@@ -105,6 +105,26 @@ def test_the_original_rows_are_shown_only_when_asked_for(
     assert lines[1].endswith('"SECRET-1,jump,p1,1628751663"')
 
 
+def test_a_log_that_is_gone_or_changed_has_no_rows_to_show(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = log.read_bytes()
+    moved = tmp_path / "kept elsewhere.csv"
+    moved.write_bytes(content)
+    try:
+        log.write_bytes(content.replace(b"SECRET-1", b"SECRET-9"))
+        told = said(capsys, "quarantine", "first", "--show-text", code=2)
+        assert "the log has changed since it was read" in told
+        assert "SECRET" not in told
+        log.unlink()
+        told = said(capsys, "quarantine", "first", "--show-text", code=2)
+        assert "that can't be read any more" in told
+        assert "SECRET-1,jump" in said(capsys, "quarantine", "first", "--show-text", "--input", str(moved))
+    finally:
+        log.write_bytes(content)
+    assert "SECRET-1,jump" in said(capsys, "quarantine", "first", "--show-text")
+
+
 def test_unknown_actions_that_are_no_words_show_their_shape(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = home.parent / "shifted.csv"
     rows = [f"x,id-{n:04d},p1,1628751662" for n in range(30)]

@@ -77,7 +77,7 @@ def write(folder: Path, files: Sequence[Sequence[str]], *, mark: bool = False) -
 def check_rows(log: Path, home: Path, overrides: dict[str, object]) -> tuple[Artifact, Counter[object]]:
     """Check that no row is lost; return the clean events and what stands in quarantine, without its lines."""
     ingested, cleaned = (run_to(stage, log, home, overrides=overrides) for stage in ("ingest", "clean"))
-    quarantine = table(ingested, "quarantine.parquet", "reason, found, text")
+    quarantine = table(ingested, "quarantine.parquet", "reason, found, shopper")
     assert Counter(row[0] for row in quarantine) == Counter(ingested.manifest.rows.removed)
     assert ingested.manifest.rows.rows_in == ingested.manifest.rows.rows_out + len(quarantine)
     rows = cleaned.manifest.rows

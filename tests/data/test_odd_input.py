@@ -9,11 +9,13 @@ import pytest
 
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import HOME_VARIABLE
+from behavior_tasks.base.home import HOME_VARIABLE, Home
 from behavior_tasks.base.stage import Job
 from behavior_tasks.base.tables import connect, quote
 from behavior_tasks.data.events import hash_events, open_events
+from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.ingest import ingest_stage
+from behavior_tasks.data.keys import identity_key
 from behavior_tasks.data.parts import read_parts
 from tests.data.raw_files import at, random_rows, raw, watch_opened, write_rows
 from tests.data.stages import HEADER, events, reasons, run_to, seconds, table, write_log
@@ -234,8 +236,13 @@ def test_a_log_of_bad_rows_only_is_kept_to_be_looked_at_until_it_is_accepted(hom
         run_until("ingest", "bad", log=log)
     assert "behavior quarantine" in str(caught.value)
     rejects = home / "runs" / "bad" / "quarantine.parquet"
-    aside = connect().execute(f"SELECT line, reason, text FROM read_parquet({quote(rejects)}) ORDER BY line").fetchall()
-    assert aside == [(n + 2, "unknown_action", f"u{n},wishlist,p,{NOON}") for n in range(30)]
+    aside = (
+        connect()
+        .execute(f"SELECT line, reason, found, shopper FROM read_parquet({quote(rejects)}) ORDER BY line")
+        .fetchall()
+    )
+    key = identity_key(Home(home))
+    assert aside == [(n + 2, "unknown_action", "wishlist", pseudonym(f"u{n}", key)) for n in range(30)]
     mapped = {"source.actions": {"wishlist": "browse"}}
     run_until("ingest", "other", log=log, overrides=mapped)
     # The other run has made what this one needs, so nothing is read when it is started again.

@@ -28,11 +28,11 @@ def traffic(tmp_path: Path) -> Traffic:
     one += [event("a", 4, 23, "click", "p2", category="shoes"), event("a", 6, 23, "click", "p3")]
     two = [event("b", 0, 9, "search"), event("b", 5, 9, "purchase", "p1", category="toys", price=14.0)]
     rows = [
-        ("milliseconds_for_seconds", f"x,click,p1,{int(datetime(2026, 5, 6, 12).timestamp() * 1000)},"),
-        ("milliseconds_for_seconds", "no time at all"),
-        ("bad_timestamp", "x,click,p1,1777777777777,"),
+        ("milliseconds_for_seconds", str(int(datetime(2026, 5, 6, 12).timestamp() * 1000))),
+        ("milliseconds_for_seconds", "999-9"),
+        ("bad_timestamp", "1777777777777"),
     ]
-    pd.DataFrame(rows, columns=["reason", "text"]).to_parquet(tmp_path / "quarantine.parquet")
+    pd.DataFrame(rows, columns=["reason", "found"]).to_parquet(tmp_path / "quarantine.parquet")
     log = Log(
         events=[write_events(tmp_path / "one.parquet", one), write_events(tmp_path / "two.parquet", two)],
         moment=moment_at(FIRST + timedelta(days=6), ZONE),
