@@ -37,6 +37,16 @@ KEEP_DAYS: Mapping[KeptKind, int] = {
 class PrivacyConfig(Section):
     """Differential privacy, coarsening, small groups, retention and erasure."""
 
+    # erasure
+    retrain: Literal["now", "next_night", "within_days"] = Field(
+        "next_night",
+        description="When a champion is trained anew that was trained with somebody who is erased: at once, by the "
+        "next night's training, or within retrain_days.",
+    )
+    retrain_days: int = Field(
+        30, ge=1, le=365, description="Days within which that must have happened (within_days); then it alarms."
+    )
+
     # Coarsening
     age_band_years: int = Field(
         0,
@@ -56,15 +66,6 @@ class PrivacyConfig(Section):
         ge=0,
         description="A text calls a product by name only if so many shoppers touched it on train; of rarer ones it "
         "tells the category. 0: any.",
-    )
-    # erasure
-    retrain: Literal["now", "next_night", "within_days"] = Field(
-        "next_night",
-        description="When a champion is trained anew that was trained with somebody who is erased: at once, by the "
-        "next night's training, or within retrain_days.",
-    )
-    retrain_days: int = Field(
-        30, ge=1, le=365, description="Days within which that must have happened (within_days); then it alarms."
     )
     # What leaves, and what goes with age.
     min_group: int = Field(

@@ -28,7 +28,7 @@ from behavior_tasks.data.parse import make_action_words, parse_sql
 from behavior_tasks.data.pieces import Piece, PieceEnd
 from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.side_tables import LoadedTable, fill_sql, register_side_tables
-from behavior_tasks.data.tombstones import ERASED, Tombstones, set_erased_aside
+from behavior_tasks.data.tombstones import ERASED, Tombstones, without_erased
 
 _NOTHING_ASIDE = pa.table(
     {
@@ -119,6 +119,8 @@ def ingest_piece(job: PieceJob) -> PieceDone:
             rows += len(judged)
             judged, without = keep_consenting(connection, judged, job.consent)
             counted[NO_CONSENT] += without
+            judged, gone = without_erased(judged, job.tombstones)
+            counted[ERASED] += gone
             set_missing += _count_set_missing(judged)
             good, bad = _split(judged)
             events.append(good)
@@ -135,7 +137,7 @@ def _judge(connection: duckdb.DuckDBPyConnection, block: Block, job: PieceJob) -
     connection.register("batch", block.cells)
     judged = connection.sql(query).to_arrow_table()
     connection.unregister("batch")
-    return set_erased_aside(judged, job.tombstones)
+    return judged
 
 
 def _count_set_missing(judged: pa.Table) -> Counter[str]:
@@ -158,12 +160,7 @@ def _split(judged: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 def _pseudonymous(bad: pa.Table, key: bytes) -> pa.Table:
     """Return line, reason, found and pseudonym of the rows that stand aside; none of what they say is kept."""
-    bad = bad.sort_by("position")
-    # Of somebody who was erased nothing may be kept but that there was a row.
-    place, users = bad.schema.get_field_index("user_id"), bad["user_id"]
-    nobody = pa.scalar(None, users.type)
-    bad = bad.set_column(place, "user_id", pc.if_else(pc.equal(bad["reason"], ERASED), nobody, users))
-    bad = replace_ids(bad, key)
+    bad = replace_ids(bad.sort_by("position"), key)
     return bad.select(["line", "reason", "found", "shopper"]).cast(_NOTHING_ASIDE.schema)
 
 

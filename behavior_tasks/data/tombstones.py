@@ -1,7 +1,7 @@
 """Tombstones: keyed hashes of the raw ids of who was erased, so that a late file can't bring them back.
 
-In come judged rows of a log; out come the same rows, those of erased shoppers with the reason `erased` and without
-what was found. The one thing to know: the hashes have a key of their own, `secrets/tombstone.key` or the variable
+In come judged rows of a log; out come the same rows without those of erased shoppers, and their number, which counts as
+the reason `erased`. The one thing to know: the hashes have a key of their own, `secrets/tombstone.key` or the variable
 `BEHAVIOR_TOMBSTONE_KEY`, so they hold when the identity key is changed; where nobody was erased nothing is hashed.
 """
 
@@ -19,7 +19,7 @@ from behavior_tasks.data.erasures import read_erasures
 from behavior_tasks.data.keys import secret_key
 
 ERASED = "erased"
-"""Reason of a row of an erased shopper."""
+"""Reason of a row of an erased shopper; nothing of it is kept but that it was there."""
 LENGTH = 32
 """Hexadecimal digits: 128 bits, so that nobody else is ever taken for somebody who was erased."""
 MOST_KNOWN = 1_000_000
@@ -79,22 +79,18 @@ def tombstone(user_id: str, key: bytes) -> str:
     return hmac.digest(key, user_id.encode(), "sha256").hex()[:LENGTH]
 
 
-def set_erased_aside(judged: pa.Table, tombstones: Tombstones | None) -> pa.Table:
-    """Return judged rows, in which those of erased shoppers stand aside, with nothing of what was found.
+def without_erased(judged: pa.Table, tombstones: Tombstones | None) -> tuple[pa.Table, int]:
+    """Return judged rows without those of erased shoppers, of which nothing is kept, and how many these were.
 
     Args:
-        judged: what `parse_sql` gives: `user_id`, `reason`, `found` and more.
+        judged: what `parse_sql` gives, with `user_id`.
         tombstones: None: nobody was ever erased.
     """
     if tombstones is None or not len(judged):
-        return judged
+        return judged, 0
     mask = tombstones.mask(judged["user_id"])
-    if not pc.any(mask).as_py():
-        return judged
-    for name, value in (("reason", ERASED), ("found", None)):
-        place, column = judged.schema.get_field_index(name), judged[name]
-        judged = judged.set_column(place, name, pc.if_else(mask, pa.scalar(value, column.type), column))
-    return judged
+    gone = pc.sum(mask).as_py() or 0
+    return (judged.filter(pc.invert(mask)), gone) if gone else (judged, 0)
 
 
 def erasures_of(home: Home, inputs: Mapping[str, Artifact]) -> dict[str, str]:

@@ -58,7 +58,7 @@ def erased(home: Home, *ids: str, kind: str = "done") -> Erasure:
 
 def test_nothing_of_the_source_stands_outside_it(home: Home) -> None:
     found = scan(home, NOWHERE, now=NOW)
-    assert [hit for hit in found.found.hits] == []
+    assert list(found.found.hits) == []
     assert found.asked["raw id"] == 160
     assert found.found.searched["artifact clean-part"].rows > 1000
     assert write_report(home, found).is_file()

@@ -78,7 +78,7 @@ def erase_everywhere(task: Task) -> Found:
     artifacts = _every_artifact(task.home, store)
     for artifact in artifacts:
         for name in artifact.manifest.files:
-            how_of(artifact.manifest.stage, name)
+            how_of(artifact.path.parent.name, name)
     found.rows["raw"] += _erase_raw(task, artifacts)
     for artifact in artifacts:
         found.rows[artifact.manifest.stage] += _erase_artifact(task, artifact)
