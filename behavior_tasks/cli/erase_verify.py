@@ -21,10 +21,14 @@ def verify(raw_ids: Collection[str], *, who: str) -> bool:
         raw_ids: of who is looked for; none: everybody who was ever erased.
         who: the person who asks.
     """
+    from behavior_tasks.data.erasures import read_erasures
     from behavior_tasks.pipeline.privacy.certificate import certify
     from behavior_tasks.pipeline.privacy.scan import Elsewhere
 
     home = current_home()
+    if not raw_ids and not read_erasures(home):
+        console.print("Nobody was erased yet, so there is nothing to verify.")
+        return True
     elsewhere = Elsewhere.of(home, os.environ)
     written = certify(home, elsewhere, now=datetime.now(UTC), who=who, raw_ids=raw_ids or None)
     _show(written)
@@ -33,7 +37,7 @@ def verify(raw_ids: Collection[str], *, who: str) -> bool:
 
 def _show(written: "Certificate") -> None:
     show_found(written.found, written.hits)
-    for line in written.content["not_seen"]:
+    for line in written.content["not_seen"][len(written.found.unseen) :]:
         console.print(f"not seen: {line}", markup=False, highlight=False, style="dim")
     shoppers = int(written.content["shoppers"])
     whom = "1 erased shopper" if shoppers == 1 else f"{count(shoppers)} erased shoppers"

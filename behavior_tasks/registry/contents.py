@@ -14,7 +14,7 @@ from behavior_tasks.registry import store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import LoggedModel, Run
 
 PAGE = 200
 NOT_SHOWN = "MLflow's traces, accounts and what was deleted for good: its interface does not show them"
@@ -41,7 +41,7 @@ def server_texts(home: Home) -> Iterator[tuple[str, str]]:
 
 
 def server_files(home: Home, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield a run's id and its files, fetched into a folder that the caller empties after each.
+    """Yield the name of a run or a logged model and its files, fetched into a folder that the caller empties after each.
 
     Raises:
         UserError: when the server does not answer or refuses.
@@ -49,16 +49,31 @@ def server_files(home: Home, folder: Path) -> Iterator[tuple[str, Path]]:
     from mlflow.artifacts import download_artifacts
     from mlflow.entities import ViewType
 
+    uri = store.tracking_uri(home)
     with store.connect(home) as client:
         for experiment in client.search_experiments(view_type=ViewType.ACTIVE_ONLY):
-            for run in _runs(client, experiment.experiment_id):
-                if client.list_artifacts(run.info.run_id):
-                    place = folder / run.info.run_id
-                    place.mkdir()
-                    download_artifacts(
-                        run_id=run.info.run_id, dst_path=str(place), tracking_uri=store.tracking_uri(home)
-                    )
-                    yield run.info.run_id, place
+            sources = {
+                f"run {run.info.run_id}": run.info.artifact_uri
+                for run in _runs(client, experiment.experiment_id)
+                if client.list_artifacts(run.info.run_id)
+            }
+            for model in _models(client, experiment.experiment_id):
+                sources[f"model {model.model_id}"] = model.artifact_location
+            for number, (name, source) in enumerate(sources.items()):
+                place = folder / str(number)
+                place.mkdir()
+                download_artifacts(artifact_uri=source, dst_path=str(place), tracking_uri=uri)
+                yield name, place
+
+
+def _models(client: "MlflowClient", experiment_id: str) -> Iterator["LoggedModel"]:
+    token = None
+    while True:
+        page = client.search_logged_models([experiment_id], max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def _runs(client: "MlflowClient", experiment_id: str) -> Iterator["Run"]:

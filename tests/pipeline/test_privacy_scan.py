@@ -1,11 +1,14 @@
 """The scan, certificates of erasure and access requests, on a shop that the real stages have made."""
 
+import base64
 import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from typer.testing import CliRunner
 
 from behavior_tasks.base.errors import UserError
@@ -92,6 +95,7 @@ def test_a_certificate_tells_presence_and_absence_and_is_signed(home: Home, tmp_
     gone = certify(copy, NOWHERE, now=NOW, who="ann")
     assert gone.absent
     assert gone.content["shoppers"] == 1
+    _third_party_checks(gone.file)
     checked = check_certificate(copy, gone.file)
     assert checked.is_own
     assert not check_certificate(Home(tmp_path / "elsewhere"), gone.file).is_own
@@ -112,6 +116,16 @@ def test_a_certificate_tells_presence_and_absence_and_is_signed(home: Home, tmp_
     kinds = {hit.kind for hit in there.found.hits}
     assert kinds >= {"artifact clean-part", "artifact verbalize", "artifact encode"}
     assert raw_id not in there.file.read_text() + there.page.read_text()
+
+
+def _third_party_checks(file: Path) -> None:
+    """Check a signature with the public key beside it and no code of this project."""
+    signed = json.loads(file.read_text())
+    signature = base64.b64decode(signed.pop("signature")["value"])
+    content = json.dumps(signed, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    key = load_pem_public_key((file.parent / "public-key.pem").read_bytes())
+    assert isinstance(key, Ed25519PublicKey)
+    key.verify(signature, content)
 
 
 def test_an_erasure_that_is_not_through_is_no_absence(home: Home, tmp_path: Path) -> None:

@@ -15,11 +15,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import create_engine, text
 
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.pipeline.privacy.scan import Elsewhere, search_everything
 from behavior_tasks.pipeline.privacy.search import Found
 from behavior_tasks.pipeline.privacy.search_words import EMAIL, PSEUDONYM, RAW_ID, SECRET, want
+from behavior_tasks.registry import store
+from tests.postgres_server import USER, private_postgres
 
 ID, SHORT, MAIL, KEY, NAME = "Kunde-4711x", "17850", "anna.berg@shop.example", "ab" * 32, "0a1b2c3d4e5f60718293"
 WORDS = {RAW_ID: [ID, SHORT, "85123", "guest", "7"], EMAIL: [MAIL], SECRET: [KEY], PSEUDONYM: [NAME]}
@@ -165,6 +169,36 @@ def test_a_database_elsewhere_is_read(tmp_path: Path) -> None:
     assert [(hit.place, *one) for hit, one in zip(found.hits, told(found), strict=True)] == [
         ("Airflow's metadata database: xcom", "value", EMAIL, 1)
     ]
+
+
+@pytest.mark.slow
+def test_a_postgres_database_is_read(tmp_path: Path) -> None:
+    with private_postgres("s3cret-word") as host:
+        address = f"postgresql+psycopg2://{USER}:s3cret-word@{host}/postgres"
+        with create_engine(address.replace("psycopg2", "psycopg")).begin() as connection:
+            connection.execute(text("CREATE TABLE xcom (key varchar, value jsonb, blob bytea, n int)"))
+            row = {"v": json.dumps({"who": ID}), "b": zlib.compress(MAIL.encode())}
+            connection.execute(text("INSERT INTO xcom VALUES ('k', CAST(:v AS jsonb), :b, 7)"), row)
+        found = look(tmp_path / "home", metadata=address)
+        assert {(hit.column, hit.what) for hit in found.hits} == {("value", RAW_ID), ("blob", EMAIL)}
+        assert found.searched["Airflow's metadata database"].rows == 1
+        with pytest.raises(UserError, match="can't be read") as error:
+            look(tmp_path / "home", metadata=address.replace("s3cret-word", "wrong-word-1"))
+        assert "wrong-word-1" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_an_mlflow_server_is_read_as_far_as_it_shows(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with store.connect(home) as client:
+        experiment = client.create_experiment("shop", artifact_location=(tmp_path / "files").as_uri())
+        run = client.create_run(experiment, tags={"note": f"asked by {MAIL}"})
+        client.log_param(run.info.run_id, "who", ID)
+        client.log_text(run.info.run_id, f"<p>{ID} {ID}</p>", "report.html")
+    found = look(home.root, mlflow="http://elsewhere")
+    theirs = {(hit.place.rpartition(": ")[2], hit.what, hit.count) for hit in found.hits if "server" in hit.kind}
+    assert theirs == {("runs", EMAIL, 1), ("runs", RAW_ID, 1), ("report.html", RAW_ID, 2)}
+    assert any("interface" in one for one in found.unseen)
 
 
 def test_deleted_rows_of_a_database_are_named(tmp_path: Path) -> None:

@@ -33,8 +33,6 @@ from behavior_tasks.pipeline.privacy.signing import check, own_fingerprint, sign
 FOLDER = "certificates"
 TEMPLATE = Path(__file__).with_name("certificate.html")
 LEDGER_WHY = "it keeps the pseudonym of who was erased, so that their absence can be checked; nothing can be read by it"
-SIMULATED = "artifacts/simulate/"
-SIMULATED_WHY = "nobody in it is a person"
 TITLE = "Certificate of erasure"
 WEIGHTS = "Weights of models hold no words, so nobody can be looked for in them; see `models`."
 OUTSIDE = "Logs outside the state folder belong to the shop and are not searched; rows of who was erased are set aside."
@@ -84,8 +82,8 @@ def certify(
         person_columns=source_columns(home),
     )
     found = search_everything(home, wanted, elsewhere, with_source=True)
-    found.hits = [hit for hit in found.hits if not is_of_erasures(hit) and not hit.place.startswith(SIMULATED)]
-    found.skipped |= {f"{LEDGER} and privacy/{REQUESTS}": LEDGER_WHY, "the simulated log": SIMULATED_WHY}
+    found.hits = [hit for hit in found.hits if not is_of_erasures(hit)]
+    found.skipped[f"{LEDGER} and privacy/{REQUESTS}"] = LEDGER_WHY
     waiting = [line for line in waiting_requests(home) if set(line.tombstones) & stones]
     content = {
         "title": TITLE,

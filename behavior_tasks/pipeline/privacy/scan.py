@@ -22,7 +22,7 @@ from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder, temporary_folder
 from behavior_tasks.base.page import render_page
 from behavior_tasks.base.progress import measure
-from behavior_tasks.pipeline.deployment.settings import DATABASE, MLFLOW
+from behavior_tasks.pipeline.deployment.settings import BROKER, DATABASE, MLFLOW
 from behavior_tasks.pipeline.privacy.search import Found, Hit, Search, Texts
 from behavior_tasks.pipeline.privacy.search_databases import read_database
 from behavior_tasks.pipeline.privacy.search_files import read_file
@@ -38,6 +38,7 @@ from behavior_tasks.pipeline.runs import Run, last_runs
 
 MOST_RUNS = 10_000
 METADATA, TRACKING = "Airflow's metadata database", "MLflow server"
+LOGS, REMOTE = "AIRFLOW__LOGGING__BASE_LOG_FOLDER", "AIRFLOW__LOGGING__REMOTE_LOGGING"
 TEMPLATE = Path(__file__).with_name("scan.html")
 
 
@@ -53,6 +54,10 @@ class Elsewhere:
     """Folder of an MLflow server's files."""
     mlflow: str = ""
     """Address of an MLflow server."""
+    logs: Path | None = None
+    """Folder of Airflow's logs, where it is not in the state folder."""
+    unseen: tuple[str, ...] = ()
+    """What there is and nothing here can read, in words."""
 
     @classmethod
     def of(
@@ -68,12 +73,18 @@ class Elsewhere:
         metadata = database or environment.get(DATABASE, "")
         if metadata.startswith("sqlite") and home.root.as_posix() in metadata:
             metadata = ""  # one of the files of the state folder
-        server = environment.get(MLFLOW, "")
+        server, folder = environment.get(MLFLOW, ""), environment.get(LOGS, "")
+        logs = Path(folder) if folder and not Path(folder).resolve().is_relative_to(home.root.resolve()) else None
+        unseen = [f"messages that wait in the broker ({BROKER})"] if environment.get(BROKER) else []
+        if environment.get(REMOTE, "").lower() in {"true", "1"}:
+            unseen.append(f"Airflow's logs in the storage that {REMOTE} names")
         return cls(
             metadata=metadata,
             mlflow_database=mlflow_database or "",
             mlflow_files=mlflow_files,
             mlflow=server if server.startswith(("http://", "https://")) else "",
+            logs=logs if logs is not None and logs.is_dir() else None,
+            unseen=tuple(unseen),
         )
 
 
@@ -182,8 +193,10 @@ def search_everything(home: Home, wanted: Wanted, elsewhere: Elsewhere, *, with_
     if not with_source and any(place.is_source for place in places):
         found.skipped["copies of logs and the simulated log"] = SOURCE_WHY
     places = [place for place in places if with_source or not place.is_source]
-    if elsewhere.mlflow_files is not None:
-        places += folder_places(elsewhere.mlflow_files, "files of the MLflow server")
+    for folder, kind in ((elsewhere.mlflow_files, "files of the MLflow server"), (elsewhere.logs, "Airflow's logs")):
+        if folder is not None:
+            places += folder_places(folder, kind)
+    found.unseen += elsewhere.unseen
     _search_files(places, search, found)
     for address, name in ((elsewhere.metadata, METADATA), (elsewhere.mlflow_database, "database of the MLflow server")):
         if address:
@@ -225,9 +238,14 @@ def _search_server(home: Home, search: Search, found: Found) -> None:
             )
         )
     with temporary_folder(home, "fetched") as folder:
-        for run, place in server_files(home, folder):
+        for name, place in server_files(home, folder):
             for file in folder_places(place, TRACKING):
-                named = Place(path=file.path, shown=f"{TRACKING}: run {run}", kind=TRACKING, bytes=file.bytes)
+                named = Place(
+                    path=file.path,
+                    shown=f"{TRACKING}: {name}: {file.path.relative_to(place)}",
+                    kind=TRACKING,
+                    bytes=file.bytes,
+                )
                 for texts in read_file(named, found):
                     search.take(texts)
             shutil.rmtree(place)
