@@ -23,7 +23,7 @@ def verify(raw_ids: Collection[str], *, who: str) -> bool:
     """
     from behavior_tasks.data.erasures import read_erasures
     from behavior_tasks.pipeline.privacy.certificate import certify
-    from behavior_tasks.pipeline.privacy.scan import Elsewhere
+    from behavior_tasks.pipeline.privacy.search_all import Elsewhere
 
     home = current_home()
     if not raw_ids and not read_erasures(home):
@@ -46,6 +46,10 @@ def _show(written: "Certificate") -> None:
     else:
         for request in written.content["not_through"]:
             console.print(f"The erasure {request} is not through. Next: the same behavior erase again", style="red")
+        if earlier := written.content["under_earlier_keys"]:
+            console.print(
+                f"Not told: {', '.join(earlier)}, made under an earlier identity key. Next: behavior gc", style="red"
+            )
         if written.hits:
             console.print(f"Not absent: something of {whom} is still held. Next: behavior erase again", style="red")
     for one in written.content["models"]:

@@ -41,7 +41,7 @@ def export(
     """
     from behavior_tasks.pipeline.privacy.access import everything_about, when_erased
     from behavior_tasks.pipeline.privacy.access_files import kept_until, write_access
-    from behavior_tasks.pipeline.privacy.scan import Elsewhere
+    from behavior_tasks.pipeline.privacy.search_all import Elsewhere
     from behavior_tasks.pipeline.runs import last_runs
 
     home, now = current_home(), datetime.now(UTC)

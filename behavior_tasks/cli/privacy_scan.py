@@ -65,8 +65,8 @@ def scan(
 
         behavior privacy scan --database postgresql+psycopg2://airflow@db/airflow
     """
-    from behavior_tasks.pipeline.privacy.scan import Elsewhere, write_report
     from behavior_tasks.pipeline.privacy.scan import scan as run_scan
+    from behavior_tasks.pipeline.privacy.search_all import Elsewhere, write_report
 
     home = current_home()
     elsewhere = Elsewhere.of(

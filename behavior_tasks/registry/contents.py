@@ -41,7 +41,7 @@ def server_texts(home: Home) -> Iterator[tuple[str, str]]:
 
 
 def server_files(home: Home, folder: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the name of a run or a logged model and its files, fetched into a folder that the caller empties after each.
+    """Yield the name of a run or a logged model and its files, fetched into a folder; the caller deletes each.
 
     Raises:
         UserError: when the server does not answer or refuses.

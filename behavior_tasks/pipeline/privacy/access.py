@@ -31,8 +31,9 @@ from behavior_tasks.data.resolve import read_values
 from behavior_tasks.data.tombstones import tombstone
 from behavior_tasks.pipeline.privacy.certificate import is_of_erasures
 from behavior_tasks.pipeline.privacy.people import plain_ids, source_columns
-from behavior_tasks.pipeline.privacy.scan import Elsewhere, logs_of, search_everything
 from behavior_tasks.pipeline.privacy.search import Found, Hit
+from behavior_tasks.pipeline.privacy.search_all import Elsewhere, search_everything
+from behavior_tasks.pipeline.privacy.search_source import logs_of
 from behavior_tasks.pipeline.privacy.search_words import PSEUDONYM, RAW_ID, want
 from behavior_tasks.pipeline.runs import Run, last_runs
 

@@ -20,13 +20,14 @@ from behavior_tasks.base.page import render_page
 from behavior_tasks.data.erasures import SHOWN as LEDGER
 from behavior_tasks.data.erasures import Erasure, read_erasures
 from behavior_tasks.data.identities import pseudonym
-from behavior_tasks.data.keys import identity_key, key_exists, secret_key
+from behavior_tasks.data.keys import fingerprint, identity_key, key_exists, secret_key
 from behavior_tasks.data.tombstones import tombstone
 from behavior_tasks.pipeline.privacy.erase import REQUESTS, waiting_requests
 from behavior_tasks.pipeline.privacy.erase_models import read_retrains
 from behavior_tasks.pipeline.privacy.people import plain_ids, source_columns
-from behavior_tasks.pipeline.privacy.scan import Elsewhere, grouped, search_everything, short_ids
+from behavior_tasks.pipeline.privacy.scan import grouped
 from behavior_tasks.pipeline.privacy.search import Found, Hit
+from behavior_tasks.pipeline.privacy.search_all import Elsewhere, search_everything, short_ids
 from behavior_tasks.pipeline.privacy.search_words import PSEUDONYM, RAW_ID, want
 from behavior_tasks.pipeline.privacy.signing import check, own_fingerprint, sign, write_public_key
 
@@ -84,6 +85,7 @@ def certify(
     found = search_everything(home, wanted, elsewhere, with_source=True)
     found.hits = [hit for hit in found.hits if not is_of_erasures(hit)]
     found.skipped[f"{LEDGER} and privacy/{REQUESTS}"] = LEDGER_WHY
+    earlier = _under_earlier_keys(home)
     waiting = [line for line in waiting_requests(home) if set(line.tombstones) & stones]
     content = {
         "title": TITLE,
@@ -95,9 +97,10 @@ def certify(
         "tombstones": sorted(stones),
         "erasures": _erasures(lines, stones),
         "ledger": lines[-1].hash,
-        "absent": not found.hits and not waiting,
+        "absent": not (found.hits or waiting or earlier),
         "found": [asdict(hit) for hit in found.hits],
         "not_through": [line.request for line in waiting],
+        "under_earlier_keys": earlier,
         "searched": {kind: asdict(tally) for kind, tally in sorted(found.searched.items())},
         "skipped": found.skipped,
         "not_seen": [*found.unseen, WEIGHTS, OUTSIDE, *short_ids(wanted)],
@@ -136,6 +139,18 @@ def _named(home: Home, lines: Sequence[Erasure], plain: Sequence[str] | None) ->
     if key_exists(home):  # after a rotation they would have another pseudonym than the ledger holds
         names |= {pseudonym(one, identity_key(home)) for one in plain}
     return stones, names
+
+
+def _under_earlier_keys(home: Home) -> list[str]:
+    """Return the artifacts of events whose pseudonyms are of a key that is no longer set: nobody is found in them."""
+    if not key_exists(home):
+        return []
+    held, found = fingerprint(identity_key(home)), []
+    for path in sorted(home.artifacts.glob("ingest/*/manifest.json")):
+        made_with = json.loads(path.read_bytes())["inputs"].get("identity_key", held)
+        if made_with != held:
+            found.append(f"ingest/{path.parent.name}")
+    return found
 
 
 def _erasures(lines: Sequence[Erasure], stones: set[str]) -> list[dict[str, Any]]:

@@ -6,86 +6,24 @@ shown, and what could not be looked at, or not told, is said.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-
 from behavior_tasks import __version__
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import Home, make_folder, temporary_folder
+from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.page import render_page
-from behavior_tasks.base.progress import measure
-from behavior_tasks.pipeline.deployment.settings import BROKER, DATABASE, MLFLOW
-from behavior_tasks.pipeline.privacy.search import Found, Hit, Search, Texts
-from behavior_tasks.pipeline.privacy.search_databases import read_database
-from behavior_tasks.pipeline.privacy.search_files import read_file
-from behavior_tasks.pipeline.privacy.search_places import (
-    SECRETS_WHY,
-    SOURCE_WHY,
-    Place,
-    folder_places,
-    list_places,
-)
-from behavior_tasks.pipeline.privacy.search_words import SECRET, Wanted, want
+from behavior_tasks.pipeline.privacy.search import Found, Hit
+from behavior_tasks.pipeline.privacy.search_all import Elsewhere, search_everything, short_ids
+from behavior_tasks.pipeline.privacy.search_source import logs_of, secret_words, words_of
+from behavior_tasks.pipeline.privacy.search_words import SECRET, want
 from behavior_tasks.pipeline.runs import Run, last_runs
 
-MOST_RUNS = 10_000
-METADATA, TRACKING = "Airflow's metadata database", "MLflow server"
-LOGS, REMOTE = "AIRFLOW__LOGGING__BASE_LOG_FOLDER", "AIRFLOW__LOGGING__REMOTE_LOGGING"
 TEMPLATE = Path(__file__).with_name("scan.html")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Elsewhere:
-    """What lies outside the state folder."""
-
-    metadata: str = ""
-    """SQLAlchemy address of Airflow's database; empty: it is in the state folder, or there is none."""
-    mlflow_database: str = ""
-    """SQLAlchemy address of an MLflow server's database."""
-    mlflow_files: Path | None = None
-    """Folder of an MLflow server's files."""
-    mlflow: str = ""
-    """Address of an MLflow server."""
-    logs: Path | None = None
-    """Folder of Airflow's logs, where it is not in the state folder."""
-    unseen: tuple[str, ...] = ()
-    """What there is and nothing here can read, in words."""
-
-    @classmethod
-    def of(
-        cls,
-        home: Home,
-        environment: Mapping[str, str],
-        *,
-        database: str | None = None,
-        mlflow_database: str | None = None,
-        mlflow_files: Path | None = None,
-    ) -> "Elsewhere":
-        """Return what the environment names, where nothing else is named."""
-        metadata = database or environment.get(DATABASE, "")
-        if metadata.startswith("sqlite") and home.root.as_posix() in metadata:
-            metadata = ""  # one of the files of the state folder
-        server, folder = environment.get(MLFLOW, ""), environment.get(LOGS, "")
-        logs = Path(folder) if folder and not Path(folder).resolve().is_relative_to(home.root.resolve()) else None
-        unseen = [f"messages that wait in the broker ({BROKER})"] if environment.get(BROKER) else []
-        if environment.get(REMOTE, "").lower() in {"true", "1"}:
-            unseen.append(f"Airflow's logs in the storage that {REMOTE} names")
-        return cls(
-            metadata=metadata,
-            mlflow_database=mlflow_database or "",
-            mlflow_files=mlflow_files,
-            mlflow=server if server.startswith(("http://", "https://")) else "",
-            logs=logs if logs is not None and logs.is_dir() else None,
-            unseen=tuple(unseen),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +74,6 @@ def scan(home: Home, elsewhere: Elsewhere, *, now: datetime, input_path: str | N
     Raises:
         UserError: when there is no log to take the words from, or a database does not answer.
     """
-    from behavior_tasks.pipeline.privacy.search_source import secret_words, words_of
-
     begun = time.monotonic()
     unseen: list[str] = []
     logs = logs_to_read(home, input_path, unseen)
@@ -159,106 +95,13 @@ def scan(home: Home, elsewhere: Elsewhere, *, now: datetime, input_path: str | N
     )
 
 
-def short_ids(wanted: Wanted) -> list[str]:
-    """Return what a search for short ids can't tell, in words."""
-    told = []
-    if wanted.in_cells:
-        told.append(
-            f"{wanted.in_cells:,} ids are digits, fewer than seven: they count as whole cells of tables, and behind "
-            "words such as user_id; in running text they can't be told from other numbers."
-        )
-    if wanted.in_columns:
-        told.append(
-            f"{wanted.in_columns:,} ids are very short, or something else has the same name (a product, a word of this "
-            "program): they count in columns about people, and behind words such as user_id, and nowhere else."
-        )
-    return told
-
-
-def search_everything(home: Home, wanted: Wanted, elsewhere: Elsewhere, *, with_source: bool = False) -> Found:
-    """Search the state folder, the databases and MLflow for words.
-
-    Args:
-        home: the state folder.
-        wanted: the words.
-        elsewhere: databases and files outside it.
-        with_source: whether copies of logs and the simulated log are searched too.
-
-    Raises:
-        UserError: when a database does not answer.
-    """
-    found, search = Found(), Search(wanted)
-    found.skipped["secrets"] = SECRETS_WHY
-    places = list_places(home)
-    if not with_source and any(place.is_source for place in places):
-        found.skipped["copies of logs and the simulated log"] = SOURCE_WHY
-    places = [place for place in places if with_source or not place.is_source]
-    for folder, kind in ((elsewhere.mlflow_files, "files of the MLflow server"), (elsewhere.logs, "Airflow's logs")):
-        if folder is not None:
-            places += folder_places(folder, kind)
-    found.unseen += elsewhere.unseen
-    _search_files(places, search, found)
-    for address, name in ((elsewhere.metadata, METADATA), (elsewhere.mlflow_database, "database of the MLflow server")):
-        if address:
-            for texts in read_database(address, name, found):
-                search.take(texts)
-    if elsewhere.mlflow and not (elsewhere.mlflow_database and elsewhere.mlflow_files):
-        _search_server(home, search, found)
-    found.hits = search.finish()
-    return found
-
-
-def _search_files(places: list[Place], search: Search, found: Found) -> None:
-    amount = float(sum(place.bytes for place in places))
-    with measure(what="searching files", total=len(places), unit="B", amount=amount) as meter:
-        done = 0.0
-        for number, place in enumerate(places):
-            for texts in read_file(place, found):
-                search.take(texts)
-            done += place.bytes
-            meter(number + 1, done)
-
-
-def _search_server(home: Home, search: Search, found: Found) -> None:
-    """Search what the interface of an MLflow server shows."""
-    from behavior_tasks.registry.contents import NOT_SHOWN, server_files, server_texts
-
-    tally = found.at(TRACKING)
-    for what, text in server_texts(home):
-        tally.rows += 1
-        values = pa.array([text.encode()], pa.large_binary())
-        search.take(
-            Texts(
-                place=f"{TRACKING}: {what}",
-                kind=TRACKING,
-                column="",
-                values=values,
-                counts=np.ones(1, np.int64),
-                form="json",
-            )
-        )
-    with temporary_folder(home, "fetched") as folder:
-        for name, place in server_files(home, folder):
-            for file in folder_places(place, TRACKING):
-                named = Place(
-                    path=file.path,
-                    shown=f"{TRACKING}: {name}: {file.path.relative_to(place)}",
-                    kind=TRACKING,
-                    bytes=file.bytes,
-                )
-                for texts in read_file(named, found):
-                    search.take(texts)
-            shutil.rmtree(place)
-    found.unseen.append(NOT_SHOWN)
-
-
 def logs_to_read(home: Home, input_path: str | None, unseen: list[str]) -> Iterable[tuple[Run, str]]:
     """Return the logs of the runs, each once, with the newest run that read it.
 
     Raises:
         UserError: when there is none.
     """
-    runs = last_runs(home, most=MOST_RUNS, inspections=True)
+    runs = last_runs(home, most=1, inspections=True)
     if not runs:
         raise UserError("Nothing was run in this state folder, so nothing can be held.", next_step="behavior run")
     if input_path is not None:
@@ -271,38 +114,6 @@ def logs_to_read(home: Home, input_path: str | None, unseen: list[str]) -> Itera
             next_step="behavior privacy scan --input log.csv, with the log",
         )
     return there
-
-
-def logs_of(home: Home, unseen: list[str] | None = None) -> list[tuple[Run, str]]:
-    """Return the logs of all runs that are still there, each once, with the newest run that read it.
-
-    Args:
-        home: the state folder.
-        unseen: takes what is no longer there, in words.
-    """
-    logs: dict[str, tuple[Run, str]] = {}
-    for run in last_runs(home, most=MOST_RUNS, inspections=True):
-        settings = run.record.config.source.model_dump_json()
-        where = run.record.input or _simulated(run)
-        if where is not None:
-            logs.setdefault(f"{where}\n{settings}", (run, where))
-    there = []
-    for run, where in logs.values():
-        if "://" in where or any(mark in where for mark in "*?[") or Path(where).exists():
-            there.append((run, where))
-        elif unseen is not None:
-            unseen.append(f"ids of the log {run.log_name}: it is no longer where the run {run.record.run_id} found it")
-    return there
-
-
-def _simulated(run: Run) -> str | None:
-    if not any(record.stage == "simulate" for record in run.stages()):
-        return None
-    try:
-        made = run.artifact("simulate")
-    except UserError:
-        return None  # cleared away
-    return None if made is None else str(made.path / "events.csv")
 
 
 def write_report(home: Home, found: Scan) -> Path:

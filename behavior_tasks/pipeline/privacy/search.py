@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from behavior_tasks.pipeline.privacy.search_tokens import Places, among, fold, runs, split, texts_at
 from behavior_tasks.pipeline.privacy.search_words import ID_WORDS, KINDS, PEOPLE, RAW_ID, Wanted
 
-COLLECTED = 32 << 20
+COLLECTED = 16 << 20
 """Bytes of text that are compared at a time."""
 BESIDE = 4
 """Most bytes between `user_id` and the id that it names, e.g. `": "`."""

@@ -25,7 +25,7 @@ from behavior_tasks.data.resolve import read_values
 from behavior_tasks.data.sources import layout_of
 from behavior_tasks.pipeline.privacy.search_tokens import fold
 from behavior_tasks.pipeline.privacy.search_words import CARD, EMAIL, NATIONAL_ID, PHONE, RAW_ID, words_in
-from behavior_tasks.pipeline.runs import Run
+from behavior_tasks.pipeline.runs import Run, last_runs
 
 OTHER_COLUMNS = ("product_id", "category", "brand", "product_name", "query")
 """Columns beside `user_id` whose words may look like ids, or hold somebody's address."""
@@ -33,6 +33,7 @@ PERSONAL = {"email": EMAIL, "phone": PHONE, "card": CARD, "id": NATIONAL_ID}
 """What the maskers call it → kind of word; addresses of streets and machines are masked, and not searched for."""
 HELD = 2_000_000
 """Values of a column, repeated ones included, that are held before they are made different."""
+MOST_RUNS = 10_000
 SHORTEST_SECRET = 8
 NO_SECRETS = ("username", "user", "login", "host", "port")
 """Keys of JSON files among the secrets whose values are none."""
@@ -195,3 +196,35 @@ def _of_address(address: str) -> Iterator[str]:
     for name, value in parse_qsl(parts.query):
         if re.search(r"pass|token|key|secret|sig", name.lower()):
             yield value
+
+
+def logs_of(home: Home, unseen: list[str] | None = None) -> list[tuple[Run, str]]:
+    """Return the logs of all runs that are still there, each once, with the newest run that read it.
+
+    Args:
+        home: the state folder.
+        unseen: takes what is no longer there, in words.
+    """
+    logs: dict[str, tuple[Run, str]] = {}
+    for run in last_runs(home, most=MOST_RUNS, inspections=True):
+        settings = run.record.config.source.model_dump_json()
+        where = run.record.input or _simulated(run)
+        if where is not None:
+            logs.setdefault(f"{where}\n{settings}", (run, where))
+    there = []
+    for run, where in logs.values():
+        if "://" in where or any(mark in where for mark in "*?[") or Path(where).exists():
+            there.append((run, where))
+        elif unseen is not None:
+            unseen.append(f"ids of the log {run.log_name}: it is no longer where the run {run.record.run_id} found it")
+    return there
+
+
+def _simulated(run: Run) -> str | None:
+    if not any(record.stage == "simulate" for record in run.stages()):
+        return None
+    try:
+        made = run.artifact("simulate")
+    except UserError:
+        return None  # cleared away
+    return None if made is None else str(made.path / "events.csv")

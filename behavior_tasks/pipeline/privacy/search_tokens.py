@@ -62,7 +62,7 @@ def split(data: bytes | memoryview) -> tuple[Places, Places]:
     starts = np.concatenate([[0], edges])
     ends = np.concatenate([edges, [len(held)]])
     words = classes[starts] != SEPARATOR
-    return starts[words].astype(np.int64), ends[words].astype(np.int64)
+    return starts[words], ends[words]
 
 
 def parts_of(word: bytes) -> int:

@@ -118,6 +118,8 @@ def _tells_itself(word: str) -> bool:
 
 def _beginning(folded: bytes, parts: int) -> bytes:
     """Return a word from the first of its parts to the last that is compared."""
+    if parts == 1 and ONE_PART.fullmatch(folded):
+        return folded
     starts, ends = split(folded)
     return folded[starts[0] : ends[min(parts, MOST_PARTS) - 1]]
 

@@ -19,8 +19,8 @@ from sqlalchemy import create_engine, text
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
-from behavior_tasks.pipeline.privacy.scan import Elsewhere, search_everything
 from behavior_tasks.pipeline.privacy.search import Found
+from behavior_tasks.pipeline.privacy.search_all import Elsewhere, search_everything
 from behavior_tasks.pipeline.privacy.search_words import EMAIL, PSEUDONYM, RAW_ID, SECRET, want
 from behavior_tasks.registry import store
 from tests.postgres_server import USER, private_postgres

@@ -21,7 +21,8 @@ from behavior_tasks.data.tombstones import tombstone
 from behavior_tasks.pipeline.privacy.access import everything_about
 from behavior_tasks.pipeline.privacy.access_files import kept_until, write_access
 from behavior_tasks.pipeline.privacy.certificate import certify, check_certificate
-from behavior_tasks.pipeline.privacy.scan import Elsewhere, scan, write_report
+from behavior_tasks.pipeline.privacy.scan import scan, write_report
+from behavior_tasks.pipeline.privacy.search_all import Elsewhere
 from tests.serve.world import ServedShop
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -128,12 +129,37 @@ def _third_party_checks(file: Path) -> None:
     key.verify(signature, content)
 
 
+def test_the_command_verifies_and_checks(home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = Home(shutil.copytree(home.root, tmp_path / "home", symlinks=True))
+    monkeypatch.setenv(HOME_VARIABLE, str(copy.root))
+    nobody = CliRunner().invoke(app, ["erase", "--verify"])
+    assert (nobody.exit_code, "Nobody was erased yet" in nobody.output) == (0, True)
+    add_erasure(copy, erased(copy, somebody(copy)))
+    there = CliRunner().invoke(app, ["erase", "--verify", "--who", "ann"])
+    assert there.exit_code == 1
+    assert "Not absent" in there.output
+    (file,) = copy.privacy.glob("certificates/*.json")
+    checked = CliRunner().invoke(app, ["erase", "--check-certificate", str(file)])
+    assert checked.exit_code == 0
+    assert "NOT absent" in checked.output
+    assert somebody(copy) not in there.output + checked.output
+
+
 def test_an_erasure_that_is_not_through_is_no_absence(home: Home, tmp_path: Path) -> None:
     copy = Home(shutil.copytree(home.root, tmp_path / "home", symlinks=True))
     add_erasure(copy, erased(copy, "nobody-2", kind="asked"))
     found = certify(copy, NOWHERE, now=NOW, who="ann")
     assert not found.absent
     assert found.content["not_through"] == ["r1"]
+
+
+def test_what_an_earlier_key_has_named_is_no_absence(home: Home, tmp_path: Path) -> None:
+    copy = Home(shutil.copytree(home.root, tmp_path / "home", symlinks=True))
+    add_erasure(copy, erased(copy, "nobody-3"))
+    (copy.secrets / "identity.key").write_text("cd" * 32)
+    found = certify(copy, NOWHERE, now=NOW, who="ann")
+    assert not found.absent
+    assert found.content["under_earlier_keys"]
 
 
 def test_everything_about_somebody_is_written_for_its_owner_only(home: Home, tmp_path: Path) -> None:
