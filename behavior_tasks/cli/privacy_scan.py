@@ -66,7 +66,8 @@ def scan(
         behavior privacy scan --database postgresql+psycopg2://airflow@db/airflow
     """
     from behavior_tasks.pipeline.privacy.scan import scan as run_scan
-    from behavior_tasks.pipeline.privacy.search_all import Elsewhere, write_report
+    from behavior_tasks.pipeline.privacy.scan import write_report
+    from behavior_tasks.pipeline.privacy.search_all import Elsewhere
 
     home = current_home()
     elsewhere = Elsewhere.of(

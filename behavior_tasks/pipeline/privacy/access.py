@@ -53,8 +53,12 @@ class Topic:
 
 
 TOPICS: Mapping[str, Topic] = {
-    "log": Topic(title="Rows of the log", about="As the shop has written them; `reason` says why a row is not used."),
+    "log": Topic(
+        title="Rows of the log", about="As the shop has written them, and, where a row is not used, the reason."
+    ),
     "clean": Topic(title="Events that are used", about="Times are UTC."),
+    "clean_replaced": Topic(title="Values that were replaced", about="Because they lie far outside the usual."),
+    "clean_apart": Topic(title="Events that were left out", about="With the reason."),
     "quarantine": Topic(title="Rows that stand aside", about="They are no events, and nothing is computed from them."),
     "verbalize": Topic(title="Texts", about="What a model reads of this person at a moment (cutoff)."),
     "features": Topic(title="Features", about="Numbers computed from the events before a moment (cutoff)."),
@@ -63,7 +67,7 @@ TOPICS: Mapping[str, Topic] = {
     "product_scores": Topic(title="Scores of products by day", about="How probable a purchase of each product is."),
     "audiences": Topic(title="Audiences", about="Lists that this person stands on, and why."),
     "recommendations": Topic(title="Recommendations", about="Products that are proposed, and why."),
-    "risk": Topic(title="List of unusual behaviour", about="The reasons are in `rules` and `phrases`."),
+    "risk": Topic(title="List of unusual behaviour", about="With what made it look unusual."),
     "campaigns": Topic(title="Campaigns", about="Lists that somebody has taken away."),
     "evaluate": Topic(title="Predictions by which a model was measured", about="Of the examples of the test."),
     "baselines": Topic(title="Predictions of simpler models", about="What a model is compared with."),
@@ -195,10 +199,11 @@ def _current(home: Home) -> dict[tuple[str, str], Run]:
 
 def _events(current: Mapping[tuple[str, str], Run], name: str) -> Iterator[dict[str, Any]]:
     """Yield the person's clean events, of every log."""
-    alone = Range(low=name, high=name + "0")
+    alone, seen = Range(low=name, high=name + "0"), set[str | None]()
     for (stage, _), run in current.items():
-        if stage != "clean":
+        if stage != "clean" or (content := run.need("clean").manifest.content_hash) in seen:
             continue
+        seen.add(content)
         for bucket in open_events(run.need("clean")):
             if alone.meets(bucket.range):
                 with connect(memory_mb=run.record.config.engine.memory_mb) as connection:
@@ -220,6 +225,8 @@ def topic_of(place: str) -> str | None:
     if first == "artifacts":
         if rest[0] in UNUSED or "/served/" in place:
             return None
+        if rest[0] == "clean":
+            return f"clean_{Path(place).stem}"
         return "quarantine" if rest[0] == QUARANTINE else rest[0]
     if first == "served":
         return rest[0]
@@ -246,7 +253,7 @@ def rows_of(path: Path, column: str, name: str) -> Iterator[dict[str, Any]]:
             if not pc.any(pc.match_substring(texts, name)).as_py():
                 continue
             for row in file.read_row_group(group).filter(pc.match_substring(texts, name)).to_pylist():
-                yield {key: _plain(value) for key, value in row.items() if key != column or value != name}
+                yield {key: _plain(value) for key, value in row.items() if value != name}
 
 
 def _plain(value: Any) -> Any:

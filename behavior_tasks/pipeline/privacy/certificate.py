@@ -35,7 +35,7 @@ FOLDER = "certificates"
 TEMPLATE = Path(__file__).with_name("certificate.html")
 LEDGER_WHY = "it keeps the pseudonym of who was erased, so that their absence can be checked; nothing can be read by it"
 TITLE = "Certificate of erasure"
-WEIGHTS = "Weights of models hold no words, so nobody can be looked for in them; see `models`."
+WEIGHTS = "Weights of models hold no words, so nobody can be looked for in them; see the models."
 OUTSIDE = "Logs outside the state folder belong to the shop and are not searched; rows of who was erased are set aside."
 
 
