@@ -234,7 +234,7 @@ def test_killed_at_any_step_the_same_command_goes_on(
     erase(whole, CONFIG, request, now=WHEN)
     wanted = snapshot(whole)
     killed = Home(tmp_path / "killed")
-    for survive in (0, 1, 2, 3, 4, 9, 17, 40, 41, 42, 60):
+    for survive in (1, 3, 4, 17, 41, 60):
         shutil.rmtree(killed.root, ignore_errors=True)
         shutil.copytree(made.root, killed.root, copy_function=os.link)
         shutil.copytree(whole.secrets, killed.secrets, dirs_exist_ok=True)
