@@ -39,7 +39,7 @@ def test_it_erases_then_asks_for_a_training_every_morning(dag: dict[str, Any]) -
     assert "0 8 * * *" in json.dumps(dag["summary"])
     assert (dag["catchup"], dag["active"], dag["tags"]) == (False, 1, ["behavior", "erasure"])
     assert "privacy.retrain" in dag["params"]
-    assert not any("shopper" in name or "file" in name for name in dag["params"] if name != "config_file")
+    assert {name for name in dag["params"] if "." not in name} == {"input", "preset", "config_file"}
 
 
 @pytest.mark.slow
