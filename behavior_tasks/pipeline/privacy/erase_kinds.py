@@ -84,14 +84,27 @@ def how_of(stage: str, file: str) -> How:
     Raises:
         UserError: when the table knows no such stage, or no such file of it.
     """
-    patterns = KINDS.get(stage, {})
-    for pattern, how in patterns.items():
+    require_known(stage)
+    for pattern, how in KINDS[stage].items():
         if fnmatchcase(file, pattern):
             return how
-    what = f"the file {file} of artifacts/{stage}" if patterns else f"artifacts/{stage}"
-    raise UserError(
+    raise _unknown(f"the file {file} of artifacts/{stage}", f"a file that fits {', '.join(KINDS[stage])}")
+
+
+def require_known(stage: str) -> None:
+    """Check that the table knows a stage.
+
+    Raises:
+        UserError: when it does not.
+    """
+    if stage not in KINDS:
+        raise _unknown(f"artifacts/{stage}", f"one of {', '.join(KINDS)}")
+
+
+def _unknown(what: str, expected: str) -> UserError:
+    return UserError(
         f"An erasure does not know {what}, so nothing was erased: nobody can say whether it holds a shopper.",
-        expected=f"a file that fits {', '.join(patterns)}" if patterns else f"one of {', '.join(KINDS)}",
+        expected=expected,
         next_step="if a newer version has made it, erase with that version; else move that folder out of the state "
         "folder and look what it is",
     )

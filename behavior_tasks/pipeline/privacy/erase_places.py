@@ -27,7 +27,7 @@ from behavior_tasks.data.raw_erase import count_raw_rows, erase_raw_rows
 from behavior_tasks.data.rawstore import copy_name
 from behavior_tasks.data.sources import layout_of
 from behavior_tasks.pipeline.privacy.erase_files import How, Whom, count_in, mentions, take_out, told_without
-from behavior_tasks.pipeline.privacy.erase_kinds import AUDIENCES, ENCODED, how_by_ending, how_of
+from behavior_tasks.pipeline.privacy.erase_kinds import AUDIENCES, ENCODED, how_by_ending, how_of, require_known
 from behavior_tasks.serve.audiences_taken import Record, rewrite_taken
 from behavior_tasks.serve.served import FOLDER, applications, rewrite_date, served_dates
 
@@ -77,6 +77,7 @@ def erase_everywhere(task: Task) -> Found:
     found, store = Found(), ArtifactStore(task.home.artifacts)
     artifacts = _every_artifact(task.home, store)
     for artifact in artifacts:
+        require_known(artifact.path.parent.name)
         for name in artifact.manifest.files:
             how_of(artifact.path.parent.name, name)
     found.rows["raw"] += _erase_raw(task, artifacts)

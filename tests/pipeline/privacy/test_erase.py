@@ -47,17 +47,15 @@ Snapshot = dict[str, str]
 
 @pytest.fixture(scope="module")
 def made(shop: ServedShop, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A copy of the served shop with two dates of audiences handed out and a list taken away; never changed."""
+    """A copy of the served shop with audiences handed out and a list of them taken away; never changed."""
     root = tmp_path_factory.mktemp("erasing")
     shutil.copytree(shop.home.root, root / "home")
     (root / "rules.yaml").write_text(RULES, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(HOME_VARIABLE, str(root / "home"))
         office = Office(shop=shop, home=Home(root / "home"), rules=root / "rules.yaml")
-        days = shop.champion("shopper").examples.horizon_days
-        earlier = office.serve(shop.moment.as_of - timedelta(days=days))
-        office.serve(None)
-    take(office.home, named_list(earlier, "likely"), Taker(who="mia", when=WHEN))
+        served = office.serve(None)
+    take(office.home, named_list(served, "likely"), Taker(who="mia", when=WHEN))
     return office.home
 
 
@@ -167,16 +165,26 @@ def test_they_are_gone_everywhere_and_everybody_else_is_as_before(made: Home, ho
     assert log.read_text("utf-8").splitlines() == [line for line in old if line.split(",")[0] not in raw]
 
 
-def test_a_lift_can_still_be_measured_and_a_second_time_finds_nothing(home: Home) -> None:
-    raw = raw_ids(home, listed=True)[0]
-    before = campaign_lift(home, "likely", run_id="before", day=date(2026, 11, 28))
-    _, done = ask(home, [raw])
-    after = campaign_lift(home, "likely", run_id="after", day=date(2026, 11, 28))
+@pytest.mark.slow
+def test_a_lift_can_still_be_measured(shop: ServedShop, made: Home, home: Home) -> None:
+    office = Office(shop=shop, home=home, rules=made.root.parent / "rules.yaml")
+    days = shop.champion("shopper").examples.horizon_days
+    earlier = office.serve(shop.moment.as_of - timedelta(days=days))
+    taken, _ = take(home, named_list(earlier, "likely"), Taker(who="mia", when=WHEN))
+    ids = {pseudonym(one, identity_key(home)): one for one in raw_ids(home, listed=True)}
+    asked: dict[str, Any] = {"as_of": earlier.as_of, "day": date(2026, 11, 28)}
+    before = campaign_lift(home, "likely", run_id="before", **asked)
+    ask(home, [ids[taken.load().members["shopper"].iloc[0]]])
+    after = campaign_lift(home, "likely", run_id="after", **asked)
     assert after["gone"] == 0
     shoppers = [sum(one[group]["shoppers"] for group in ("contact", "control")) for one in (before, after)]
     assert shoppers[1] == shoppers[0] - 1
-    assert need_served(home, "audiences").facts["scored"] > 0
 
+
+def test_a_second_time_finds_nothing(home: Home) -> None:
+    raw = raw_ids(home, listed=True)[0]
+    _, done = ask(home, [raw])
+    assert need_served(home, "audiences").facts["scored"] > 0
     files, lines = snapshot(home), len(read_erasures(home))
     request, again = ask(home, [raw], why="once more")
     assert (again.rows, again.known, again.request) == ({}, 1, done.request)
@@ -226,7 +234,7 @@ def test_killed_at_any_step_the_same_command_goes_on(
     erase(whole, CONFIG, request, now=WHEN)
     wanted = snapshot(whole)
     killed = Home(tmp_path / "killed")
-    for survive in (0, 1, 2, 3, 4, 9, 17, 40, 41, 42, 60):
+    for survive in (1, 3, 4, 17, 41, 60):
         shutil.rmtree(killed.root, ignore_errors=True)
         shutil.copytree(made.root, killed.root, copy_function=os.link)
         shutil.copytree(whole.secrets, killed.secrets, dirs_exist_ok=True)
