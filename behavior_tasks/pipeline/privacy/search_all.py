@@ -160,12 +160,13 @@ def short_ids(wanted: Wanted) -> list[str]:
     told = []
     if wanted.in_cells:
         told.append(
-            f"Ids of digits, fewer than seven, {wanted.in_cells:,} of them: they count as whole cells of tables, and behind "
-            "words such as user_id; in running text they can't be told from other numbers."
+            f"Ids of digits, fewer than seven, {wanted.in_cells:,} of them: they count as whole cells of tables, and "
+            "behind words such as user_id; in running text they can't be told from other numbers."
         )
     if wanted.in_columns:
         told.append(
             f"Ids that are very short, or that something else is called too (a product, a word of this program), "
-            f"{wanted.in_columns:,} of them: they count in columns about people, and behind words such as user_id, and nowhere else."
+            f"{wanted.in_columns:,} of them: they count in columns about people, and behind words such as user_id, "
+            "and nowhere else."
         )
     return told

@@ -188,7 +188,8 @@ def test_a_postgres_database_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_mlflow_server_is_read_as_far_as_it_shows(tmp_path: Path) -> None:
+def test_an_mlflow_server_is_read_as_far_as_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(store.URI_VARIABLE, raising=False)
     home = Home(tmp_path / "home")
     with store.connect(home) as client:
         experiment = client.create_experiment("shop", artifact_location=(tmp_path / "files").as_uri())
@@ -197,7 +198,7 @@ def test_an_mlflow_server_is_read_as_far_as_it_shows(tmp_path: Path) -> None:
         client.log_text(run.info.run_id, f"<p>{ID} {ID}</p>", "report.html")
     found = look(home.root, mlflow="http://elsewhere")
     theirs = {(hit.place.rpartition(": ")[2], hit.what, hit.count) for hit in found.hits if "server" in hit.kind}
-    assert theirs == {("runs", EMAIL, 1), ("runs", RAW_ID, 1), ("report.html", RAW_ID, 2)}
+    assert theirs == {("runs", EMAIL, 1), ("runs", RAW_ID, 1), ("artifacts/report.html", RAW_ID, 2)}
     assert any("interface" in one for one in found.unseen)
 
 
