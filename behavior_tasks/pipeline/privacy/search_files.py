@@ -29,7 +29,7 @@ from behavior_tasks.pipeline.privacy.search_places import Place
 CHUNK = 8 << 20
 """Bytes of text that are read at a time."""
 MOST_HELD = 4 * CHUNK
-"""Bytes without a space or an end of line that are held together."""
+"""Bytes without an end of line that are held together."""
 ROWS = 16_384
 """Rows of a table that are read at a time."""
 SNIFFED = 8192
@@ -133,15 +133,16 @@ def _read_bytes(place: Place, found: Found) -> Iterator[Texts]:
 
 
 def _stream(place: Place, stream: IO[bytes], form: Form) -> Iterator[Texts]:
-    """Yield a stream in chunks that end between two words."""
+    """Yield a stream in chunks that end between two words, and not between a name and its id."""
     rest = b""
     while block := stream.read(CHUNK):
         block = rest + block
-        cut = max(block.rfind(b"\n"), block.rfind(b" ")) + 1
+        # Where no name stands before its id: behind a line, else behind an object of JSON.
+        cut = block.rfind(b"\n") + 1 or block.rfind(b"}") + 1
         if not cut and len(block) < MOST_HELD:
             rest = block
             continue
-        cut = cut or max(block.rfind(b","), block.rfind(b"\0")) + 1 or len(block)
+        cut = cut or max(block.rfind(mark) for mark in (b" ", b",", b"\0")) + 1 or len(block)
         yield _text(place, PICTURES.sub(b"", block[:cut]), form)
         rest = block[cut:]
     if rest:

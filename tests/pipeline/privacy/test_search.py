@@ -160,6 +160,9 @@ def test_words_across_chunks_and_many_words(tmp_path: Path, monkeypatch: pytest.
     wanted = want({RAW_ID: [ID, *(f"id{n:07d}" for n in range(0, 6000, 2))]})
     found = search_everything(Home(tmp_path), wanted, Elsewhere())
     assert {hit.place: hit.count for hit in found.hits} == {"services/a.log": 40, "many.parquet": 1500}
+    write(tmp_path, "cache/a.json", json.dumps([{"customer_id": 17850}] * 30).encode())
+    found = search_everything(Home(tmp_path), want({RAW_ID: [SHORT]}), Elsewhere())
+    assert {hit.place: hit.count for hit in found.hits} == {"cache/a.json": 30}
 
 
 def test_a_database_elsewhere_is_read(tmp_path: Path) -> None:
