@@ -24,6 +24,7 @@ from behavior_tasks.cli import (
     gc,
     history,
     lift,
+    privacy,
     quarantine,
     recommend,
     risk,
@@ -79,6 +80,7 @@ app.command("lift")(lift.lift)
 app.command("recommend")(recommend.recommend)
 app.command("up")(services.up)
 app.command("wait")(wait.wait)
+app.add_typer(privacy.privacy)
 
 
 def _show_version(wanted: bool) -> None:

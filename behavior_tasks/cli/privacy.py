@@ -2,9 +2,13 @@
 
 import typer
 
+from behavior_tasks.cli import privacy_anonymity, privacy_rotate
+
 privacy = typer.Typer(
     name="privacy",
     help="What is held about people, what it costs them, and what goes when.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
+privacy.command("anonymity")(privacy_anonymity.anonymity)
+privacy.command("rotate-key")(privacy_rotate.rotate_key)
