@@ -1,5 +1,5 @@
 """
-**Erases shoppers**: it works off the requests that lie in the state folder's `privacy/requests/`, every morning at eight
+**Erases shoppers**: it works off the requests in the state folder's `privacy/requests/`, every morning at eight
 (`BEHAVIOR_ERASURE_SCHEDULE`), after the monitoring, or when it is triggered. `behavior erase --request` leaves a
 request there: it holds pseudonyms and tombstones, so no raw id is ever typed into a form or kept by Airflow.
 

@@ -65,6 +65,10 @@ TITLES: Mapping[str, str] = {
     "train.stall_seconds": "Stalled after (seconds)",
     "gate.approval_hours": "Time to approve (hours)",
     "gate.seed": "Seed of the bootstrap",
+    "privacy.age_band_years": "Ages in bands of (years)",
+    "privacy.gender": "Genders",
+    "privacy.time_precision": "Times, exact to",
+    "privacy.min_product_shoppers": "A product is named from (shoppers)",
 }
 CHOICES: Mapping[str, Mapping[str, str]] = {
     "examples.unit": {"shopper": "each shopper", "shopper_product": "each shopper and product"},
@@ -88,6 +92,13 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
         "now": "at once",
         "next_night": "with the next night's training",
         "within_days": "within the days below",
+    },
+    "privacy.gender": {"keep": "as in the log", "drop": "left out"},
+    "privacy.time_precision": {
+        "second": "as in the log",
+        "minute": "the minute",
+        "hour": "the hour",
+        "day": "the day",
     },
     "serve.missing_columns": {"refuse": "hand out nothing", "serve": "hand out, with a severe banner"},
 }

@@ -2,7 +2,7 @@
 
 import typer
 
-from behavior_tasks.cli import privacy_retention, privacy_scan
+from behavior_tasks.cli import privacy_anonymity, privacy_retention, privacy_rotate, privacy_scan
 
 privacy = typer.Typer(
     name="privacy",
@@ -12,3 +12,5 @@ privacy = typer.Typer(
 )
 privacy.command("scan")(privacy_scan.scan)
 privacy.command("retention")(privacy_retention.retention)
+privacy.command("anonymity")(privacy_anonymity.anonymity)
+privacy.command("rotate-key")(privacy_rotate.rotate_key)

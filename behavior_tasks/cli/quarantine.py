@@ -36,6 +36,7 @@ SETTINGS = {
 def quarantine(
     run: Annotated[str, typer.Argument(help="A run's id (`behavior status` lists them), or latest.")] = LATEST,
     reason: Annotated[str | None, typer.Option(help="Only this reason.")] = None,
+    *,
     limit: Annotated[int, typer.Option(min=0, max=1000, help="Samples of each reason.")] = 5,
     csv: Annotated[Path | None, typer.Option(help="Also write every row (file, line, reason, found) here.")] = None,
     show_text: Annotated[
@@ -66,24 +67,18 @@ def quarantine(
         behavior quarantine --reason bad_timestamp --show-text
     """
     from behavior_tasks.data.quarantine_view import lines_of, view_quarantine, with_texts, write_csv
-    from behavior_tasks.pipeline.aside import original_texts
 
     asked = _find(run)
     path, rows_in = _table(asked)
-    counted = _counted_only(asked)
     views = view_quarantine(path, limit=limit)
     if reason is not None:
         _check_reason(reason, [view.reason for view in views])
         views = [view for view in views if view.reason == reason]
-    texts = None
-    if show_text:
-        lines: dict[str, list[int]] = {}
-        for sample in (sample for view in views for sample in view.samples):
-            lines.setdefault(sample.file, []).append(sample.line)
-        texts = original_texts(asked, lines if csv is None else lines_of(path, reason=reason), log)
-        views = with_texts(views, texts)
-    elif log is not None:
+    if log is not None and not show_text:
         raise UserError("--input belongs to --show-text.", next_step="behavior quarantine --show-text --input log.csv")
+    wanted = _lines_shown(views) if csv is None else lines_of(path, reason=reason)
+    texts = _texts(asked, wanted, log) if show_text else None
+    views = with_texts(views, texts or {})
     whole = rows_in or sum(view.rows for view in views)
     reasons = [{**asdict(v), "share": v.rows / whole, **_how_to_mend(v, v.rows / whole, asked)} for v in views]
     if csv is not None:
@@ -91,19 +86,11 @@ def quarantine(
             raise UserError(f"There is no folder {csv.parent}.", next_step=f"mkdir -p {shlex.quote(str(csv.parent))}")
         written = write_csv(path, csv, reason=reason, texts=texts)
     if as_json:
-        found = {
-            "run": asked.record.run_id,
-            "rows_in": rows_in,
-            "refused": rows_in is None,
-            "reasons": reasons,
-            "counted_only": counted,
-        }
-        console.print_json(json.dumps(found))
+        found = {"run": asked.record.run_id, "rows_in": rows_in, "refused": rows_in is None, "reasons": reasons}
+        console.print_json(json.dumps({**found, "counted_only": _counted_only(asked)}))
         return
     _show(asked, reasons, rows_in=rows_in)
-    if counted:
-        each = ", ".join(f"{count(rows)} {name}" for name, rows in counted.items())
-        console.print(f"Nothing is kept but the number of: {each}", markup=False, highlight=False, soft_wrap=True)
+    _say_counted(_counted_only(asked))
     if csv is not None:
         console.print(f"{count(written)} rows in {csv}", markup=False, highlight=False, soft_wrap=True)
 
@@ -131,6 +118,26 @@ def _table(run: Run) -> tuple[Path, int | None]:
             next_step="behavior status",
         )
     return ingested.path / "quarantine.parquet", ingested.manifest.rows.rows_in
+
+
+def _lines_shown(views: "list[ReasonView]") -> dict[str, list[int]]:
+    """Return the lines of each file that the samples stand on."""
+    lines: dict[str, list[int]] = {}
+    for sample in (sample for view in views for sample in view.samples):
+        lines.setdefault(sample.file, []).append(sample.line)
+    return lines
+
+
+def _texts(run: Run, lines: dict[str, list[int]], log: str | None) -> dict[tuple[str, int], str]:
+    from behavior_tasks.pipeline.aside import original_texts
+
+    return original_texts(run, lines, log)
+
+
+def _say_counted(counted: dict[str, int]) -> None:
+    if counted:
+        each = ", ".join(f"{count(rows)} {name}" for name, rows in counted.items())
+        console.print(f"Nothing is kept but the number of: {each}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _counted_only(run: Run) -> dict[str, int]:

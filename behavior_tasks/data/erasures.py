@@ -21,6 +21,8 @@ from behavior_tasks.base.journal import OWNER_ONLY, append_line, whole_lines
 
 LEDGER = "erasures.jsonl"
 SHOWN = f"privacy/{LEDGER}"
+START = hashlib.sha256(b"").hexdigest()
+"""What the first line holds as the hash of the one before it."""
 
 
 class Erasure(BaseModel):
@@ -84,7 +86,7 @@ def add_erasure(home: Home, erasure: Erasure) -> Erasure:
 
     def follow(whole: bytes) -> bytes:
         lines = _check(whole)
-        before = erasure.model_copy(update={"previous_hash": lines[-1].hash if lines else "", "hash": ""})
+        before = erasure.model_copy(update={"previous_hash": lines[-1].hash if lines else START, "hash": ""})
         written.append(before.model_copy(update={"hash": _hash_of(before.model_dump(mode="json"))}))
         return written[0].model_dump_json().encode() + b"\n"
 
@@ -109,7 +111,7 @@ def _check(content: bytes) -> list[Erasure]:
             raise _damaged(number, f"{'.'.join(map(str, problem['loc'])) or 'JSON'}: {problem['msg']}") from None
         if found.hash != _hash_of(found.model_dump(mode="json")):
             raise _damaged(number, "a line that was changed after it was written")
-        if found.previous_hash != (lines[-1].hash if lines else ""):
+        if found.previous_hash != (lines[-1].hash if lines else START):
             raise _damaged(number, "a line that does not follow the one before it: lines were lost or put in")
         lines.append(found)
     return lines
@@ -117,7 +119,9 @@ def _check(content: bytes) -> list[Erasure]:
 
 def _hash_of(told: dict[str, Any]) -> str:
     plain = {name: value for name, value in told.items() if name != "hash"}
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 def _damaged(number: int, found: str) -> UserError:

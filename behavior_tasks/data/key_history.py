@@ -103,6 +103,26 @@ def check_key(home: Home, held: str) -> None:
         add_line(home, KeyLine(event="first", key=held))
 
 
+def stay_with(home: Home, made_with: str | None) -> None:
+    """Check that the key of a run's pseudonyms is still the state folder's.
+
+    Args:
+        home: the state folder.
+        made_with: the fingerprint of the key that the run's log was read under; None: it is not known.
+
+    Raises:
+        UserError: when the key was changed since.
+    """
+    used = [line.key for line in history(home) if line.event != "begun"]
+    if used and made_with is not None and used[-1] != made_with:
+        raise UserError(
+            "The identity key was changed after this run had read its log, so its pseudonyms are those of before.",
+            found=f"a run under the key {made_with}",
+            expected=used[-1],
+            next_step="start the run anew: it reads the log under the new key",
+        )
+
+
 def _of_newest_ingest(home: Home) -> str | None:
     """Return the fingerprint in the newest manifest of ingest; None: nothing was ingested."""
     manifests = sorted(home.artifacts.glob("ingest/*/manifest.json"), key=_changed, reverse=True)

@@ -13,9 +13,13 @@ from behavior_tasks.base.config import Config, EngineConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.in_use import using_artifacts
 from behavior_tasks.base.stage import Job, Judge, Report
+from behavior_tasks.data.key_history import stay_with
 from behavior_tasks.pipeline.publish import at_work
 from behavior_tasks.pipeline.runs import UNTRACKED, Run, StageRecord, open_run
 from behavior_tasks.pipeline.stages import EVERY, STAGES, Stage
+
+BEFORE_IDS = frozenset({"simulate", "source", "ingest"})
+"""Stages that read no pseudonym."""
 
 
 def run_stages(
@@ -108,6 +112,8 @@ def build_stage(
     allowed = {i.removesuffix("?") for i in stage.inputs}
     if not needed <= set(inputs) <= allowed:
         raise ValueError(f"stage {name} takes {stage.inputs}, not {sorted(inputs)}")
+    if name not in BEFORE_IDS:
+        _same_key(run)
     config = run.record.config
     settings = _slice(config, stage.sections)
     raw = run.record.input
@@ -142,6 +148,15 @@ def build_stage(
         inputs={**{n: a.uri for n, a in sorted(inputs.items())}, **outside, **earlier, **dated, **about},
         work=do,
     )
+
+
+def _same_key(run: Run) -> None:
+    """Check that the key of the pseudonyms was not changed since this run read its log."""
+    uri = next((record.uri for record in run.stages() if record.stage == "ingest"), None)
+    # Old runs go on without their ingest, which retention may have let go.
+    ingested = run.store.find("ingest", uri.rpartition("/")[2]) if uri else None
+    if ingested is not None:
+        stay_with(run.home, ingested.manifest.inputs.get("identity_key"))
 
 
 def _live_metrics(run: Run) -> Report | None:

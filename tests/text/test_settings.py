@@ -96,6 +96,23 @@ def test_products_are_called_by_name_and_else_by_their_place(tmp_path: Path) -> 
         assert found == dict(list(words.items())[:most])
 
 
+def test_a_product_that_few_shoppers_touched_is_not_called_by_name(tmp_path: Path) -> None:
+    (tmp_path / "examples").mkdir()
+    write_parquet(
+        connect(), "SELECT 'train' AS split, TIMESTAMP '2026-01-10' AS cutoff", bucket_file(tmp_path / "examples", 0)
+    )
+    # One shopper has most of the events of p9, in a bucket of their own; p1 and p0 have three and two shoppers.
+    alone = ORDERS.format(first=1, last=30).replace("'s' || n AS shopper", "'alone' AS shopper")
+    alone = alone.replace("'p' || (n % 4) AS product_id", "'p9' AS product_id")
+    write_events(tmp_path / "events", [alone, ORDERS.format(first=1, last=5), ORDERS.format(first=5, last=10)])
+    counts = counts_of(tmp_path)
+    assert counts.most_products(9, of_shoppers=0) == ["p9", "p1", "p0", "p2", "p3"]
+    assert counts.most_products(9, of_shoppers=2) == ["p1", "p0", "p2", "p3"]
+    assert counts.most_products(9, of_shoppers=3) == ["p1"]
+    fitted = fit_settings(tmp_path / "examples", counts, TextConfig(), lookback_days=30, min_product_shoppers=3)
+    assert list(fitted.products) == ["p1"]
+
+
 def test_categories_that_are_mere_numbers_are_called_by_their_place(tmp_path: Path) -> None:
     settings = fit(tmp_path, [1, 2]).model_copy(update={"categories": ["2520771", "Home & Garden", "№ 7", "#"]})
     assert settings.category_words() == ["kind-1", "home-garden", "kind-3", "kind-4"]

@@ -23,7 +23,7 @@ from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.in_use import alone_with_artifacts
 from behavior_tasks.data.erasures import Erasure, add_erasure, open_erasures, read_erasures
 from behavior_tasks.data.identities import key_fingerprint, pseudonym
-from behavior_tasks.data.keys import identity_key, secret_key
+from behavior_tasks.data.keys import fingerprint, identity_key, secret_key
 from behavior_tasks.data.parse import WHITESPACE
 from behavior_tasks.data.tombstones import Tombstones, tombstone
 from behavior_tasks.pipeline.privacy.erase_files import Whom
@@ -159,8 +159,12 @@ def erase(
     """
     with _alone(home, wait=wait, retry=retry):
         for left in open_erasures(read_erasures(home)):
-            _carry_out(home, config, left, now=now)
-        return _carry_out(home, config, request, now=now)
+            if not _replaces(request, left):
+                _carry_out(home, config, left, now=now)
+        done = _carry_out(home, config, request, now=now)
+        for left in open_erasures(read_erasures(home)):
+            add_erasure(home, left.model_copy(update={"kind": "done", "when": now.isoformat(timespec="seconds")}))
+        return done
 
 
 def keep_request(home: Home, request: Erasure) -> Path:
@@ -218,13 +222,14 @@ def _alone(home: Home, *, wait: bool, retry: str) -> AbstractContextManager[None
 def _carry_out(home: Home, config: Config, request: Erasure, *, now: datetime) -> Done:
     from behavior_tasks.pipeline.privacy.erase_places import erase_everywhere, forget_unfinished
 
+    _require_same_key(home, request)
     lines = read_erasures(home)
     before = {stone: line.request for line in lines for stone in line.tombstones}
     again = [before[stone] for stone in request.tombstones if stone in before]
     if len(again) == len(request.tombstones) and request.request not in before.values():
         # Everybody was erased before: it is looked again, under the name of the erasure that did it.
         request = next(line for line in lines if line.request == again[-1]).model_copy(
-            update={"shoppers": request.shoppers, "tombstones": request.tombstones, "kind": "asked"}
+            update={name: getattr(request, name) for name in ("kind", "shoppers", "tombstones", "identity_key")}
         )
     elif request.request not in {line.request for line in lines}:
         request = add_erasure(home, request)
@@ -248,6 +253,28 @@ def _carry_out(home: Home, config: Config, request: Erasure, *, now: datetime) -
         retrain=tuple(retrain),
         retired=tuple(retired),
     )
+
+
+def _replaces(request: Erasure, left: Erasure) -> bool:
+    """Whether a request is about everybody of one that was left open under another identity key."""
+    return left.identity_key != request.identity_key and set(left.tombstones) <= set(request.tombstones)
+
+
+def _require_same_key(home: Home, request: Erasure) -> None:
+    """Check that a request's pseudonyms are of today's identity key; of another key they would stand nowhere.
+
+    Raises:
+        UserError: when they are not.
+    """
+    held = fingerprint(identity_key(home))
+    if request.identity_key != held:
+        raise UserError(
+            f"The erasure {request.request} was asked for before the identity key was changed; it is not done.",
+            found=f"pseudonyms of the key {request.identity_key}",
+            expected=f"pseudonyms of the key {held}",
+            next_step="behavior erase with the same raw ids, which takes its place; if it waits in "
+            f"privacy/{REQUESTS}/, delete that file first",
+        )
 
 
 def _task(home: Home, config: Config, request: Erasure, *, looking: bool) -> "Task":

@@ -21,7 +21,7 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import HOME_VARIABLE, Home
 from behavior_tasks.base.in_use import using_artifacts
-from behavior_tasks.data.erasures import Erasure, ledger_file, open_erasures, read_erasures
+from behavior_tasks.data.erasures import Erasure, add_erasure, ledger_file, open_erasures, read_erasures
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.keys import identity_key
 from behavior_tasks.pipeline.lift import campaign_lift
@@ -42,6 +42,7 @@ WHEN = datetime(2026, 11, 28, 8, 0, tzinfo=UTC)
 ANN = Asked(who="ann", why="ticket 7", when=WHEN)
 CONFIG = Config.model_validate({"engine": {"workers": 1}})
 PROCESSES = get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
 Snapshot = dict[str, str]
 
 
@@ -161,8 +162,8 @@ def test_they_are_gone_everywhere_and_everybody_else_is_as_before(made: Home, ho
             same = (n for n in files if n.startswith(f"artifacts/{folder.parent.name}/{folder.name}/"))
             assert all(hash_file(home.root / name) == files[name] for name in same)
     log = next(home.artifacts.glob("simulate/*/events.csv"))
-    old = (made.root / log.relative_to(home.root)).read_text("utf-8").splitlines()
-    assert log.read_text("utf-8").splitlines() == [line for line in old if line.split(",")[0] not in raw]
+    lines = (made.root / log.relative_to(home.root)).read_text("utf-8").splitlines()
+    assert log.read_text("utf-8").splitlines() == [line for line in lines if line.split(",")[0] not in raw]
 
 
 @pytest.mark.slow
@@ -296,3 +297,14 @@ def test_another_identity_key_finds_nobody_and_so_is_refused(home: Home, monkeyp
     monkeypatch.setenv("BEHAVIOR_IDENTITY_KEY", "ab" * 32)
     with pytest.raises(UserError, match="key"):
         make_request(home, ["u00001"], ANN)
+
+
+def test_what_was_asked_for_before_the_key_was_changed_is_taken_over_by_the_same_ids(home: Home) -> None:
+    raw = raw_ids(home, listed=True)[4:6]
+    old = make_request(home, raw[:1], ANN).model_copy(update={"identity_key": "0" * 12, "shoppers": ("0" * 20,)})
+    add_erasure(home, old)
+    with pytest.raises(UserError, match="before the identity key was changed"):
+        ask(home, ["somebody else"])
+    _, done = ask(home, raw)
+    assert done.rows["clean-part"] > 0
+    assert open_erasures(read_erasures(home)) == []
