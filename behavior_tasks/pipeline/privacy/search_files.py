@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from behavior_tasks.pipeline.privacy.search import Form, Found, Texts
 from behavior_tasks.pipeline.privacy.search_places import Place
+from behavior_tasks.pipeline.privacy.search_words import names_ids
 
 CHUNK = 8 << 20
 """Bytes of text that are read at a time."""
@@ -177,12 +178,14 @@ def _read_parquet(place: Place, found: Found) -> Iterator[Texts]:
         found.at(place.kind).rows += file.metadata.num_rows
         words = b"\n".join([name.encode() for name in schema.names] + list((schema.metadata or {}).values()))
         yield _text(place, words, "json", column="(names)")
-        wanted = [name for name in schema.names if _holds_texts(schema.field(name).type)]
+        numbers = {f.name for f in schema if pa.types.is_integer(f.type) and names_ids(f.name)}
+        wanted = [f.name for f in schema if f.name in numbers or _holds_texts(f.type)]
         if not wanted:
             return
         for batch in file.iter_batches(ROWS, columns=wanted):
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                for path, values in _texts_of(name, column):
+                texts = column.cast(pa.string()) if name in numbers else column
+                for path, values in _texts_of(name, texts):
                     yield cells(place.shown, place.kind, path, values)
 
 

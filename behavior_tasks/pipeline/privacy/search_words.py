@@ -110,6 +110,17 @@ def want(
     )
 
 
+def names_ids(column: str) -> bool:
+    """Whether a column's name says that it holds ids of people and nothing else, so that its numbers are searched too.
+
+    >>> names_ids("user_id"), names_ids("CustomerID"), names_ids("shopper_count")
+    (True, True, False)
+    """
+    name = fold(column.encode())
+    words = {name[s:e].decode(errors="replace") for s, e in zip(*split(name), strict=True)}
+    return bool(words & PEOPLE) and words <= PEOPLE | ID_WORDS
+
+
 def _tells_itself(word: str) -> bool:
     if word.isdigit():
         return len(word) >= TELLING_DIGITS

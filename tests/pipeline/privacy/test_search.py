@@ -97,6 +97,7 @@ def zst(content: bytes) -> bytes:
         ("artifacts/x/k/a.parquet", parquet(shopper=["7", "8"]), ("shopper", RAW_ID, 1)),
         ("artifacts/x/k/a.parquet", parquet(example=[SHORT, "17851"]), ("example", RAW_ID, 1)),
         ("artifacts/x/k/a.parquet", parquet(user_id=["85123"]), ("user_id", RAW_ID, 1)),
+        ("artifacts/x/k/a.parquet", parquet(CustomerID=[17850, 7, 8]), ("CustomerID", RAW_ID, 2)),
         ("artifacts/x/k/a.parquet", parquet(Karte=["85123"]), ("Karte", RAW_ID, 1)),
         ("artifacts/x/k/a.parquet", parquet(parts=[["likes", f"said {MAIL}."]]), ("parts", EMAIL, 1)),
         ("artifacts/x/k/a.parquet", parquet(found=["guest", "no"]), ("found", RAW_ID, 1)),
