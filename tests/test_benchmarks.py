@@ -55,6 +55,14 @@ def test_a_big_log_is_the_same_in_one_file_or_in_daily_ones(tmp_path: Path) -> N
     assert most > 10 * 20_000 / 400, "a few shoppers have most of the events"
 
 
+@pytest.mark.slow
+def test_the_erasure_benchmark_says_what_part_of_a_preparation_it_takes() -> None:
+    told = run("erasure.py", "--events", 30_000, "--shoppers", 20)
+    assert "erasing 20 shoppers" in told
+    assert "'encode'" in told, "rows of tokens are gone"
+    assert "| 20 tombstones |" in told
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_its_benchmark_says_so_and_claims_nothing() -> None:
     done = subprocess.run([sys.executable, str(FOLDER / "gpu.py")], capture_output=True, text=True, check=False)

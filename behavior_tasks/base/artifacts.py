@@ -3,7 +3,8 @@
 A key is the hash of the stage's name and code, its settings, the keys of its inputs and the hashes of raw
 files. Work goes into a temporary folder beside its place, is flushed to disk, gets `manifest.json` last and
 is renamed; a finished key is never written again. So a retry costs nothing and nobody reads a half-made folder; what a
-killed process left is swept when the stage is next built.
+killed process left is swept when the stage is next built. The one exception is an erasure (`base.rewriting`): it takes
+people out of a finished artifact, whose key stays.
 """
 
 import errno
@@ -27,7 +28,7 @@ from pydantic import BaseModel, ConfigDict
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
 from behavior_tasks.base.records import read_record
-from behavior_tasks.base.workfolder import sweep, work_folder
+from behavior_tasks.base.workfolder import finish_exchange, sweep, work_folder
 
 SCHEME = "artifact://"
 MANIFEST = "manifest.json"
@@ -64,6 +65,18 @@ class FileEntry(BaseModel):
     sha256: str
 
 
+class ErasedRows(BaseModel):
+    """What an erasure has taken out of an artifact since it was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    request: str
+    """The erasure's id in its ledger."""
+    when: str
+    """Instant, ISO with its zone."""
+    rows: int
+
+
 class Manifest(BaseModel):
     """What an artifact is, where it came from, and what it holds."""
 
@@ -76,12 +89,15 @@ class Manifest(BaseModel):
     inputs: dict[str, str]
     rows: Rows
     content_hash: str | None
-    """Hash of the ordered rows, whatever wrote the file; None where a stage has no rows of its own."""
+    """Hash of the ordered rows, whatever wrote the file; None where a stage has no rows of its own. After an erasure a
+    hash of that hash and of the renewed files."""
     facts: dict[str, Any]
     files: dict[str, FileEntry]
     versions: dict[str, str]
     seconds: float
     peak_memory_mb: float
+    erased: tuple[ErasedRows, ...] = ()
+    """Rows that erasures have taken out since; `rows` and `facts` say what was counted when it was made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +169,9 @@ class ArtifactStore:
         try:
             content = (path / MANIFEST).read_bytes()
         except FileNotFoundError:
-            return None
+            if not finish_exchange(path):
+                return None
+            content = (path / MANIFEST).read_bytes()
         place = f"artifacts/{stage}/{key}"
         manifest = read_record(Manifest, content, f"{place}/{MANIFEST}", mend=_made_anew(place))
         for name, entry in manifest.files.items():

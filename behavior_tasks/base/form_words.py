@@ -58,6 +58,8 @@ TITLES: Mapping[str, str] = {
     "serve.max_champion_days": "A champion is stale after (days)",
     "serve.max_silent_days": "A log is late after (days)",
     "watch.max_f1_drop": "F1 may fall by",
+    "privacy.retrain": "After an erasure, train anew",
+    "privacy.retrain_days": "Train anew within (days)",
     "clean.double_click_seconds": "A double click is within (seconds)",
     "train.number_epochs": "Passes over the numbers alone",
     "train.stall_seconds": "Stalled after (seconds)",
@@ -93,6 +95,11 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
     "train.precision": {"auto": "as the device has it", "fp32": "32 bits", "bf16": "16 bits (bfloat16)"},
     "engine.runner": {"local": "processes of this machine", "spark": "Spark"},
     "tuning.pruner": {"median": "below the median", "hyperband": "successive halving", "off": "none"},
+    "privacy.retrain": {
+        "now": "at once",
+        "next_night": "with the next night's training",
+        "within_days": "within the days below",
+    },
     "privacy.gender": {"keep": "as in the log", "drop": "left out"},
     "privacy.time_precision": {
         "second": "as in the log",

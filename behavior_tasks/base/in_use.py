@@ -32,19 +32,27 @@ def using_artifacts(home: Home) -> Iterator[None]:
 
 
 @contextmanager
-def alone_with_artifacts(home: Home) -> Iterator[None]:
+def alone_with_artifacts(
+    home: Home, *, wait: bool = False, undone: str = "nothing was deleted", again: str = "try again"
+) -> Iterator[None]:
     """Keep every stage from starting while the block runs.
+
+    Args:
+        home: the state folder.
+        wait: for stages at work, instead of refusing.
+        undone: what was not done when it is refused, for people.
+        again: what to do then.
 
     Raises:
         BusyError: when a stage of some run is at work, or the file system has no locks.
     """
     handle = _open(home)
     try:
-        if not try_lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        if not try_lock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB):
             raise BusyError(
-                "A run is at work in this state folder; nothing was deleted.",
+                f"A run is at work in this state folder; {undone}.",
                 expected="no stage at work (or a file system with locks)",
-                next_step="wait until the run has ended, and try again",
+                next_step=f"wait until the run has ended, and {again}",
             )
         yield
     finally:

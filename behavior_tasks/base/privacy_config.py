@@ -73,6 +73,16 @@ class DpConfig(Section):
 class PrivacyConfig(Section):
     """Differential privacy, coarsening, small groups, retention and erasure."""
 
+    # Erasure
+    retrain: Literal["now", "next_night", "within_days"] = Field(
+        "next_night",
+        description="When a champion is trained anew that was trained with somebody who is erased: at once, by the "
+        "next night's training, or within retrain_days.",
+    )
+    retrain_days: int = Field(
+        30, ge=1, le=365, description="Days within which that must have happened (within_days); then it alarms."
+    )
+
     # Coarsening
     age_band_years: int = Field(
         0,

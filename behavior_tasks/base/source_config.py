@@ -169,7 +169,7 @@ class SourceConfig(Section):
     @property
     def reasons_that_are_not_bad(self) -> frozenset[str]:
         """Reasons of rows that stand aside without counting as bad."""
-        return frozenset(self.expected_reasons) | {"ignored_action", "no_consent"}
+        return frozenset(self.expected_reasons) | {"ignored_action", "no_consent", "erased"}
 
     @field_validator("timezone")
     @classmethod

@@ -5,6 +5,7 @@ lock is the kernel's (`flock` of the folder itself), so it ends with its process
 has no such locks, nothing is ever swept.
 """
 
+import ctypes
 import errno
 import fcntl
 import logging
@@ -19,6 +20,10 @@ from uuid import uuid4
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.locks import try_lock
 
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+"""Of `renameat2` (Linux): two names change places in one step."""
+REPLACEMENT = ".replacement"
+"""Ending of the hidden folder that waits, whole, to take a folder's place."""
 NAME = re.compile(r"\.[0-9a-z]+\.[0-9a-f]{8}")
 """A hidden folder: a name, and what tells two workers of one name apart."""
 log = logging.getLogger("behavior")
@@ -68,6 +73,62 @@ def sweep(parent: Path) -> None:
                 log.info("%s: unfinished work of a process that has died is gone", parent.name)
         finally:
             os.close(handle)
+
+
+def replacement_of(place: Path) -> Path:
+    """Return where a whole folder waits that shall take another's place; `sweep` does not touch it."""
+    return place.with_name(f".{place.name}{REPLACEMENT}")
+
+
+def exchange(place: Path) -> None:
+    """Put a folder's whole replacement in its place and delete the old one.
+
+    Killed at any step, `finish_exchange` finds the new folder or the old one whole. Where the system can, both change
+    places in one step, so that no reader ever finds neither.
+    """
+    new = replacement_of(place)
+    if not _swap_names(new, place):
+        old = place.with_name(f".{re.sub('[^0-9a-z]', '', place.name)}.{uuid4().hex[:8]}")
+        place.rename(old)
+        new.rename(place)
+        new = old
+    _flush(place.parent)
+    shutil.rmtree(new, ignore_errors=True)
+
+
+def finish_exchange(place: Path) -> bool:
+    """Bring the replacement into a place that a killed process left empty; return whether there was one.
+
+    Where the place is filled, a replacement beside it is what was replaced, or was never needed, and goes.
+    """
+    new = replacement_of(place)
+    if not new.is_dir():
+        return False
+    if place.exists():
+        shutil.rmtree(new, ignore_errors=True)
+        return False
+    try:
+        new.rename(place)
+    except FileNotFoundError:
+        return place.exists()  # somebody else has just done it
+    _flush(place.parent)
+    return True
+
+
+def _swap_names(one: Path, other: Path) -> bool:
+    """Let two names change places; False where the system or the file system can't."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    return rename is not None and not rename(
+        AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), ctypes.c_uint(RENAME_EXCHANGE)
+    )
+
+
+def _flush(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _make(folder: Path) -> None:

@@ -19,6 +19,8 @@ from behavior_tasks.cli import (
     data_report,
     demand,
     doctor,
+    erase,
+    export,
     features,
     gc,
     history,
@@ -73,13 +75,14 @@ app.command("promote")(rollback.promote)
 app.command("compare")(compare.compare)
 app.command("risk")(risk.risk)
 app.command("gc")(gc.gc)
+app.command("erase")(erase.erase)
 app.command("audiences")(audiences.audiences)
 app.command("lift")(lift.lift)
 app.command("recommend")(recommend.recommend)
+app.command("export")(export.export)
 app.add_typer(privacy.privacy)
 app.command("up")(services.up)
 app.command("wait")(wait.wait)
-app.add_typer(privacy.privacy)
 
 
 def _show_version(wanted: bool) -> None:

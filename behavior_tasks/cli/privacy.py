@@ -2,7 +2,7 @@
 
 import typer
 
-from behavior_tasks.cli import privacy_anonymity, privacy_budget, privacy_retention, privacy_rotate
+from behavior_tasks.cli import privacy_anonymity, privacy_budget, privacy_retention, privacy_rotate, privacy_scan
 
 privacy = typer.Typer(
     name="privacy",
@@ -10,7 +10,8 @@ privacy = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
 )
-privacy.command("retention")(privacy_retention.retention)
+privacy.command("scan")(privacy_scan.scan)
 privacy.command("anonymity")(privacy_anonymity.anonymity)
-privacy.command("rotate-key")(privacy_rotate.rotate_key)
 privacy.command("budget")(privacy_budget.budget)
+privacy.command("retention")(privacy_retention.retention)
+privacy.command("rotate-key")(privacy_rotate.rotate_key)

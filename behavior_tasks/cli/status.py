@@ -8,9 +8,11 @@ from rich.table import Table
 
 from behavior_tasks.base.home import Home, current_home
 from behavior_tasks.cli import services
+from behavior_tasks.cli.erase import retrain_lines
 from behavior_tasks.cli.screen import LEVEL_STYLES, console
 from behavior_tasks.cli.sync import waiting_line
 from behavior_tasks.pipeline import Run, close_dead_runs, last_runs
+from behavior_tasks.pipeline.privacy.erase_models import retrain_notes
 from behavior_tasks.pipeline.serving import last_scoring
 from behavior_tasks.serve.banners import Banner
 
@@ -34,6 +36,8 @@ def status() -> None:
                 soft_wrap=True,
             )
     console.print(_champion_line(home), markup=False, highlight=False)
+    for line in retrain_lines(retrain_notes(home)):
+        console.print(line, markup=False, highlight=False, style="yellow", soft_wrap=True)
     for line, style in _scoring_lines(home):
         console.print(line, markup=False, highlight=False, style=style, soft_wrap=True)
     waits = waiting_line(home)

@@ -31,6 +31,7 @@ from behavior_tasks.data.quarantine import join_quarantines, merge_reasons
 from behavior_tasks.data.reasons import ReasonCount, refuse_if_bad
 from behavior_tasks.data.side_tables import side_files
 from behavior_tasks.data.sources import shown_input, source_files
+from behavior_tasks.data.tombstones import Tombstones
 
 VERY_LARGE_BYTES = 1 << 30
 SEE = "\n`behavior quarantine` shows these rows"
@@ -82,7 +83,7 @@ def _forget_rejects(job: Job) -> None:
 
 def _part_jobs(job: Job) -> list[PartJob]:
     side_tables = side_files(job.raw, job.config, job.home) if job.raw else {}
-    key = identity_key(job.home)
+    key, tombstones = identity_key(job.home), Tombstones.load(job.home)
     check_key(job.home, fingerprint(key))
     if job.outside.get("identity_key", fingerprint(key)) != fingerprint(key):
         raise UserError(
@@ -100,6 +101,7 @@ def _part_jobs(job: Job) -> list[PartJob]:
             read_on=job.today,
             side_tables=side_tables,
             key=key,
+            tombstones=tombstones,
         )
         for file in source_files(job)
     ]

@@ -30,6 +30,7 @@ from behavior_tasks.data.pieces import PIECE_BYTES, Piece, detect, plan_pieces
 from behavior_tasks.data.quarantine import counted_only, write_quarantine
 from behavior_tasks.data.side_tables import load_side_tables
 from behavior_tasks.data.sources import layout_of
+from behavior_tasks.data.tombstones import Tombstones
 
 STAGE = "ingest-part"
 JUDGED_LATER = ("max_bad_fraction", "expected_reasons", "query")
@@ -54,6 +55,8 @@ class PartJob:
     side_tables: Mapping[str, RawFile]
     """Files of the side tables, by name."""
     key: bytes = field(repr=False)
+    tombstones: Tombstones | None = None
+    """Who was erased. They are in no key: a part that was read before has been rid of them in its place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +168,7 @@ def _piece_jobs(job: PartJob, out: Path) -> list[PieceJob]:
             spill=out / WORK / f"spill-{number}",
             memory_mb=job.engine.memory_mb,
             key=job.key,
+            tombstones=job.tombstones,
         )
         for number, piece in enumerate(pieces)
     ]

@@ -28,6 +28,7 @@ from behavior_tasks.data.parse import make_action_words, parse_sql
 from behavior_tasks.data.pieces import Piece, PieceEnd
 from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.side_tables import LoadedTable, fill_sql, register_side_tables
+from behavior_tasks.data.tombstones import ERASED, Tombstones, without_erased
 
 _NOTHING_ASIDE = pa.table(
     {
@@ -61,6 +62,8 @@ class PieceJob:
     spill: Path
     memory_mb: int
     key: bytes = field(repr=False)
+    tombstones: Tombstones | None = None
+    """Who was erased, and must not come back; None: nobody."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +119,8 @@ def ingest_piece(job: PieceJob) -> PieceDone:
             rows += len(judged)
             judged, without = keep_consenting(connection, judged, job.consent)
             counted[NO_CONSENT] += without
+            judged, gone = without_erased(judged, job.tombstones)
+            counted[ERASED] += gone
             set_missing += _count_set_missing(judged)
             good, bad = _split(judged)
             events.append(good)

@@ -12,6 +12,7 @@ from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.errors import UserError
 
 REASONS: Mapping[str, str] = {
+    "erased": "rows of shoppers who were erased: nothing to do; take them out of the export, too",
     "no_consent": "of these shoppers nothing is kept; source.consent says who consents",
     "bad_encoding": "set source.encoding to what the export used",
     "broken_quotes": "a quote is never closed, or text follows one: export with doubled quotes",

@@ -4,10 +4,11 @@ The ids are read from the log again, hashed, and those wanted are kept: nothing 
 anywhere. The one thing to know: this undoes what `identities` does, so only an export that is logged may ask for it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 
 import duckdb
+import pyarrow as pa
 
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.data.identities import pseudonym
@@ -51,6 +52,27 @@ def raw_ids(
 
 def _users(file: RawFile, config: SourceConfig, read_on: date) -> list[str]:
     """Return the different ids of a file's events, as ingest reads them."""
+    users = set[str]()
+    for found in read_values(file, config, read_on, "user_id", where="reason IS NULL"):
+        users.update(found.column(0).to_pylist())
+    return sorted(users)
+
+
+def read_values(
+    file: RawFile, config: SourceConfig, read_on: date, *columns: str, where: str = "true"
+) -> Iterator[pa.Table]:
+    """Yield the different values that some canonical columns of a file hold together, block by block.
+
+    Args:
+        file: of the log.
+        config: how it is read.
+        read_on: the day of the reading; later rows are no events.
+        columns: as `parse_sql` gives them.
+        where: SQL over the same, e.g. that the row is an event.
+
+    Raises:
+        UserError: when the file can't be read.
+    """
     form, compression = detect(file.path, shown=file.shown, stated=config.format)
     (piece,) = plan_pieces(
         file.path,
@@ -60,7 +82,7 @@ def _users(file: RawFile, config: SourceConfig, read_on: date) -> list[str]:
         encoding=config.encoding,
         piece_bytes=ONE_PIECE,
     )
-    layout, users = layout_of(file, config), set[str]()
+    layout, names = layout_of(file, config), ", ".join(columns)
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute(f"SET TimeZone = '{config.timezone}'")
         make_action_words(connection, config)
@@ -69,7 +91,5 @@ def _users(file: RawFile, config: SourceConfig, read_on: date) -> list[str]:
                 continue
             connection.register("batch", block.cells)
             query = parse_sql(layout, config, read_on=read_on, plain=block.plain)
-            rows = connection.execute(f"SELECT DISTINCT user_id FROM ({query}) WHERE reason IS NULL").fetchall()
+            yield connection.sql(f"SELECT DISTINCT {names} FROM ({query}) WHERE {where}").to_arrow_table()
             connection.unregister("batch")
-            users.update(row[0] for row in rows)
-    return sorted(users)

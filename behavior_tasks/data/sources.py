@@ -6,7 +6,8 @@ The one thing to know: whatever is wrong with a file as a whole is said here, on
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,11 @@ from behavior_tasks.data.layout import (
     read_layout,
 )
 from behavior_tasks.data.pieces import Format, parquet_schema
+from behavior_tasks.data.raw_erase import erase_raw_rows
 from behavior_tasks.data.rawfile import check_file
+from behavior_tasks.data.rawstore import remember, remembered
 from behavior_tasks.data.side_tables import check_side_tables, side_files
+from behavior_tasks.data.tombstones import Tombstones
 
 log = logging.getLogger("behavior")
 
@@ -45,7 +49,7 @@ def hash_raw_files(raw: str | Path | None, config: Config, home: Home) -> dict[s
     """
     if raw is None:
         return {}
-    inputs = find_inputs(str(raw), config, home)
+    inputs = _find(str(raw), config, home)
     say_left_out(inputs)
     tables = {f"{name}: {file.name}": file.sha256 for name, file in side_files(str(raw), config, home).items()}
     return {**{file.name: file.sha256 for file in inputs.files}, **tables}
@@ -107,7 +111,7 @@ def source_files(job: Job) -> tuple[RawFile, ...]:
     wanted = {file["name"]: file["sha256"] for file in job.inputs["source"].facts["files"]}
     if job.raw is None:
         return _simulated(job).files
-    inputs = find_inputs(job.raw, job.config, job.home, known=wanted, only=wanted)
+    inputs = _find(job.raw, job.config, job.home, known=wanted, only=wanted)
     _same(inputs, wanted, job.raw)
     return inputs.files
 
@@ -167,11 +171,44 @@ def _look_at(file: RawFile, config: SourceConfig, *, alone: bool) -> tuple[Forma
     return head.format, layout
 
 
+def _find(
+    text: str,
+    config: Config,
+    home: Home,
+    *,
+    known: Mapping[str, str] | None = None,
+    only: Collection[str] | None = None,
+) -> Inputs:
+    """Return what `find_inputs` finds; a copy that came from elsewhere is rid of the rows of erased shoppers first."""
+    inputs = find_inputs(text, config, home, known=known, only=only)
+    copies = [file for file in inputs.files if file.path.parent == home.raw]
+    tombstones = Tombstones.load(home) if copies else None
+    if tombstones is None:
+        return inputs
+    clean = {file.name: _without_erased(file, config, home, tombstones) for file in copies}
+    return replace(inputs, files=tuple(clean.get(file.name, file) for file in inputs.files))
+
+
+def _without_erased(file: RawFile, config: Config, home: Home, tombstones: Tombstones) -> RawFile:
+    """Take erased shoppers out of a copy, unless that was done; its name and hash stay those of what was copied."""
+    held = file.path.stat()
+    seen = {"stones": tombstones.digest, "bytes": held.st_size, "mtime_ns": held.st_mtime_ns}
+    note = f"erased {file.path.name}"
+    if remembered(home, note) == seen:
+        return file
+    rows = erase_raw_rows(file.path, layout_of(file, config.source), config.source, tombstones, shown=file.shown)
+    held = file.path.stat()
+    remember(home, note, {**seen, "bytes": held.st_size, "mtime_ns": held.st_mtime_ns})
+    if rows:
+        log.info("source: %d rows of erased shoppers are taken out of the copy of %s", rows, file.shown)
+    return replace(file, bytes=held.st_size, mtime_ns=held.st_mtime_ns)
+
+
 def _fixed_inputs(job: Job) -> Inputs:
     """Return the inputs, and check that they are still those in the stage's key."""
     if job.raw is None:
         return _simulated(job)
-    inputs = find_inputs(job.raw, job.config, job.home, known=job.outside)
+    inputs = _find(job.raw, job.config, job.home, known=job.outside)
     if job.outside:
         names = {
             name: digest

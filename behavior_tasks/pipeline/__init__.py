@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from behavior_tasks.pipeline.approval import Question, answer, ask
+    from behavior_tasks.pipeline.erasing import ask_for_retraining, erase_waiting
     from behavior_tasks.pipeline.execute import run_stage, run_stages
     from behavior_tasks.pipeline.failure import Failure, why_it_failed
     from behavior_tasks.pipeline.notes import refusal_note, run_note, stage_note
@@ -47,6 +48,7 @@ __all__ = [
     "Synced",
     "answer",
     "ask",
+    "ask_for_retraining",
     "ask_for_training",
     "at_work",
     "check_settings",
@@ -56,6 +58,7 @@ __all__ = [
     "conclude_scoring",
     "conclude_tuning",
     "conclude_watch",
+    "erase_waiting",
     "last_runs",
     "mlflow_pages",
     "open_run",
@@ -85,6 +88,10 @@ __all__ = [
 ]
 
 _NAMES: dict[str, tuple[str, ...]] = {
+    "erasing": (
+        "ask_for_retraining",
+        "erase_waiting",
+    ),
     "approval": (
         "Question",
         "answer",

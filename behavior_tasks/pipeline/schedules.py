@@ -7,6 +7,7 @@ NIGHTS: dict[str, tuple[str, str]] = {
     "training": ("BEHAVIOR_SCHEDULE", "0 2 * * *"),
     "scoring": ("BEHAVIOR_SCORING_SCHEDULE", "0 5 * * *"),
     "monitoring": ("BEHAVIOR_MONITORING_SCHEDULE", "0 7 * * *"),
+    "erasure": ("BEHAVIOR_ERASURE_SCHEDULE", "0 8 * * *"),
 }
 """What runs every night, by the DAG `behavior_…` → the variable with its schedule (cron), and the default."""
 TRAINING_POOL = "training"

@@ -39,8 +39,9 @@ class Stage(BaseModel):
     """`module:function` that names what the stage reads from outside the store, called with the raw log's path
     (or None), the configuration and the state folder; its answer, name → hash, is part of the key."""
     earlier: str | None = None
-    """`module:function` that names what the stage reads of what was served on earlier days, called with the state
-    folder and the opened inputs; its answer, name → hash, is part of the key."""
+    """`module:function` that names what the stage reads of what was served on earlier days, or what has become of its
+    inputs since they were made, called with the state folder and the opened inputs; its answer, name → hash, is part of
+    the key."""
 
 
 TIMELINE = (
@@ -118,6 +119,7 @@ STAGES: dict[str, Stage] = {
         ),
         inputs=("features",),
         after=("doctor",),
+        earlier="data.tombstones:erasures_of",
     ),
     "train": Stage(
         work="model.train:train_stage",
@@ -126,6 +128,7 @@ STAGES: dict[str, Stage] = {
         sections=("model", "train", "decision", "privacy.dp"),
         inputs=("encode", "verbalize", "baselines"),
         after=("doctor",),
+        earlier="data.tombstones:erasures_of",
     ),
     "champion": Stage(
         work="registry.versions:champion_stage",

@@ -62,13 +62,19 @@ def conclude_watch(run_uri: str) -> "Kept":
         )
     # Heavy libraries are loaded only now, so that the DAG's file may import this module.
     from behavior_tasks.pipeline.nights import missed_nights
+    from behavior_tasks.pipeline.privacy.erase_models import overdue_findings
     from behavior_tasks.pipeline.privacy.retention import retention_findings
     from behavior_tasks.registry.watch_run import keep_watch_run
     from behavior_tasks.watch.kept import keep, metrics_of
 
     # A monitoring made up for an old day must not speak of nights after it.
     moment = min(datetime.now(UTC), datetime.combine(run.record.day + timedelta(days=1), time(), UTC))
-    kept = keep(run.home, artifact, further=[*missed_nights(run.home, moment), *retention_findings(run.home, moment)])
+    further = [
+        *missed_nights(run.home, moment),
+        *overdue_findings(run.home, run.record.day),
+        *retention_findings(run.home, moment),
+    ]
+    kept = keep(run.home, artifact, further=further)
     run.note(RECORD, {"day": kept.day.isoformat()})
     champions = {f"champion.{unit}": str(version) for unit, version in artifact.facts["champions"].items() if version}
     keep_watch_run(

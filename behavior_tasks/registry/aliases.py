@@ -20,6 +20,8 @@ NAMES: tuple[str, ...] = (PREVIOUS, CHALLENGER, CHAMPION)
 """In the order in which a promotion moves them: what serves comes last."""
 SINCE_TAG = "champion_since"
 """Tag of a version that is or was champion."""
+RETRAIN_TAG, RETRAIN_BY_TAG = "to_be_retrained", "retrain_by"
+"""Tags of a version that was trained with somebody who is erased: why it must be trained anew, and by which day."""
 
 
 class Aliases(BaseModel):
@@ -113,10 +115,12 @@ def holders(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def previous_of(client: "MlflowClient", model: str, lines: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return the version that held the title before the present one and is still there."""
+    """Return the version that held the title before the present one, is still there, and must not be trained anew."""
     held = holders(lines)
     for version in reversed(held[:-1]):
         found = find_version(client, model, version) if version != held[-1] else None
+        if found is not None and RETRAIN_TAG in found.tags:
+            continue
         # A version made anew under an old number, after its registered model was deleted, never held the title.
         if found is not None and (SINCE_TAG in found.tags or found.tags.get("verdict") == "promote"):
             return version

@@ -16,7 +16,7 @@ from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.registry import store, title
-from behavior_tasks.registry.aliases import all_versions, find_version, previous_of
+from behavior_tasks.registry.aliases import RETRAIN_TAG, all_versions, find_version, previous_of
 from behavior_tasks.registry.package import MODEL_PLACE
 from behavior_tasks.registry.title import Desk
 
@@ -93,6 +93,14 @@ def _appoint(desk: Desk, version: str, asked: Asked, *, kind: Literal["rollback"
     champion = desk.aliases.champion
     if champion == version:
         raise UserError(f"Version {version} is the champion already.", next_step="`behavior history` says since when")
+    if kind == "rollback" and RETRAIN_TAG in found.tags:
+        raise UserError(
+            f"Version {version} of {desk.model} was trained with shoppers who are erased; nobody is rolled back to it.",
+            found=f"{RETRAIN_TAG}: {found.tags[RETRAIN_TAG]}",
+            expected="a version that was trained without them",
+            next_step="train anew: behavior run; where that can't be waited for, somebody answers for it by name: "
+            f'behavior promote --version {version} --who NAME --reason "…"',
+        )
     _require_usable(desk, found)
     return title.move(
         desk,

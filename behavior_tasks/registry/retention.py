@@ -105,7 +105,7 @@ class Retention:
         else:
             model_ids = [item.name] if item.kind == "model" else []
         for place in item.places:
-            _delete_files(self._desk.home, place)
+            delete_files(self._desk.home, place)
         for model_id in model_ids:
             self._client.delete_logged_model(model_id)
         if item.kind == "run files":
@@ -249,7 +249,8 @@ def _size(home: Home, place: str) -> int:
     return total
 
 
-def _delete_files(home: Home, place: str) -> None:
+def delete_files(home: Home, place: str) -> None:
+    """Delete what lies below a place in MLflow, if anything does."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     if _size(home, place):

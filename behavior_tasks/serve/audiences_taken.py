@@ -1,13 +1,13 @@
 """Lists that were taken away: a list and who takes it in; the same list, whatever happens to its date, out.
 
 `campaigns/NAME/date=2026-11-23/AUDIENCE.1/` holds `members.parquet` (pseudonyms, group, scores) and `campaign.json`.
-The one thing to know: a list that may have been sent is a fact, so nothing is ever replaced here; another list of the
-same campaign and date is refused, or, when somebody says that the first was not sent, kept beside it with a number. It
-goes with its age (`privacy.keep`), or when somebody on it is erased.
+The one thing to know: a list that may have been sent is a fact, so nothing is ever replaced here, but to take somebody
+out who is erased; another list of the same campaign and date is refused, or, when somebody says that the first was not
+sent, kept beside it with a number. It goes with its age (`privacy.keep`).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -22,7 +22,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 from behavior_tasks.base.artifacts import flush, hash_file, write_durably
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import Home, make_folder
-from behavior_tasks.base.workfolder import sweep, work_folder
+from behavior_tasks.base.rewriting import rewrite_folder
+from behavior_tasks.base.workfolder import REPLACEMENT, finish_exchange, sweep, work_folder
 from behavior_tasks.serve.audiences_files import MEMBERS
 from behavior_tasks.serve.audiences_lists import ChosenList, named_list
 from behavior_tasks.serve.banners import Banner
@@ -168,6 +169,44 @@ def taken_lists(home: Home, campaign: str | None = None, as_of: date | None = No
         newest = [one for name in sorted(names) if (one := _newest(parent, name)) is not None]
         found += [one for one in newest if one.record.told["contact"]]
     return sorted(found, key=lambda one: (one.record.as_of, one.record.campaign, one.record.audience))
+
+
+def rewrite_taken(home: Home, work: Callable[[Path], int]) -> list[tuple[Record, int]]:
+    """Let a work take people out of all lists that were taken away, the older numbers included.
+
+    What was told of a list when it was taken (its counts) stays: that many were contacted.
+
+    Args:
+        home: the state folder.
+        work: gets a copy of a list's folder, whose files it may replace, and returns how many rows went.
+
+    Returns:
+        The lists that held somebody, each with how many rows went.
+
+    Raises:
+        UserError: when one is damaged.
+    """
+    found = []
+    if not home.campaigns.is_dir():
+        return []
+
+    def renewed(folder: Path) -> int:
+        rows = work(folder)
+        if rows:
+            record = Record.model_validate_json((folder / RECORD).read_bytes())
+            told = record.model_copy(update={"members": hash_file(folder / MEMBERS)})
+            write_durably(folder / RECORD, told.model_dump_json(indent=2).encode())
+        return rows
+
+    with FileLock(home.campaigns / ".lock"):
+        for parent in sorted(home.campaigns.glob("*/date=*")):
+            for hidden in parent.glob(f".*{REPLACEMENT}"):
+                finish_exchange(parent / hidden.name.removeprefix(".").removesuffix(REPLACEMENT))
+            for place in sorted(folder for folder in parent.iterdir() if PLACE.fullmatch(folder.name)):
+                record = _read(place).record
+                rows = rewrite_folder(place, renewed)
+                found += [(record, rows)] if rows else []
+    return found
 
 
 def every_taken(home: Home) -> Iterator[Taken]:

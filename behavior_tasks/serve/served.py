@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from behavior_tasks.base.artifacts import Artifact, flush, write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
-from behavior_tasks.base.workfolder import sweep, work_folder
+from behavior_tasks.base.rewriting import Work, rewrite_folder
+from behavior_tasks.base.workfolder import finish_exchange, sweep, work_folder
 from behavior_tasks.serve.banners import Banner, banner_facts, banners_of
 
 FOLDER = "served"
@@ -172,6 +173,43 @@ def withdraw(old: OldDate) -> None:
         gone = parent / f".old.{uuid4().hex[:8]}"
         old.folder.rename(gone)
         shutil.rmtree(gone)
+
+
+def rewrite_date(home: Home, application: str, as_of: date, work: Work) -> int:
+    """Let a work take people out of what was handed out for a date; return how many rows went.
+
+    Args:
+        home: the state folder.
+        application: whose.
+        as_of: the date.
+        work: gets a copy of the folder, whose files it may replace; when no row went, nothing is changed.
+
+    Raises:
+        UserError: when what was handed out is damaged, or the disk fills up.
+    """
+    parent = home.served / application
+    place = parent / f"date={as_of.isoformat()}"
+    with _alone(parent):
+        _bring_back(parent)
+        finish_exchange(place)
+        if _read(place, application) is None:
+            return 0
+
+        def renewed(folder: Path) -> int:
+            rows = work(folder)
+            if rows:
+                record = _Record.model_validate_json((folder / RECORD).read_bytes())
+                sizes = {name: size for name, size in _sizes(folder).items() if name != RECORD}
+                told = record.model_copy(update={"files": sizes})
+                write_durably(folder / RECORD, told.model_dump_json(indent=2).encode())
+            return rows
+
+        return rewrite_folder(place, renewed)
+
+
+def applications(home: Home) -> list[str]:
+    """Return the applications of which anything was handed out."""
+    return [parent.name for parent in _applications(home)]
 
 
 def served_artifacts(home: Home) -> set[str]:

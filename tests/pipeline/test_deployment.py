@@ -183,7 +183,8 @@ def test_what_airflows_tables_tell(deployment: Deployment, postgres: str) -> Non
         with rows(postgres, slot_pool=f"('training', {slots})"):
             assert only(airflow_state.look_at_pool(deployment)).level == level
     known = (
-        "('behavior_scoring', false, false), ('behavior_monitoring', false, false), ('behavior_training', %s, false)"
+        "('behavior_scoring', false, false), ('behavior_monitoring', false, false), "
+        "('behavior_erasure', false, false), ('behavior_training', %s, false)"
     )
     with rows(postgres, dag=known % "false"):
         assert only(airflow_state.look_at_dags(deployment)).level == "ok"

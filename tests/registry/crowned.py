@@ -1,7 +1,7 @@
 """The served shop's models kept, packaged, registered and promoted as a night of training would, on a real store."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from behavior_tasks.base.artifacts import Artifact, ArtifactStore, Output, Rows
@@ -29,11 +29,19 @@ def keep_both(home: Home, shop: ServedShop) -> None:
         keep(home, shop, unit, "train", trained)
 
 
-def keep(home: Home, shop: ServedShop, unit: Unit, stage: str, work: Callable[[Path], Output]) -> None:
-    """Keep a model as its stage does, with its package."""
+def keep(
+    home: Home,
+    shop: ServedShop,
+    unit: Unit,
+    stage: str,
+    work: Callable[[Path], Output],
+    *,
+    inputs: Mapping[str, str] | None = None,
+) -> None:
+    """Keep a model as its stage does, made from these inputs, with its package."""
     artifacts = ArtifactStore(home.artifacts)
     model = artifacts.build(
-        stage=stage, code="", settings={"unit": unit}, inputs={}, work=lambda out, key: work(out)
+        stage=stage, code="", settings={"unit": unit}, inputs=inputs or {}, work=lambda out, key: work(out)
     ).artifact
     name, events = "boosting" if stage == "baselines" else "candidate", shop.champions.path / unit / "events"
 
