@@ -103,7 +103,7 @@ def measure(people: pd.DataFrame, settings: TextSettings, *, run: str) -> Anonym
         shoppers=len(people),
         spread=_spread(words),
         sizes=sorted(int(size) for size in counted["shoppers"]),
-        smallest_groups=smallest.to_dict("records"),
+        smallest_groups=[{str(name): value for name, value in row.items()} for row in smallest.to_dict("records")],
         ways=sorted(ways, key=lambda way: (way.spread.below[MEASURE], -way.spread.smallest)),
     )
 
