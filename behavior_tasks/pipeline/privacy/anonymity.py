@@ -143,7 +143,7 @@ def _ways(
         )
     if words["age"].nunique() > 1:
         # A table that is set replaces the one before.
-        without = f"source.columns={json.dumps({**columns, 'age': None}, ensure_ascii=False)}"
+        no_age = f"source.columns={json.dumps({**columns, 'age': None}, ensure_ascii=False)}"
         wide = people.assign(age=people["age"] // WIDE_BAND_YEARS * WIDE_BAND_YEARS + WIDE_BAND_YEARS // 2)
         found += [
             Way(
@@ -151,7 +151,7 @@ def _ways(
                 setting=f"privacy.age_band_years={WIDE_BAND_YEARS}",
                 spread=_spread(profile_words(settings, wide)),
             ),
-            Way(words="no age", setting=without, spread=_spread(words.drop(columns="age"))),
+            Way(words="no age", setting=no_age, spread=_spread(words.drop(columns="age"))),
         ]
     if words["purchases"].nunique() > 1:
         without = words.drop(columns="purchases")
