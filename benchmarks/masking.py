@@ -4,11 +4,12 @@ In comes the labelled set of the tests and, if one is named, a log; out come pre
 a value, and the share of masking in the CPU time of reading that log. The set was at hand while the rules were written,
 so the figures say what is covered, not how the rules do on texts that nobody has seen.
 
-    python -m benchmarks.masking
-    python -m benchmarks.masking --input log.csv --preset canonical
+    python benchmarks/masking.py
+    python benchmarks/masking.py --input log.csv --preset canonical
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from datetime import date
@@ -22,7 +23,6 @@ from behavior_tasks.data import ingest_piece
 from behavior_tasks.data.ingest_part import PartJob, build_part
 from behavior_tasks.data.inputs import resolve_inputs
 from behavior_tasks.data.maskers import mask_values
-from tests.data.personal import figures, read_labelled
 
 ROUNDS = 20
 
@@ -33,6 +33,9 @@ def main() -> None:
     parser.add_argument("--input", help="A log; without it: the labelled set alone.")
     parser.add_argument("--preset", default="canonical")
     asked = parser.parse_args()
+    sys.path.append(str(Path(__file__).resolve().parents[1]))
+    from tests.data.personal import figures, read_labelled
+
     lines = read_labelled()
     print(f"{len(lines)} texts, {sum(line.kind == 'none' for line in lines)} of them hard negatives")
     print(f"{'kind':<10}{'labelled':>9}{'precision':>11}{'recall':>8}")

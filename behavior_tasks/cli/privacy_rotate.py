@@ -19,8 +19,8 @@ NEXT = """\
 What is needed now:
 - Nothing is trained again: texts and models hold no pseudonym, so the champions go on as they are.
 - The next run reads the whole log again, and with it come the new pseudonyms (behavior run, behavior score).
-- Served outputs, quarantines and artifacts of before keep the old pseudonyms until gc and retention let them go; the
-  lift of a nightly list that nobody took away can't be measured across the change.
+- Served outputs, quarantines and artifacts of before keep the old pseudonyms until gc and retention let them go.
+- The lift of a nightly list that nobody took away can't be measured across the change.
 - The control groups of the next audiences are drawn anew.
 - Copy secrets/ to where its backup is kept, apart from the state folder's."""
 
@@ -77,6 +77,7 @@ def _show(done: "Rotation") -> None:
             f"{count(done.lists)} lists that were taken away name the same people under it, so their lift can still "
             f"be measured ({count(done.shoppers)} shoppers read in the log again).",
             highlight=False,
+            soft_wrap=True,
         )
     if done.missing:
         console.print(
@@ -92,4 +93,4 @@ def _show(done: "Rotation") -> None:
             style="yellow",
             highlight=False,
         )
-    console.print(NEXT, markup=False, highlight=False)
+    console.print(NEXT, markup=False, highlight=False, soft_wrap=True)

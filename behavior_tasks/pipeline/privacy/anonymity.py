@@ -83,27 +83,30 @@ def measure_anonymity(run: Run) -> Anonymity:
         raise UserError(f"The run {run.record.run_id} has written no texts.", next_step="behavior run --input log.csv")
     settings = TextSettings.load(verbalized.path / SETTINGS_FILE)
     people = _last_profiles(bucket_files(features.path / "examples"), memory_mb=run.record.config.engine.memory_mb)
-    return measure(people, settings, run=run.record.run_id)
+    return measure(people, settings, run=run.record.run_id, columns=run.record.config.source.columns)
 
 
-def measure(people: pd.DataFrame, settings: TextSettings, *, run: str) -> Anonymity:
+def measure(
+    people: pd.DataFrame, settings: TextSettings, *, run: str, columns: Mapping[str, str | None] | None = None
+) -> Anonymity:
     """Return how large the groups are.
 
     Args:
         people: `age`, `gender`, `purchases`, a row a shopper.
         settings: how their texts are written.
         run: id of the run.
+        columns: `source.columns` of the run, which a setting that leaves one out must keep.
     """
     words = profile_words(settings, people)
     counted = words.value_counts(ascending=True).reset_index(name="shoppers")
     smallest = counted.sort_values(["shoppers", *PROFILE]).head(SHOWN)
-    ways = _ways(people, words, settings)
+    ways = _ways(people, words, settings, columns or {})
     return Anonymity(
         run=run,
         shoppers=len(people),
         spread=_spread(words),
         sizes=sorted(int(size) for size in counted["shoppers"]),
-        smallest_groups=smallest.to_dict("records"),
+        smallest_groups=[{str(name): value for name, value in row.items()} for row in smallest.to_dict("records")],
         ways=sorted(ways, key=lambda way: (way.spread.below[MEASURE], -way.spread.smallest)),
     )
 
@@ -129,7 +132,9 @@ def _last_profiles(files: Sequence[Path], *, memory_mb: int) -> pd.DataFrame:
         ).df()
 
 
-def _ways(people: pd.DataFrame, words: pd.DataFrame, settings: TextSettings) -> list[Way]:
+def _ways(
+    people: pd.DataFrame, words: pd.DataFrame, settings: TextSettings, columns: Mapping[str, str | None]
+) -> list[Way]:
     """Return what each single change would give; of columns that say nothing there is nothing to change."""
     found = []
     if words["gender"].nunique() > 1:
@@ -137,6 +142,8 @@ def _ways(people: pd.DataFrame, words: pd.DataFrame, settings: TextSettings) -> 
             Way(words="no gender", setting="privacy.gender=drop", spread=_spread(words.drop(columns="gender")))
         )
     if words["age"].nunique() > 1:
+        # A table that is set replaces the one before.
+        no_age = f"source.columns={json.dumps({**columns, 'age': None}, ensure_ascii=False)}"
         wide = people.assign(age=people["age"] // WIDE_BAND_YEARS * WIDE_BAND_YEARS + WIDE_BAND_YEARS // 2)
         found += [
             Way(
@@ -144,7 +151,7 @@ def _ways(people: pd.DataFrame, words: pd.DataFrame, settings: TextSettings) -> 
                 setting=f"privacy.age_band_years={WIDE_BAND_YEARS}",
                 spread=_spread(profile_words(settings, wide)),
             ),
-            Way(words="no age", setting="source.columns={age: null}", spread=_spread(words.drop(columns="age"))),
+            Way(words="no age", setting=no_age, spread=_spread(words.drop(columns="age"))),
         ]
     if words["purchases"].nunique() > 1:
         without = words.drop(columns="purchases")
