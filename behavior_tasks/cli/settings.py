@@ -1,5 +1,6 @@
 """`behavior settings`: every setting with its value, default, range and meaning."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
@@ -54,7 +55,7 @@ def _show(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _allowed(schema: dict[str, Any]) -> str:
+def _allowed(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(str(value) for value in schema["enum"])
     if "const" in schema:

@@ -16,9 +16,7 @@ import yaml
 
 from behavior_tasks.base.addresses import scheme_of, shown_address
 from behavior_tasks.base.config import Config, load_config
-from behavior_tasks.model.outside_guarantee import outside_guarantee
 from behavior_tasks.pipeline.runs import Run, model_label
-from behavior_tasks.registry.budget import charges, population_of, spent
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DISTRIBUTION = "behavior-tasks"
@@ -71,6 +69,9 @@ def result_tags(run: Run, verdict: dict[str, Any], measured: dict[str, Any]) -> 
 
 def privacy_tags(run: Run) -> dict[str, str]:
     """Return what a run's language model cost in privacy, and what its guarantee leaves out."""
+    # Here, because a DAG that is only read must not wait for numpy.
+    from behavior_tasks.model.outside_guarantee import outside_guarantee
+
     train = run.artifact("train")
     epsilon = train.facts.get("epsilon") if train is not None else None
     if train is None or epsilon is None:
@@ -85,6 +86,8 @@ def privacy_tags(run: Run) -> dict[str, str]:
 
 def privacy_metrics(run: Run) -> dict[str, float]:
     """Return a private run's ε, its δ, and the ε of all trainings on the same shoppers so far, as metrics."""
+    from behavior_tasks.registry.budget import charges, population_of, spent
+
     train = run.artifact("train")
     if train is None or train.facts.get("epsilon") is None:
         return {}

@@ -14,7 +14,7 @@ def test_without_differential_privacy_there_is_nothing_to_leave_out() -> None:
 
 
 def test_everything_that_is_fitted_on_shoppers_is_named_until_its_setting_takes_it_away() -> None:
-    closed = {
+    closed: dict[str, dict[str, object]] = {
         "tokenizer": {"model__checkpoint": "gpt2"},
         "named products": {"text__named_products": 0},
         "number bins": {"model__numbers": False},

@@ -2,11 +2,16 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import yaml
 
 from behavior_tasks.base.config import load_config
+from behavior_tasks.base.home import Home
 from behavior_tasks.pipeline import provenance
+from behavior_tasks.registry.budget import reserve
+from tests.registry.test_budget import asked, cost
 
 
 def git(folder: Path, *words: str) -> str:
@@ -51,3 +56,22 @@ def test_the_environment_pins_what_is_installed_and_names_no_machine() -> None:
     assert any(line.startswith("mlflow==") for line in lines)
     assert lines[0].startswith("# Python 3.")
     assert all("==" in line or line.startswith("#") for line in lines)
+
+
+def test_a_private_run_says_what_it_cost_and_what_the_guarantee_leaves_out(tmp_path: Path) -> None:
+    home, config = Home(tmp_path), load_config(overrides={"privacy.dp.epsilon": 3})
+    facts = {"epsilon": 2.987654, "delta": 1e-6, "privacy": {"unit": "shopper"}}
+    record = SimpleNamespace(config=config, input="log.csv")
+    run = SimpleNamespace(record=record, home=home, artifact=lambda _stage: SimpleNamespace(facts=facts))
+    tags = provenance.privacy_tags(run)
+    assert (tags["epsilon"], tags["delta"], tags["privacy_unit"]) == ("2.988", "1e-06", "shopper")
+    assert {"tokenizer", "threshold", "market"} <= set(tags["outside_guarantee"].split(", "))
+    assert provenance.privacy_metrics(run) == {
+        "privacy/epsilon": 2.987654,
+        "privacy/delta": 1e-6,
+        "privacy/epsilon_of_all_trainings": 0.0,
+    }
+    reserve(home, asked("a"))
+    assert provenance.privacy_metrics(run)["privacy/epsilon_of_all_trainings"] == pytest.approx(cost(1))
+    plain = SimpleNamespace(record=record, home=home, artifact=lambda _stage: SimpleNamespace(facts={}))
+    assert (provenance.privacy_tags(plain), provenance.privacy_metrics(plain)) == ({"epsilon": "none"}, {})
