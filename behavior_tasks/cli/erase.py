@@ -139,6 +139,7 @@ def _tell(done: "Done", as_json: bool, *, would: bool) -> None:
             "erased_before": done.known,
             "rows": done.rows,
             "taken": list(done.taken),
+            "logs_under_another_key": done.other_keys,
             "retrain": [one.model_dump(mode="json") for one in done.retrain],
             "retired": list(done.retired),
         }
@@ -148,6 +149,13 @@ def _tell(done: "Done", as_json: bool, *, would: bool) -> None:
     before = f" ({done.known:,} of them erased before)" if done.known else ""
     if done.rows:
         console.print(_table(done.rows, would=would))
+    if done.other_keys:
+        console.print(
+            f"{done.other_keys:,} logs were read under an earlier identity key: nobody can be found in what they gave. "
+            "It goes by age. Next: behavior gc --set registry.keep_days=0 --delete",
+            style="yellow",
+            highlight=False,
+        )
     what = f"{sum(done.rows.values()):,} rows" if done.rows else "nothing"
     if would:
         console.print(f"Held about {whom}{before}: {what}. Next: the same without --dry-run", highlight=False)

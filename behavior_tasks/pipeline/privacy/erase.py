@@ -74,6 +74,8 @@ class Done:
     """Lists that held them and that somebody has taken away, with who took each."""
     retrain: tuple[Retrain, ...] = ()
     """Versions that were trained with anybody who is erased."""
+    other_keys: int = 0
+    """Logs that were read under an earlier identity key, in whose artifacts nobody can be found."""
     retired: tuple[str, ...] = ()
     """Models that were deleted, because their successors stand."""
 
@@ -138,6 +140,7 @@ def look(home: Home, config: Config, request: Erasure) -> Done:
         shoppers=len(request.shoppers),
         known=len(stones & set(request.tombstones)),
         rows=dict(sorted(found.rows.items())),
+        other_keys=found.other_keys,
     )
 
 
@@ -249,6 +252,7 @@ def _carry_out(home: Home, config: Config, request: Erasure, *, now: datetime) -
         shoppers=len(request.shoppers),
         known=len(again),
         rows=dict(sorted(found.rows.items())),
+        other_keys=found.other_keys,
         taken=tuple(f"{one.audience} of {one.as_of}: {one.taken_by}" for one in found.lists),
         retrain=tuple(retrain),
         retired=tuple(retired),
@@ -282,7 +286,15 @@ def _task(home: Home, config: Config, request: Erasure, *, looking: bool) -> "Ta
 
     tombstones = Tombstones(stones=frozenset(request.tombstones), key=secret_key(home, "tombstone"))
     whom = Whom(pseudonyms=frozenset(request.shoppers), tombstones=tombstones)
-    return Task(home=home, whom=whom, request=request.request, when=request.when, engine=config.engine, looking=looking)
+    return Task(
+        home=home,
+        whom=whom,
+        request=request.request,
+        when=request.when,
+        identity_key=request.identity_key,
+        engine=config.engine,
+        looking=looking,
+    )
 
 
 def _erased_from_artifacts(home: Home, request: Erasure) -> Counter[str]:

@@ -46,6 +46,8 @@ class Task:
     whom: Whom
     request: str
     when: str
+    identity_key: str
+    """Fingerprint of the key of the pseudonyms."""
     engine: EngineConfig
     looking: bool = False
     """Only count; nothing is written."""
@@ -59,6 +61,8 @@ class Found:
     """Kind of place → rows, or mentions."""
     lists: list[Record] = field(default_factory=list)
     """Lists that somebody has taken away and that held them: whoever took one may hold it still."""
+    other_keys: int = 0
+    """Logs that were read under an identity key that has been changed since: nobody can be found in what they gave."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,8 @@ def erase_everywhere(task: Task) -> Found:
     """
     found, store = Found(), ArtifactStore(task.home.artifacts)
     artifacts = _every_artifact(task.home, store)
+    keys = (one.manifest.inputs.get("identity_key") for one in artifacts if one.manifest.stage == "ingest-part")
+    found.other_keys = sum(key != task.identity_key for key in keys)
     for artifact in artifacts:
         require_known(artifact.path.parent.name)
         for name in artifact.manifest.files:

@@ -254,6 +254,8 @@ def test_killed_at_any_step_the_same_command_goes_on(
 
 def test_during_a_run_it_refuses_and_leaves_nothing(home: Home) -> None:
     request = make_request(home, raw_ids(home, listed=True)[:1], ANN)
+    other = request.model_copy(update={"identity_key": "0" * 12})
+    assert look(home, CONFIG, other).other_keys == 1, "what was read under another key can't be looked into"
     with using_artifacts(home), pytest.raises(UserError, match="nobody was erased") as refused:
         erase(home, CONFIG, request, now=WHEN)
     assert "--wait" in str(refused.value)
@@ -306,5 +308,5 @@ def test_what_was_asked_for_before_the_key_was_changed_is_taken_over_by_the_same
     with pytest.raises(UserError, match="before the identity key was changed"):
         ask(home, ["somebody else"])
     _, done = ask(home, raw)
-    assert done.rows["clean-part"] > 0
+    assert (done.rows["clean-part"] > 0, done.other_keys) == (True, 0)
     assert open_erasures(read_erasures(home)) == []
