@@ -1,6 +1,6 @@
 """Measure what differential privacy costs and what it buys, on the simulated shop, and print the result as Markdown.
 
-    python benchmarks/privacy.py                                     about five minutes on two cores
+    python benchmarks/privacy.py
     python benchmarks/privacy.py --shoppers 4000 --models 16 --epochs 8 --out privacy
 
 For each ε several models are trained, each on a random half of the shoppers, with the same settings; ε = ∞ is a
