@@ -1,12 +1,12 @@
 """Measure what differential privacy costs and what it buys, on the simulated shop, and print the result as Markdown.
 
-    python benchmarks/privacy.py                                     about five minutes on two cores
+    python benchmarks/privacy.py
     python benchmarks/privacy.py --shoppers 4000 --models 16 --epochs 8 --out privacy
 
 For each ε several models are trained, each on a random half of the shoppers, with the same settings; ε = ∞ is a
 training without DP. Told of each: AP on test, a membership attack by shopper, and the exposure of sequences planted in
-the texts of some shoppers, each in all of a shopper's examples. The one thing to know: every random choice but the
-noise follows from `--seed`; the noise is secret and fresh by design, so the figures of a second run differ a little.
+the texts of some shoppers, each in all of a shopper's examples. The one thing to know: every random choice but who is
+drawn and the noise follows from `--seed`; those are fresh and secret, so a second run gives slightly other figures.
 """
 
 import argparse
