@@ -76,7 +76,7 @@ def erase(
 
     Examples:
 
-        behavior erase --shopper u00042 --dry-run
+        behavior erase --shopper ID --dry-run
 
         behavior erase --file leavers.txt --who ann --reason "requests of November" --yes
 

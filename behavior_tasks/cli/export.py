@@ -35,9 +35,9 @@ def export(
 
     Examples:
 
-        behavior export --shopper 17850
+        behavior export --shopper ID
 
-        behavior export --shopper 17850 --out request-2026-117
+        behavior export --shopper ID --out request-2026-117
     """
     from behavior_tasks.pipeline.privacy.access import everything_about, when_erased
     from behavior_tasks.pipeline.privacy.access_files import kept_until, write_access

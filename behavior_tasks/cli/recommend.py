@@ -49,7 +49,7 @@ def recommend(
 
         behavior recommend
 
-        behavior recommend --shopper 17850
+        behavior recommend --shopper ID
 
         behavior recommend --as-of 2026-02-20 --out recommendations.csv
     """

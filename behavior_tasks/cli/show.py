@@ -45,9 +45,9 @@ def show(
 
         behavior show --shopper 4f0c1d2e3a4b5c6d7e8f
 
-        behavior show --shopper 17850 --cutoff 2011-11-09 --top 20
+        behavior show --shopper ID --cutoff 2011-11-09 --top 20
 
-        behavior show --shopper 17850 --champion --json
+        behavior show --shopper ID --champion --json
     """
     from behavior_tasks.cli.show_page import example_page
     from behavior_tasks.pipeline.show import show_example

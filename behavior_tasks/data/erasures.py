@@ -6,23 +6,20 @@ chain, and then nothing is read from a log and nobody is erased until somebody h
 an erased shopper come back.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from behavior_tasks.base.chain import CHAIN, BrokenChainError, link, read_chain, to_line
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.journal import OWNER_ONLY, append_line, whole_lines
 
 LEDGER = "erasures.jsonl"
 SHOWN = f"privacy/{LEDGER}"
-START = hashlib.sha256(b"").hexdigest()
-"""What the first line holds as the hash of the one before it."""
 
 
 class Erasure(BaseModel):
@@ -85,10 +82,10 @@ def add_erasure(home: Home, erasure: Erasure) -> Erasure:
     written: list[Erasure] = []
 
     def follow(whole: bytes) -> bytes:
-        lines = _check(whole)
-        before = erasure.model_copy(update={"previous_hash": lines[-1].hash if lines else START, "hash": ""})
-        written.append(before.model_copy(update={"hash": _hash_of(before.model_dump(mode="json"))}))
-        return written[0].model_dump_json().encode() + b"\n"
+        _check(whole)
+        chained = link(erasure.model_dump(mode="json", exclude=set(CHAIN)), read_chain(whole).tail)
+        written.append(Erasure.model_validate(chained))
+        return to_line(chained)
 
     with FileLock(home.privacy / f".{LEDGER}.lock"):
         append_line(ledger_file(home), follow, mode=OWNER_ONLY)
@@ -102,33 +99,26 @@ def open_erasures(lines: Sequence[Erasure]) -> list[Erasure]:
 
 
 def _check(content: bytes) -> list[Erasure]:
+    try:
+        entries = read_chain(content).entries
+    except BrokenChainError as error:
+        raise _damaged(error.problem, error.expected) from None
     lines: list[Erasure] = []
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+    for number, entry in enumerate(entries, start=1):
         try:
-            found = Erasure.model_validate_json(line)
+            lines.append(Erasure.model_validate(entry))
         except ValidationError as error:
             problem = error.errors()[0]
-            raise _damaged(number, f"{'.'.join(map(str, problem['loc'])) or 'JSON'}: {problem['msg']}") from None
-        if found.hash != _hash_of(found.model_dump(mode="json")):
-            raise _damaged(number, "a line that was changed after it was written")
-        if found.previous_hash != (lines[-1].hash if lines else START):
-            raise _damaged(number, "a line that does not follow the one before it: lines were lost or put in")
-        lines.append(found)
+            where = ".".join(map(str, problem["loc"])) or "JSON"
+            raise _damaged(f"Line {number} is no erasure.", f"{where}: {problem['msg']}") from None
     return lines
 
 
-def _hash_of(told: dict[str, Any]) -> str:
-    plain = {name: value for name, value in told.items() if name != "hash"}
-    return hashlib.sha256(
-        json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
-
-
-def _damaged(number: int, found: str) -> UserError:
+def _damaged(found: str, expected: object) -> UserError:
     return UserError(
-        f"Line {number} of the ledger of erasures, {SHOWN} in the state folder, is damaged; nothing is read or erased.",
+        f"The ledger of erasures, {SHOWN} in the state folder, is damaged; nothing is read or erased.",
         found=found,
-        expected="lines as they were written, each with the hash of the one before it",
+        expected=expected,
         next_step=f"bring {SHOWN} back from a backup, then the same command again; where there is none, move it away, "
         "and erase everybody again by their raw ids",
     )

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
+from behavior_tasks.base.chain import digest, to_line
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.journal import OWNER_ONLY, append_line, whole_lines
@@ -21,7 +22,6 @@ from behavior_tasks.data.inputs import RawFile, resolve_inputs
 from behavior_tasks.data.keys import key_exists
 from behavior_tasks.pipeline.later import HandedOut, same_key, scoring_of
 from behavior_tasks.pipeline.runs import Run
-from behavior_tasks.registry.ledger import digest, to_line
 
 LOG = "exports.jsonl"
 
