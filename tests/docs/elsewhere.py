@@ -44,6 +44,8 @@ ELSEWHERE: tuple[tuple[str, str, str], ...] = (
     (r"behavior (doctor --deployment|wait\b)", "pipeline/test_deployment.py", ""),
     (r"make test-(soak|gpu)\b", "docs/test_commands.py", "test_every_command_can_be_typed"),
     (r"python -m pytest tests/cluster\b", "cluster/test_cluster.py", ""),
+    (r"behavior erase (--shopper|--file|--request)", "pipeline/privacy/test_erase.py", ""),
+    (r"behavior privacy rotate-key\b", "pipeline/test_rotation.py", ""),
     (
         r"python benchmarks/orchestration",
         "test_benchmarks.py",
@@ -75,7 +77,7 @@ ELSEWHERE: tuple[tuple[str, str, str], ...] = (
     ),
     # No test has the hour that these take: only their options are asked.
     (
-        r"python benchmarks/(training|sizes|recommend|risk)",
+        r"python benchmarks/(training|sizes|recommend|risk|privacy|erasure|masking)",
         "docs/test_commands_run.py",
         "test_a_benchmark_knows_the_options_that_the_docs_give_it",
     ),

@@ -19,7 +19,7 @@ HELPERS = frozenset({"_banner", "_notice", "_finding", "_share", "_enough"})
 
 def alerts() -> set[str]:
     """Return the codes of what the watch finds."""
-    return set(_made(PACKAGE / "watch", "code"))
+    return {*_made(PACKAGE / "watch", "code"), *_made(PACKAGE / "pipeline" / "privacy", "code")}
 
 
 def banners() -> set[str]:

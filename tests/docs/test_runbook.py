@@ -58,7 +58,7 @@ def _messages(beginnings: set[str]) -> set[str]:
         if not any(beginning in source for beginning in beginnings):
             continue
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UserError" and node.args:
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("UserError", "BusyError") and node.args:
                 found |= {_shape(text) for text in kinds.texts(node.args[0])}
     return found
 
