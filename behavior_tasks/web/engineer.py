@@ -10,6 +10,7 @@ from typing import Any
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.pipeline import waiting
+from behavior_tasks.pipeline.privacy.erase_models import retrain_notes
 from behavior_tasks.pipeline.serving import last_scoring
 from behavior_tasks.registry.budget import BudgetLedgerError
 from behavior_tasks.registry.ledger import LedgerError
@@ -49,6 +50,7 @@ def engineer_values(home: Home, now: datetime) -> dict[str, Any]:
         "titles": titles,
         "ledger_damage": damaged,
         "challengers": {title.model: challenger_of(home, title) for title in titles},
+        "retrain_by": {(one.model, one.version): one.by for one in retrain_notes(home)},
         "gates": read_gates(home),
         "budget": budget,
         "budget_damage": budget_damaged,

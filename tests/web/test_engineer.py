@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import HOME_VARIABLE, Home
+from behavior_tasks.base.home import HOME_VARIABLE, Home, make_folder
 from behavior_tasks.registry import ledger
 from behavior_tasks.registry.actions import actions_path, log_action, read_actions
 from behavior_tasks.registry.budget import budget_path, reserve
@@ -94,6 +94,19 @@ def test_privacy_budget_has_a_panel_once_something_was_spent_and_damage_is_said(
     budget_path(home).write_bytes(budget_path(home).read_bytes().replace(b"5000", b"4000"))
     shown = client("viewer").get(PAGE).text
     assert "The budget ledger, privacy/budget.jsonl, is damaged" in shown
+
+
+def test_a_champion_that_was_trained_with_somebody_erased_says_so_by_when_it_goes(home):
+    crowned(home, "1", "2")
+    told = {"model": "behavior", "why": "erased", "by": "2026-12-24", "retired": False}
+    marks = [{**told, "version": "1", "champion": False}, {**told, "version": "2", "champion": True}]
+    assert "to be trained anew" not in client("viewer").get(PAGE).text
+    make_folder(home.privacy).joinpath("retrain.json").write_text(json.dumps(marks), encoding="utf-8")
+    shown = client("viewer").get(PAGE).text
+    assert shown.count("Trained with shoppers who are erased; to be trained anew by 2026-12-24.") == 1
+    marks[1]["champion"] = False
+    (home.privacy / "retrain.json").write_text(json.dumps(marks), encoding="utf-8")
+    assert "to be trained anew" not in client("viewer").get(PAGE).text
 
 
 def test_mlflow_that_is_down_is_said_and_holds_nobody_up(home, monkeypatch):
