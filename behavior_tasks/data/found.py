@@ -23,7 +23,7 @@ def shape_sql(cell: str) -> str:
     """Return SQL for the shape of a text: 9 for every digit, a for every letter.
 
     >>> import duckdb
-    >>> duckdb.sql(f"SELECT {shape_sql("'Jo 13-4'")}").fetchall()[0][0]
+    >>> duckdb.sql("SELECT " + shape_sql("'Jo 13-4'")).fetchall()[0][0]
     'aa 99-9'
     """
     return f"regexp_replace(regexp_replace({cell}, '[0-9]', '9', 'g'), '\\pL', 'a', 'g')"

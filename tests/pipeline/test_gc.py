@@ -201,7 +201,7 @@ def test_a_deletion_that_was_cut_short_is_finished_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(retention, "_delete_files", killed)
+        patch.setattr(retention, "delete_files", killed)
         with pytest.raises(KeyboardInterrupt):
             collect(registered, CONFIG, now=LATER)
     planned = plan_collection(registered, CONFIG, now=LATER)

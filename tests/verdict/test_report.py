@@ -23,7 +23,8 @@ from behavior_tasks.verdict.plots import PLOTS
 from behavior_tasks.verdict.report import CAPTIONS, report_stage
 from behavior_tasks.verdict.report_facts import settings_that_differ
 from tests.browser import run_chromium
-from tests.verdict.world import CONFIG, World, one
+from tests.verdict.world import CONFIG as SETTINGS
+from tests.verdict.world import World, one
 
 NASTY = '<script src="http://evil.example/x.js"></script>'
 RULES = [
@@ -70,6 +71,10 @@ def inputs(world: World) -> dict[str, Artifact]:
     doctor = world.build("doctor", lambda job: replace(one("examples", "findings"), facts={"warned": ["test: few"]}))
     named = {name: world.artifacts[name] for name in ("clean", "cutoffs", "features", "verbalize")}
     return {**named, "doctor": doctor, "train": train, "baselines": world.baselines(), "evaluate": evaluated}
+
+
+CONFIG = SETTINGS.model_copy(update={"privacy": SETTINGS.privacy.model_copy(update={"min_group": 1})})
+"""Every group is shown, however few its shoppers are."""
 
 
 def described(world: World) -> Artifact:
