@@ -1,6 +1,6 @@
 """How long the marketer's page takes at a million shoppers: a number of shoppers in; milliseconds a view out.
 
-    python -m benchmarks.page --shoppers 1000000
+    PYTHONPATH=. python benchmarks/page.py --shoppers 1000000
 
 The one thing to know: the views are asked through the page's own routes, with the door of the tests in place of
 Airflow's, so what Airflow adds to every request is not in the figures. Processor time stands beside the clock, for a

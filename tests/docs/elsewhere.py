@@ -51,7 +51,7 @@ ELSEWHERE: tuple[tuple[str, str, str], ...] = (
         "test_benchmarks.py",
         "test_the_orchestration_benchmark_reads_the_dags_and_runs_both_ways",
     ),
-    (r"python -m benchmarks\.page\b", "web/test_marketer_browser.py", ""),
+    (r"python benchmarks/page\b", "web/test_marketer_browser.py", ""),
     (r"python benchmarks/replay", "test_replay.py", "test_a_short_replay_lives_its_nights_once_and_tells_them_again"),
     (
         r"python benchmarks/(data|scale_plan)",
