@@ -92,6 +92,7 @@ def test_not_even_a_runs_record_fits(disk: Path, tmp_path: Path, monkeypatch: py
     assert list(record.parent.glob(".*")) == []
 
 
+@pytest.mark.slow
 def test_what_exceeds_the_memory_may_not_fit_onto_the_disk_either(disk: Path, tmp_path: Path) -> None:
     log = write_one_shopper(tmp_path / "log.csv", 2_500_000)
     little = {"engine.memory_mb": 256}

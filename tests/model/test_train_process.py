@@ -77,6 +77,7 @@ def assert_same(work: WorkFolder, undisturbed: WorkFolder) -> None:
         np.testing.assert_array_equal(tensor, load_file(undisturbed.last)[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_after_kill_9_the_training_ends_with_the_same_bits(
     long_toy: Toy, undisturbed: WorkFolder, tmp_path: Path
 ) -> None:

@@ -226,6 +226,7 @@ def test_the_stage_tells_of_other_scores(world: World) -> None:
     assert "differ from the evaluation's by up to 0.001" in facts["problem"]
 
 
+@pytest.mark.slow
 def test_a_model_that_does_not_load_is_a_fact_and_no_failure(world: World) -> None:
     def broken(job: Job) -> Any:
         shutil.copytree(world.model(1).path / "model", job.out / "model")
