@@ -112,7 +112,9 @@ def erase(
 
 def retrain_lines(notes: Sequence["Retrain"]) -> list[str]:
     """Return what a screen says of champions that are to be trained anew, a line each."""
-    return [f"{one.words} Next: behavior run --set registry.model_name={one.model}" for one in notes]
+    from behavior_tasks.pipeline.privacy.erase_models import train_again
+
+    return [f"{one.words} Next: {train_again(one.model)}" for one in notes]
 
 
 def _again(shopper: list[str] | None, file: Path | None) -> str:

@@ -69,7 +69,7 @@ def check(file: Path) -> None:
     found = check_certificate(current_home(), file)
     content = found.content
     told = "absent" if content["absent"] else "NOT absent"
-    console.print(f"The signature holds: {count(content['shoppers'])} shoppers {told} on {content['when']}.")
+    console.print(f"The signature holds: {_people(content['shoppers'])} {told} on {content['when']}.")
     if found.is_own:
         console.print(f"Signed with this state folder's key {found.key}.", highlight=False)
     else:
@@ -78,3 +78,7 @@ def check(file: Path) -> None:
             style="yellow",
             highlight=False,
         )
+
+
+def _people(number: int) -> str:
+    return "1 shopper" if number == 1 else f"{count(number)} shoppers"

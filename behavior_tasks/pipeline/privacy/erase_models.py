@@ -68,6 +68,15 @@ def read_retrains(home: Home) -> list[Retrain]:
     return [Retrain.model_validate(one) for one in json.loads(content)]
 
 
+def train_again(model: str) -> str:
+    """Return the command that trains a registered model anew.
+
+    >>> train_again("behavior"), train_again("behavior-taobao")
+    ('behavior run', 'behavior run --set registry.model_name=behavior-taobao')
+    """
+    return "behavior run" + ("" if model == Config().registry.model_name else f" --set registry.model_name={model}")
+
+
 def overdue_findings(home: Home, today: date) -> Iterator[Finding]:
     """Yield a finding for each champion that should have been trained anew by now."""
     for one in retrain_notes(home):
@@ -244,12 +253,11 @@ def _delete(artifact: Artifact) -> str:
 
 
 def _finding(one: Retrain) -> Finding:
-    name = "" if one.model == "behavior" else f" --set registry.model_name={one.model}"
     return Finding(
         code="retrain_overdue",
         about=f"{one.model} {one.version}",
         level="severe",
         words=f"{one.words} It still serves.",
-        next_step=f"train anew, and look why the gate kept it if that was done: behavior run{name}",
+        next_step=f"train anew, and look why the gate kept it if that was done: {train_again(one.model)}",
         training=True,
     )
