@@ -1,5 +1,5 @@
 # One image for every part: Airflow's components, its tasks, the MLflow server; with the target `spark` also Spark.
-#   docker build --build-arg VERSION=0.6.0 --target run .
+#   docker build --build-arg VERSION=0.8.0 --target run .
 # TORCH_INDEX=https://download.pytorch.org/whl/cpu takes torch without CUDA: a much smaller image, for a host without GPU.
 FROM python:3.11.14-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1 \

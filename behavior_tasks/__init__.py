@@ -4,4 +4,4 @@ The rooms stand in the order in which the data walks: base, data, examples, text
 `pipeline` names the stages that lead through them; `cli` is what a person types.
 """
 
-__version__ = "0.6.0"
+__version__ = "0.8.0"
