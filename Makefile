@@ -71,7 +71,7 @@ test: check ## Every check and the default tests
 test-slow: setup ## The slow suites
 	@$(PYTEST) -m slow tests
 
-test-soak: setup ## What .ci/run has no time for: a cluster's night, benchmarks as scripts, every preset audited, compiling, a long training
+test-soak: setup ## What .ci/run has no time for: a training that outlasts its token, benchmarks as scripts, every preset audited, compiling, a long training
 	@$(BIN)/python -m pytest -m soak
 
 test-gpu: setup ## What needs an NVIDIA GPU; says why when there is none

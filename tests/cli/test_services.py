@@ -115,7 +115,7 @@ def test_a_part_that_dies_is_shown_with_its_last_words_and_takes_the_rest_along(
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.slow
+@pytest.mark.soak
 def test_while_it_is_up_a_run_goes_to_its_scheduler_and_stands_in_both_pages(started: Callable[..., Up]) -> None:
     up = started()
     up.wait_until_ready()

@@ -87,11 +87,14 @@ def stand_for(place: Home) -> Mapping[str, str]:
     scores = sorted(place.served.glob("shopper_scores/date=*/scores/*.parquet"))
     day = scores[-1].parent.parent.name.removeprefix("date=")
     shopper = str(pd.read_parquet(scores[-1], columns=["shopper"])["shopper"].iloc[0])
+    judged = max(place.served.glob("risk/date=*/risk.parquet"))
+    active = str(pd.read_parquet(judged, columns=["shopper"])["shopper"].iloc[0])
     log = pd.read_csv(place.root.parent / "log.csv", dtype=str)
     user, category = log["user_id"].dropna().iloc[0], log["category"].dropna().iloc[0]
     run = next(path.name for path in sorted(place.runs.iterdir()) if (path / "stages" / "train.json").is_file())
     return {
-        **dict.fromkeys(("ID", "0a1b2c3d4e5f60718293", "6c118899a70b6bd3859e"), shopper),
+        **dict.fromkeys(("ID", "6c118899a70b6bd3859e"), shopper),
+        "0a1b2c3d4e5f60718293": active,
         **dict.fromkeys(("17850", "u00043"), str(user)),
         **dict.fromkeys(("DATE", "2026-11-01", "2026-05-04", "2026-11-24"), day),
         **{"cups": str(category), "V": "1", "7": "1", "name": "canonical", "taobao": "canonical"},

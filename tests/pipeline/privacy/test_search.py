@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
@@ -179,7 +179,7 @@ def test_a_database_elsewhere_is_read(tmp_path: Path) -> None:
 def test_a_postgres_database_is_read(tmp_path: Path) -> None:
     with private_postgres("s3cret-word") as host:
         address = f"postgresql+psycopg2://{USER}:s3cret-word@{host}/postgres"
-        with create_engine(address.replace("psycopg2", "psycopg")).begin() as connection:
+        with create_engine(address.replace("psycopg2", "psycopg"), poolclass=NullPool).begin() as connection:
             connection.execute(text("CREATE TABLE xcom (key varchar, value jsonb, blob bytea, n int)"))
             row = {"v": json.dumps({"who": ID}), "b": zlib.compress(MAIL.encode())}
             connection.execute(text("INSERT INTO xcom VALUES ('k', CAST(:v AS jsonb), :b, 7)"), row)
