@@ -28,7 +28,11 @@ REFUSED = (
 LAST = ("gc", "rollback", "promote")
 """They change what the others look at."""
 READ_A_LOG = ("doctor", "score", "watch")
-EASY = {"gate.margin": 1, "gate.min_f1": 0, "gate.max_ece": 1, "gate.slice_drop": 1, "gate.min_positives": 1}
+EASY = {
+    **{"gate.margin": 1, "gate.min_f1": 0, "gate.max_ece": 1, "gate.slice_drop": 1, "gate.min_positives": 1},
+    # Boosting says no amounts, and a margin needs them.
+    "gate.allow_baseline_champion": False,
+}
 
 
 def typed() -> list[tuple[str, ...]]:
