@@ -34,6 +34,7 @@ def said(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_and_the_same_again(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # A margin of one lets any model that beats the prior through, so that the promotion itself is seen.
     easy = ["--set", "gate.margin=1", "--set", "gate.min_f1=0"]
