@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import make_folder
 from behavior_tasks.base.records import read_record
-from behavior_tasks.base.workfolder import finish_exchange, sweep, work_folder
+from behavior_tasks.base.workfolder import finish_exchange, flush, sweep, work_folder
 
 SCHEME = "artifact://"
 MANIFEST = "manifest.json"
@@ -311,15 +311,6 @@ def _publish(temporary: Path, place: Path) -> None:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
     flush(place.parent)
-
-
-def flush(path: Path) -> None:
-    """Flush a file's bytes, or a folder's list of names, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _list_files(folder: Path) -> dict[str, FileEntry]:

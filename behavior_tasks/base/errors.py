@@ -5,7 +5,7 @@ screen, without a traceback. Anything else that escapes is a fault of this proje
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class UserError(Exception):
@@ -52,6 +52,22 @@ class UserError(Exception):
 
 def _rebuild(problem: str, found: str | None, expected: str | None, next_step: str | None) -> UserError:
     return UserError(problem, found=found, expected=expected, next_step=next_step)
+
+
+def require_said(said: Mapping[str, str], why: str, *, expected: str | None = None) -> None:
+    """Check that what must be told for a record was told.
+
+    Args:
+        said: option → its value.
+        why: who needs it, e.g. "the ledger must say who asked".
+        expected: what a good value is.
+
+    Raises:
+        UserError: naming the first option that is empty or blank.
+    """
+    for option, value in said.items():
+        if not value.strip():
+            raise UserError(f"{option} is empty; {why}.", expected=expected, next_step=f'add {option} "…"')
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

@@ -92,7 +92,7 @@ def exchange(place: Path) -> None:
         place.rename(old)
         new.rename(place)
         new = old
-    _flush(place.parent)
+    flush(place.parent)
     shutil.rmtree(new, ignore_errors=True)
 
 
@@ -111,7 +111,7 @@ def finish_exchange(place: Path) -> bool:
         new.rename(place)
     except FileNotFoundError:
         return place.exists()  # somebody else has just done it
-    _flush(place.parent)
+    flush(place.parent)
     return True
 
 
@@ -123,8 +123,9 @@ def _swap_names(one: Path, other: Path) -> bool:
     )
 
 
-def _flush(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def flush(path: Path) -> None:
+    """Flush a file's bytes, or a folder's list of names, to disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -90,22 +90,18 @@ def erase(
 
     settings, home = load_config(preset, file=config, overrides=parse_settings(set)), current_home()
     ids = [*(shopper or []), *(read_ids(file) if file is not None else [])]
+    person = user_name() if who is None else who
     if verify:
-        raise typer.Exit(0 if erase_verify.verify(ids, who=user_name() if who is None else who) else 1)
-    why = reason if reason.strip() or not dry_run else "dry run"
-    now = datetime.now(UTC)
-    asked = make_request(home, ids, Asked(who=user_name() if who is None else who, why=why, when=now))
+        raise typer.Exit(0 if erase_verify.verify(ids, who=person) else 1)
+    why, now = reason if reason.strip() or not dry_run else "dry run", datetime.now(UTC)
+    asked = make_request(home, ids, Asked(who=person, why=why, when=now))
     if dry_run:
         _tell(look(home, settings, asked), as_json, would=True)
         return
     if not yes:
         _confirm(len(asked.shoppers))
     if request:
-        path = keep_request(home, asked)
-        console.print(
-            f"Left as privacy/requests/{path.name}. Next: trigger behavior_erasure in Airflow, or wait for its night.",
-            highlight=False,
-        )
+        _left(keep_request(home, asked))
         return
     _tell(erase_now(home, settings, asked, now=now, wait=wait, retry=_again(shopper, file)), as_json, would=False)
 
@@ -115,6 +111,13 @@ def retrain_lines(notes: Sequence["Retrain"]) -> list[str]:
     from behavior_tasks.pipeline.privacy.erase_models import train_again
 
     return [f"{one.words} Next: {train_again(one.model)}" for one in notes]
+
+
+def _left(path: Path) -> None:
+    console.print(
+        f"Left as privacy/requests/{path.name}. Next: trigger behavior_erasure in Airflow, or wait for its night.",
+        highlight=False,
+    )
 
 
 def _again(shopper: list[str] | None, file: Path | None) -> str:

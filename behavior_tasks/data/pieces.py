@@ -15,6 +15,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.data.bytesource import Compression, damage, damaged, open_bytes
 
@@ -27,6 +28,8 @@ ZSTD_MAGIC = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
 """A zstd frame, or a skippable frame before it."""
 JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
 PIECE_BYTES = 64 << 20
+UNCUT = 1 << 62
+"""Bytes: no file is cut."""
 BLOCK_BYTES = 8 << 20
 OPENING_BYTES = 64 << 10
 SCAN_BYTES = 1 << 20
@@ -141,6 +144,19 @@ def plan_pieces(
     else:
         return [piece(0, None)]
     return [piece(start, end) for start, end in pairwise(cuts)] or [piece(0, None)]
+
+
+def whole_piece(path: Path, shown: str, config: SourceConfig) -> Piece:
+    """Return a file as one piece, whatever its size.
+
+    Raises:
+        UserError: when it is no file of a known format.
+    """
+    form, compression = detect(path, shown=shown, stated=config.format)
+    (piece,) = plan_pieces(
+        path, shown, format=form, compression=compression, encoding=config.encoding, piece_bytes=UNCUT
+    )
+    return piece
 
 
 def open_parquet(path: Path, shown: str) -> pq.ParquetFile:

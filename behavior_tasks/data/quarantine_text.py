@@ -8,13 +8,11 @@ from collections.abc import Collection, Mapping
 
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.data.inputs import RawFile, check_unchanged
-from behavior_tasks.data.pieces import PieceEnd, detect, plan_pieces
+from behavior_tasks.data.pieces import PieceEnd, whole_piece
 from behavior_tasks.data.rawfile import printable
 from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.sources import layout_of
 
-ONE_PIECE = 1 << 62
-"""Bytes: no file is cut."""
 Place = tuple[str, int]
 """Name of the file and line, from 1."""
 
@@ -41,23 +39,14 @@ def read_texts(
 
 
 def _lines_of(file: RawFile, lines: set[int], config: SourceConfig) -> dict[int, str]:
-    form, compression = detect(file.path, shown=file.shown, stated=config.format)
     layout, found, last = layout_of(file, config), dict[int, str](), max(lines)
-    pieces = plan_pieces(
-        file.path,
-        file.shown,
-        format=form,
-        compression=compression,
-        encoding=config.encoding,
-        piece_bytes=ONE_PIECE,
-    )
-    for piece in pieces:
-        for block in read_piece(piece, layout, delimiter=config.delimiter, encoding=config.encoding, is_first=True):
-            if isinstance(block, PieceEnd):
-                break
-            held = block.cells["line"].to_pylist()
-            places = [place for place, line in enumerate(held) if line in lines]
-            found |= {held[place]: printable(text) for place, text in zip(places, block.texts(places), strict=True)}
-            if held[-1] >= last:
-                return found
+    piece = whole_piece(file.path, file.shown, config)
+    for block in read_piece(piece, layout, delimiter=config.delimiter, encoding=config.encoding, is_first=True):
+        if isinstance(block, PieceEnd):
+            break
+        held = block.cells["line"].to_pylist()
+        places = [place for place, line in enumerate(held) if line in lines]
+        found |= {held[place]: printable(text) for place, text in zip(places, block.texts(places), strict=True)}
+        if held[-1] >= last:
+            break
     return found

@@ -19,14 +19,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from behavior_tasks.base.artifacts import flush
 from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.base.tables import connect
+from behavior_tasks.base.workfolder import flush
 from behavior_tasks.data.blocks import Block
 from behavior_tasks.data.bytesource import Compression, open_bytes
 from behavior_tasks.data.layout import Layout
 from behavior_tasks.data.parse import cell_sql, plain_user_sql
-from behavior_tasks.data.pieces import Format, PieceEnd, detect, plan_pieces
+from behavior_tasks.data.pieces import Format, PieceEnd, whole_piece
 from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.tombstones import Tombstones
 
@@ -85,10 +85,7 @@ def count_raw_rows(path: Path, layout: Layout, config: SourceConfig, tombstones:
 
 
 def _find(path: Path, layout: Layout, config: SourceConfig, tombstones: Tombstones, *, shown: str) -> _Found:
-    form, compression = detect(path, shown=shown, stated=config.format)
-    (piece,) = plan_pieces(
-        path, shown, format=form, compression=compression, encoding=config.encoding, piece_bytes=1 << 62
-    )
+    piece = whole_piece(path, shown, config)
     starts: list[int] = []
     ends: list[int] = []
     last_goes, lines = False, 0
@@ -106,7 +103,7 @@ def _find(path: Path, layout: Layout, config: SourceConfig, tombstones: Tombston
             last_goes = bool(len(goes)) and goes[-1] == len(first) - 1
     if last_goes:
         ends.append(lines + 1)
-    return _Found(starts=np.array(starts), ends=np.array(ends), format=form, compression=compression)
+    return _Found(starts=np.array(starts), ends=np.array(ends), format=piece.format, compression=piece.compression)
 
 
 def _erased(connection: duckdb.DuckDBPyConnection, block: Block, tombstones: Tombstones) -> np.ndarray:

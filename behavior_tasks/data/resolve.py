@@ -14,12 +14,9 @@ from behavior_tasks.base.config import SourceConfig
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.inputs import RawFile, check_unchanged
 from behavior_tasks.data.parse import make_action_words, parse_sql
-from behavior_tasks.data.pieces import PieceEnd, detect, plan_pieces
+from behavior_tasks.data.pieces import PieceEnd, whole_piece
 from behavior_tasks.data.readers import read_piece
 from behavior_tasks.data.sources import layout_of
-
-ONE_PIECE = 1 << 62
-"""Bytes: no file is cut."""
 
 
 def raw_ids(
@@ -73,15 +70,7 @@ def read_values(
     Raises:
         UserError: when the file can't be read.
     """
-    form, compression = detect(file.path, shown=file.shown, stated=config.format)
-    (piece,) = plan_pieces(
-        file.path,
-        file.shown,
-        format=form,
-        compression=compression,
-        encoding=config.encoding,
-        piece_bytes=ONE_PIECE,
-    )
+    piece = whole_piece(file.path, file.shown, config)
     layout, names = layout_of(file, config), ", ".join(columns)
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute(f"SET TimeZone = '{config.timezone}'")

@@ -20,10 +20,10 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
-from behavior_tasks.base.artifacts import flush
 from behavior_tasks.base.config import TrainConfig
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.privacy_config import DpConfig
+from behavior_tasks.base.workfolder import flush
 from behavior_tasks.model.accounting import Spending, plan_dp
 from behavior_tasks.model.gradients import BatchGradients, BatchResult, Plan
 from behavior_tasks.model.objective import Objective, Sums, Totals

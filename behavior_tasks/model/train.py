@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from behavior_tasks.base.artifacts import Output, Rows, write_durably
 from behavior_tasks.base.errors import UserError
@@ -24,7 +24,7 @@ from behavior_tasks.model.launch import check_hardware, launch_command, launch_e
 from behavior_tasks.model.live import judging, reporting, showing
 from behavior_tasks.model.shoppers import train_shoppers
 from behavior_tasks.model.supervise import Limits, TrainingStoppedError, run_process
-from behavior_tasks.model.work_folder import Outcome, TrainingJob, WorkFolder, best_epoch
+from behavior_tasks.model.work_folder import Outcome, TrainingJob, WorkFolder, alone_with_training, best_epoch
 from behavior_tasks.text.tokens import TokenSet
 
 __all__ = ["TrainingStoppedError", "train_stage"]
@@ -47,21 +47,15 @@ def train_stage(job: Job) -> Output:
         log.warning("%s", slow)
     folder = make_folder(job.home.work / "train" / job.key)
     lock = FileLock(folder.with_suffix(".lock"), timeout=0)
-    try:
-        with lock:
-            try:
-                output = _train_in(WorkFolder(folder), job)
-            except AbandonedError:
-                shutil.rmtree(folder)
-                Path(lock.lock_file).unlink(missing_ok=True)
-                raise
+    with alone_with_training(lock):
+        try:
+            output = _train_in(WorkFolder(folder), job)
+        except AbandonedError:
             shutil.rmtree(folder)
             Path(lock.lock_file).unlink(missing_ok=True)
-    except Timeout:
-        raise UserError(
-            "The same model is being trained by another run right now.",
-            next_step="wait for the other run; this one then finds its model finished",
-        ) from None
+            raise
+        shutil.rmtree(folder)
+        Path(lock.lock_file).unlink(missing_ok=True)
     return output
 
 

@@ -7,15 +7,18 @@ else passes between the two, so either can be killed at any moment and the next 
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.config import DecisionConfig, ModelConfig, TrainConfig
+from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.privacy_config import DpConfig
 
 EXIT_REFUSED = 2
@@ -27,6 +30,23 @@ SAID_FORMAT = "%(levelname)s:%(name)s:%(message)s"
 """How the process writes log records into `log.txt`, among what its libraries write there."""
 SAID = re.compile(r"^(DEBUG|INFO|WARNING|ERROR):behavior:(.*)$")
 """Such a record of this project: its level and its message."""
+
+
+@contextmanager
+def alone_with_training(lock: FileLock) -> Iterator[None]:
+    """Hold the lock of a training, that does not wait, while a block runs.
+
+    Raises:
+        UserError: another run holds it.
+    """
+    try:
+        with lock:
+            yield
+    except Timeout:
+        raise UserError(
+            "The same model is being trained by another run right now.",
+            next_step="wait for the other run; this one then finds its model finished",
+        ) from None
 
 
 class Record(BaseModel):

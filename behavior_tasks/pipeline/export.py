@@ -5,19 +5,16 @@ line in `registry/exports.jsonl`. The one thing to know: that line is written be
 no id: who, when, what, how many, and the hash of the set of people.
 """
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
 
-from behavior_tasks.base.chain import digest, to_line
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import Home, make_folder
-from behavior_tasks.base.journal import OWNER_ONLY, append_line, whole_lines
+from behavior_tasks.base.follow import add_following, read_following
+from behavior_tasks.base.home import Home
 from behavior_tasks.data.inputs import RawFile, resolve_inputs
 from behavior_tasks.data.keys import key_exists
 from behavior_tasks.pipeline.later import HandedOut, same_key, scoring_of
@@ -95,16 +92,7 @@ def log_export(home: Home, *, when: datetime, who: str, what: Mapping[str, Any])
         who: the person.
         what: e.g. audience, date, how many, and the hash of the set of people.
     """
-    path = make_folder(home.registry) / LOG
-    line: dict[str, Any] = {"when": when.isoformat(timespec="seconds"), "who": who, **what}
-
-    def follow(whole: bytes) -> bytes:
-        line["previous_hash"] = digest(whole.splitlines()[-1] if whole else b"")
-        return to_line(line)
-
-    with FileLock(path.with_name(".exports.lock")):
-        append_line(path, follow, mode=OWNER_ONLY)
-    return line
+    return add_following(home.registry / LOG, {"when": when.isoformat(timespec="seconds"), "who": who, **what})
 
 
 def read_exports(home: Home) -> list[dict[str, Any]]:
@@ -113,20 +101,4 @@ def read_exports(home: Home) -> list[dict[str, Any]]:
     Raises:
         UserError: naming the line that does not follow the one before it.
     """
-    path = home.registry / LOG
-    content = path.read_bytes() if path.is_file() else b""
-    found: list[dict[str, Any]] = []
-    last, chained = b"", False
-    for number, line in enumerate(whole_lines(content).splitlines(), start=1):
-        entry = json.loads(line)
-        chained = chained or "previous_hash" in entry
-        if chained and entry.get("previous_hash") != digest(last):
-            raise UserError(
-                f"Line {number} of the log of exports does not follow what stands before it.",
-                found=f"registry/{LOG}, in which a line was changed, lost or put in",
-                expected="lines as they were written",
-                next_step="bring the file back from a backup, or move it away; a new one begins by itself",
-            )
-        found.append(entry)
-        last = line
-    return found
+    return read_following(home.registry / LOG, "log of exports", older=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetensors import SafetensorError
 
 from behavior_tasks.base.config import Config
-from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.errors import UserError, require_said
 from behavior_tasks.base.home import Home
 from behavior_tasks.registry import store, title
 from behavior_tasks.registry.aliases import RETRAIN_TAG, all_versions, find_version, previous_of
@@ -33,13 +33,11 @@ class Asked:
     when: datetime
 
     def __post_init__(self) -> None:
-        for value, option in ((self.who, "--who"), (self.why, "--reason")):
-            if not value.strip():
-                raise UserError(
-                    f"{option} is empty; the promotion ledger must say who changed the champion, and why.",
-                    expected="a name, and a reason that somebody understands next year",
-                    next_step=f'add {option} "…"',
-                )
+        require_said(
+            {"--who": self.who, "--reason": self.why},
+            "the promotion ledger must say who changed the champion, and why",
+            expected="a name, and a reason that somebody understands next year",
+        )
 
 
 def roll_back(home: Home, config: Config, asked: Asked, *, to: str | None = None) -> dict[str, Any]:

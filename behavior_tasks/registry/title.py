@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from behavior_tasks.base.artifacts import flush, write_durably
+from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.config import Config
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.base.workfolder import flush
 from behavior_tasks.registry import ledger, store
 from behavior_tasks.registry.aliases import (
     CHAMPION,

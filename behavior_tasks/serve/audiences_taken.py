@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from behavior_tasks.base.artifacts import flush, hash_file, write_durably
+from behavior_tasks.base.artifacts import hash_file, write_durably
 from behavior_tasks.base.errors import UserError, nearest
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.rewriting import rewrite_folder
-from behavior_tasks.base.workfolder import REPLACEMENT, finish_exchange, sweep, work_folder
+from behavior_tasks.base.workfolder import REPLACEMENT, finish_exchange, flush, sweep, work_folder
 from behavior_tasks.serve.audiences_files import MEMBERS
 from behavior_tasks.serve.audiences_lists import ChosenList, named_list
 from behavior_tasks.serve.banners import Banner

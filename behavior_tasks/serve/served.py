@@ -18,11 +18,11 @@ from uuid import uuid4
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from behavior_tasks.base.artifacts import Artifact, flush, write_durably
+from behavior_tasks.base.artifacts import Artifact, write_durably
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.rewriting import Work, rewrite_folder
-from behavior_tasks.base.workfolder import finish_exchange, sweep, work_folder
+from behavior_tasks.base.workfolder import finish_exchange, flush, sweep, work_folder
 from behavior_tasks.serve.banners import Banner, banner_facts, banners_of
 
 FOLDER = "served"

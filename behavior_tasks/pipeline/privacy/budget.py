@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from behavior_tasks.base.artifacts import ArtifactStore, Output
 from behavior_tasks.base.errors import UserError
@@ -19,7 +19,7 @@ from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.stage import Job
 from behavior_tasks.model.accounting import plan_dp
 from behavior_tasks.model.shoppers import train_shoppers
-from behavior_tasks.model.work_folder import WorkFolder
+from behavior_tasks.model.work_folder import WorkFolder, alone_with_training
 from behavior_tasks.pipeline.runs import Run
 from behavior_tasks.registry.budget import Reservation, population_of, reserve, settle
 
@@ -35,15 +35,9 @@ def charged(run: Run, job: Job, work: Callable[[Job], Output]) -> Output:
     if job.config.privacy.dp is None:
         return work(job)
     lock = FileLock(make_folder(run.home.work / "train") / f"{job.key}.charge", timeout=0)
-    try:
-        with lock:
-            output = _pay(run, job, work)
-            Path(lock.lock_file).unlink(missing_ok=True)
-    except Timeout:
-        raise UserError(
-            "The same model is being trained by another run right now.",
-            next_step="wait for the other run; this one then finds its model finished",
-        ) from None
+    with alone_with_training(lock):
+        output = _pay(run, job, work)
+        Path(lock.lock_file).unlink(missing_ok=True)
     return output
 
 

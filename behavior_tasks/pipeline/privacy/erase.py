@@ -18,9 +18,10 @@ from pydantic import ValidationError
 
 from behavior_tasks.base.artifacts import ArtifactStore, write_durably
 from behavior_tasks.base.config import Config
-from behavior_tasks.base.errors import UserError
+from behavior_tasks.base.errors import UserError, require_said
 from behavior_tasks.base.home import Home, make_folder
 from behavior_tasks.base.in_use import alone_with_artifacts
+from behavior_tasks.base.journal import OWNER_ONLY
 from behavior_tasks.data.erasures import Erasure, add_erasure, open_erasures, read_erasures
 from behavior_tasks.data.identities import key_fingerprint, pseudonym
 from behavior_tasks.data.keys import fingerprint, identity_key, secret_key
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 REQUESTS = "requests"
 SPREADSHEET = re.compile(r"([1-9]\d*)\.0+")
 """What spreadsheets make of whole numbers in a column with gaps; an ingest reads such an id without it."""
-OWNER_ONLY = 0o600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +52,7 @@ class Asked:
     when: datetime
 
     def __post_init__(self) -> None:
-        for value, option in ((self.who, "--who"), (self.why, "--reason")):
-            if not value.strip():
-                raise UserError(
-                    f"{option} is empty; the ledger of erasures must say who asked, and why.",
-                    next_step=f'add {option} "…"',
-                )
+        require_said({"--who": self.who, "--reason": self.why}, "the ledger of erasures must say who asked, and why")
 
 
 @dataclass(frozen=True, kw_only=True)

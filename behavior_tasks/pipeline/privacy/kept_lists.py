@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from behavior_tasks.base.artifacts import flush, hash_file, write_durably
+from behavior_tasks.base.artifacts import hash_file, write_durably
 from behavior_tasks.base.home import Home
+from behavior_tasks.base.workfolder import flush
 from behavior_tasks.serve.audiences_files import MEMBERS
 from behavior_tasks.serve.audiences_taken import PLACE, RECORD, Record
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from behavior_tasks.base.artifacts import flush
 from behavior_tasks.base.errors import UserError
 from behavior_tasks.base.home import Home
 from behavior_tasks.base.in_use import alone_with_artifacts
+from behavior_tasks.base.workfolder import flush
 from behavior_tasks.data.identities import pseudonym
 from behavior_tasks.data.key_history import KeyLine, add_line, check_key, pending_rotation
 from behavior_tasks.data.keys import KEY_VARIABLE, decode_key, fingerprint, identity_key, key_path, make_key, read_key

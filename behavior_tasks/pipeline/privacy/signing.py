@@ -7,16 +7,14 @@ thing to know: the certificate carries the public key, so a third party compares
 import base64
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from behavior_tasks.base.artifacts import write_durably
 from behavior_tasks.base.errors import UserError
-from behavior_tasks.base.home import Home, make_folder
+from behavior_tasks.base.home import Home
+from behavior_tasks.data.keys import OTHERS, make_key
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 KEY_FILE = "certificate.key"
 PUBLIC_FILE = "public-key.pem"
 SIGNATURE = "signature"
-OTHERS = 0o077
 SHOWN = 16
 """Hexadecimal digits of a public key's fingerprint."""
 
@@ -110,7 +107,7 @@ def _private_key(home: Home) -> "Ed25519PrivateKey":
 
     path = home.secrets / KEY_FILE
     if not path.exists():
-        _make(path)
+        make_key(path)
     shown = f"{home.secrets.name}/{KEY_FILE}"
     if path.stat().st_mode & OTHERS:
         raise UserError(
@@ -126,19 +123,3 @@ def _private_key(home: Home) -> "Ed25519PrivateKey":
             f"The key of the certificates, {shown} in the state folder, is damaged.",
             next_step=f"bring {shown} back from a backup, or delete it: older certificates can still be checked",
         ) from None
-
-
-def _make(path: Path) -> None:
-    """Write a new key whole or not at all; where two processes make one at once, the first stays."""
-    make_folder(path.parent.parent)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
-    with os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as stream:
-        stream.write(os.urandom(32).hex() + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink()
